@@ -1,0 +1,290 @@
+"""The configuration: one tree of frozen models. Every field is an option of the command line and of a TOML file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unlabeled.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Side: TypeAlias = Annotated[int, Field(ge=4, le=512)]
+LayerEntry: TypeAlias = "int | tuple[int, ...]"
+Preset: TypeAlias = Literal["quick", "standard", "full"]
+
+
+class _Model(BaseModel):
+    """A frozen section: unknown names are refused, text is described by the docstrings under the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TrainingConfig(_Model):
+    """How one network is trained."""
+
+    optimizer: Literal["sgd", "adam", "adamw", "adagrad", "rmsprop"] = "adam"
+    """Update rule."""
+    learning_rate: float = Field(default=1e-3, gt=0, le=100)
+    """Step size at its peak."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last step kept (sgd, rmsprop)."""
+    dampening: float = Field(default=0.0, ge=0, le=1)
+    """Share of the gradient left out of the momentum (sgd)."""
+    nesterov: bool = False
+    """Nesterov's momentum (sgd; needs momentum above 0 and dampening 0)."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    """L2 penalty; decoupled from the gradient for adamw."""
+    schedule: Literal["constant", "cosine", "linear", "step"] = "cosine"
+    """How the learning rate falls to 0 over the epochs; "step" divides it by 10 after a half and three quarters."""
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    """Share of all steps over which the learning rate first rises from 0."""
+    batch_size: int = Field(default=128, ge=1)
+    """Images a step."""
+    epochs: int = Field(default=20, ge=1)
+    """Passes over the training images at the most."""
+    patience: int = Field(default=0, ge=0)
+    """Epochs without a better validation loss after which training stops; 0 never stops early."""
+    flip: bool = False
+    """Mirror half of the training images left to right."""
+    shift: int = Field(default=0, ge=0, le=64)
+    """Move training images by up to this many pixels each way; the edge is repeated."""
+
+    @model_validator(mode="after")
+    def _nesterov_fits(self) -> TrainingConfig:
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0 or self.dampening != 0):
+            raise ValueError("nesterov needs optimizer sgd, a momentum above 0 and dampening 0")
+        return self
+
+
+class EncoderConfig(_Model):
+    """The encoder that the autoencoder and the network share; a number stands for every layer."""
+
+    layers_num: int | None = Field(default=None, ge=1)
+    """Blocks; left out, the sequences tell."""
+    conv_out_channels: int | tuple[int, ...] = (32, 32)
+    """Filters of each block's convolution."""
+    conv_kernel_size: int | tuple[int, ...] = (5, 3)
+    """Side of each block's convolution kernel, pixels."""
+    conv_stride: int | tuple[int, ...] = 1
+    """Step of each block's convolution, pixels."""
+    conv_padding: int | tuple[int, ...] = (2, 1)
+    """Zeros around each block's map before the convolution, pixels."""
+    pool_kernel_size: int | tuple[int, ...] = 2
+    """Side of each block's pool, pixels."""
+    pool_stride: int | tuple[int, ...] = 2
+    """Step of each block's pool, pixels."""
+    pool_padding: int | tuple[int, ...] = 0
+    """Empty cells around each block's map before the pool, pixels."""
+    pool: Literal["max", "average"] = "max"
+    """Kind of pool."""
+    activation: Literal["sigmoid", "tanh", "relu", "leaky-relu"] = "relu"
+    """Activation after each block."""
+
+
+class AutoencoderConfig(_Model):
+    """The autoencoder, trained on unlabeled images only."""
+
+    loss: Literal["mse", "mae", "smooth-l1"] = "mse"
+    """Reconstruction error to lower, on pixels in [-1, 1]."""
+    output_activation: Literal["sigmoid", "tanh", "relu", "leaky-relu", "linear"] = "tanh"
+    """Activation of the reconstruction."""
+    held_out: float = Field(default=0.05, gt=0, lt=1)
+    """Share of the unlabeled images that only measures the error (at most 2,000 images)."""
+    training: TrainingConfig = TrainingConfig(epochs=10, weight_decay=1e-5)
+    """How it is trained."""
+
+
+class NetworkConfig(_Model):
+    """The convolutional networks: from scratch, and from the autoencoder's weights."""
+
+    hidden: tuple[int, ...] = ()
+    """Widths of hidden linear layers."""
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Probability that a number is dropped before each linear layer."""
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3)
+    """Learning rates to choose from on validation data; each is a whole training, for both networks alike."""
+    training: TrainingConfig = TrainingConfig(epochs=40, patience=10, flip=True, shift=2, weight_decay=5e-4)
+    """How they are trained; the learning rate is taken from learning_rates."""
+
+    @model_validator(mode="after")
+    def _has_rates(self) -> NetworkConfig:
+        if not self.learning_rates or min(self.learning_rates) <= 0:
+            raise ValueError("learning_rates needs at least one number above 0")
+        if any(width < 1 for width in self.hidden):
+            raise ValueError("hidden widths are at least 1")
+        return self
+
+
+class ClassicalConfig(_Model):
+    """The classical models on pixels, PCA scores and codes; the same for every source of features."""
+
+    strengths: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
+    """Inverse L2 strengths C of logistic regression, tried in rising order until the validation loss has risen twice."""
+    max_iter: int = Field(default=2000, ge=1)
+    """Iterations of logistic regression at the most; a fit that needs more is reported as not converged."""
+    ensemble: Literal["forest", "extra-trees"] = "forest"
+    """Tree ensemble: random forest or extremely randomised trees."""
+    trees: int = Field(default=300, ge=1)
+    """Trees of the ensemble."""
+    min_samples_leaf: tuple[int, ...] = (1, 4)
+    """Least images in a leaf, to choose from on validation data."""
+
+    @model_validator(mode="after")
+    def _has_choices(self) -> ClassicalConfig:
+        if not self.strengths or min(self.strengths) <= 0:
+            raise ValueError("strengths needs at least one number above 0")
+        if not self.min_samples_leaf or min(self.min_samples_leaf) < 1:
+            raise ValueError("min_samples_leaf needs at least one number of at least 1")
+        return self
+
+
+class ShapesConfig(_Model):
+    """The embedded data set of drawn shapes."""
+
+    train: int = Field(default=5000, ge=20)
+    """Labeled images."""
+    test: int = Field(default=4000, ge=10)
+    """Test images."""
+    unlabeled: int = Field(default=30000, ge=10)
+    """Unlabeled images."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the drawing."""
+
+
+class Config(_Model):
+    """The main job: what are the unlabeled images worth?"""
+
+    data: str = "shapes"
+    """Where the images are: shapes, digits, stl10, stl10:PATH (folder or archive) or folder:PATH."""
+    preset: Preset = "quick"
+    """Sizes to start from: quick (3 minutes), standard (an evening at STL-10's size) or full."""
+    out: Path | None = None
+    """Folder for the results; left out, runs/DATA-PRESET."""
+    cache: Path | None = None
+    """Folder for shrunken images; left out, the user's cache folder or UNLABELED_CACHE."""
+    side: Side | None = None
+    """Side of the shrunken images, pixels; left out, 32 (8 for digits)."""
+    leaks: Literal["drop", "keep"] = "drop"
+    """What to do with unlabeled or labeled images that stand in test, and with unlabeled ones that are labeled."""
+    folds: int = Field(default=5, ge=2, le=100)
+    """Folds; the data set's own where it has some (the first ones), else stratified folds of the labeled images."""
+    seeds: int = Field(default=2, ge=1, le=100)
+    """Repetitions with other initial weights and orders; each has its own autoencoder."""
+    labels: int | None = Field(default=None, ge=2)
+    """Labeled images to use at the most, drawn by class; left out, all."""
+    unlabeled: int | None = Field(default=None, ge=10)
+    """Unlabeled images to use at the most; left out, all."""
+    test: int | None = Field(default=None, ge=10)
+    """Test images to use at the most; left out, all."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the networks: fp32, or bf16 where the processor has it."""
+    threads: int | None = Field(default=None, ge=1)
+    """Processor threads; left out, all cores."""
+    encoder: EncoderConfig = EncoderConfig()
+    """The encoder."""
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    """The autoencoder."""
+    network: NetworkConfig = NetworkConfig()
+    """The networks."""
+    classical: ClassicalConfig = ClassicalConfig()
+    """The classical models."""
+    shapes: ShapesConfig = ShapesConfig()
+    """The embedded data set."""
+
+    @property
+    def source(self) -> str:
+        """The kind of data: the part of ``data`` before the colon."""
+        return self.data.partition(":")[0]
+
+    @property
+    def pixels(self) -> int:
+        """The side of the shrunken images."""
+        return self.side or (8 if self.source == "digits" else 32)
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "folds": 5,
+        "seeds": 2,
+        "shapes": {"train": 2000, "test": 2000, "unlabeled": 8000},
+        "autoencoder": {"training": {"epochs": 5}},
+        "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "patience": 6}},
+        "classical": {"trees": 100, "min_samples_leaf": [1]},
+    },
+    "standard": {"folds": 5, "seeds": 3},
+    "full": {
+        "folds": 10,
+        "seeds": 3,
+        "shapes": {"train": 5000, "test": 8000, "unlabeled": 100000},
+        "autoencoder": {"training": {"epochs": 20}},
+        "network": {"learning_rates": [5e-4, 1e-3, 3e-3], "training": {"epochs": 80, "patience": 20}},
+        "classical": {"trees": 500},
+    },
+}
+
+# Digits are small, and a mirrored or moved digit can be another one.
+_DIGITS: dict[str, Any] = {
+    "encoder": {"conv_kernel_size": 3, "conv_padding": 1},
+    "autoencoder": {"training": {"epochs": 30, "batch_size": 32}},
+    "network": {"training": {"flip": False, "shift": 0, "batch_size": 32}},
+}
+
+
+def resolve(*layers: dict[str, Any]) -> Config:
+    """Make the configuration: the preset, then what suits the data, then the layers, later ones winning.
+
+    Raises
+    ------
+    UserError
+        If a value is out of range or a name is unknown.
+    """
+    given: dict[str, Any] = {}
+    for layer in layers:
+        given = merge(given, layer)
+    preset = given.get("preset", Config.model_fields["preset"].default)
+    base = _PRESETS.get(preset, {})
+    if str(given.get("data", "")).partition(":")[0] == "digits":
+        base = merge(base, _DIGITS)
+    try:
+        return Config.model_validate(merge(merge(Config().model_dump(), base), given))
+    except ValidationError as error:
+        raise UserError(explain(error)) from None
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return base with the values of over, section by section."""
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merge(merged[name], value) if both else value
+    return merged
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a TOML file of the same tree: top-level names, and a table for each section."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; --config takes a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """Say what pydantic found, one finding a clause."""
+    findings = []
+    for item in error.errors():
+        place = "--" + ".".join(str(part).replace("_", "-") for part in item["loc"] if isinstance(part, str))
+        message = item["msg"].removeprefix("Value error, ")
+        given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
+        findings.append(f"{place.removesuffix('--') or 'configuration'}: {message}{given}")
+    return "; ".join(dict.fromkeys(findings))

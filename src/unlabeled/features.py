@@ -1,0 +1,89 @@
+"""Images to features for the classical models: pixels, codes of an encoder, scores on principal components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import torch
+from numpy.typing import NDArray
+
+from unlabeled.errors import DataError
+from unlabeled.images import Images
+from unlabeled.models import Encoder, to_images
+from unlabeled.runtime import Runtime, evaluating
+from unlabeled.training import batches
+
+_BATCH = 500
+
+
+def pixel_features(images: Images) -> NDArray[np.float32]:
+    """Return pixels in [-1, 1] as float32 (n, c * h * w)."""
+    features = np.empty((len(images), int(np.prod(images.shape))), dtype=np.float32)
+    for rows in batches(len(images), _BATCH):
+        features[rows[0] : rows[-1] + 1] = _flat(images, rows)
+    return features
+
+
+def encode(encoder: Encoder, images: Images, *, runtime: Runtime | None = None) -> NDArray[np.float32]:
+    """Return codes as float32 (n, code length); the encoder is neither trained nor changed."""
+    runtime = runtime or Runtime.of()
+    encoder.to(runtime.device)
+    features = np.empty((len(images), encoder.geometry.code_length), dtype=np.float32)
+    with evaluating(encoder), runtime.autocast():
+        for rows in batches(len(images), _BATCH):
+            batch = to_images(runtime.place(torch.from_numpy(images.take(rows))))
+            code = encoder(batch).code
+            features[rows[0] : rows[-1] + 1] = code.float().flatten(1).cpu().numpy()
+    return features
+
+
+@dataclass(frozen=True)
+class PrincipalComponents:
+    """Mean (d,), components (k, d) by falling variance, and the share of the variance that they hold."""
+
+    mean: NDArray[np.float32]
+    components: NDArray[np.float32]
+    explained: float
+
+    def scores(self, images: Images) -> NDArray[np.float32]:
+        """Return the images' coordinates on the components, float32 (n, k)."""
+        features = np.empty((len(images), len(self.components)), dtype=np.float32)
+        for rows in batches(len(images), _BATCH):
+            features[rows[0] : rows[-1] + 1] = (_flat(images, rows) - self.mean) @ self.components.T
+        return features
+
+
+def fit_components(images: Images, length: int) -> PrincipalComponents:
+    """Find the principal components of the images' pixels in [-1, 1], without holding the images in memory.
+
+    Parameters
+    ----------
+    images
+        At least two.
+    length
+        How many components; the number of pixels, and of images less one, is the most there can be.
+    """
+    if len(images) < 2:
+        raise DataError(f"principal components need 2 images or more, not {len(images)}")
+    pixels = int(np.prod(images.shape))
+    length = min(length, pixels, len(images) - 1)
+    # Deviations from the mean of a few images: close to the mean of all, so that the squares keep their digits.
+    shift = _flat(images, np.arange(min(len(images), _BATCH))).mean(axis=0)
+    total, squares = np.zeros(pixels), np.zeros((pixels, pixels))
+    for rows in batches(len(images), 4 * _BATCH):
+        centred = _flat(images, rows) - shift
+        total += centred.sum(axis=0, dtype=np.float64)
+        squares += centred.T @ centred
+    mean = total / len(images)
+    covariance = squares / len(images) - np.outer(mean, mean)
+    variances, vectors = scipy.linalg.eigh(covariance, subset_by_index=(pixels - length, pixels - 1), overwrite_a=True)
+    everything = float(np.diag(squares).sum() / len(images) - (mean**2).sum())
+    explained = float(variances.sum() / everything) if everything > 0 else 1.0
+    components = np.ascontiguousarray(vectors[:, ::-1].T.astype(np.float32))
+    return PrincipalComponents((mean + shift).astype(np.float32), components, explained)
+
+
+def _flat(images: Images, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    return images.take(rows).reshape(len(rows), -1).astype(np.float32) / np.float32(127.5) - np.float32(1)

@@ -1,0 +1,112 @@
+"""Which labeled images a run may train on, and on which ones it makes its choices. Knows nothing of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlabeled.errors import DataError
+from unlabeled.images import Splits
+from unlabeled.statistics import fold_correlation
+
+_VALID_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Indices into the labeled split: to train on, and to choose with."""
+
+    train: NDArray[np.intp]
+    valid: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The folds, where they come from, and how strongly their results are correlated."""
+
+    folds: tuple[Fold, ...]
+    origin: str
+    correlation: float
+
+
+def make_folds(splits: Splits, *, count: int, labels: int | None = None) -> Folds:
+    """Take the data set's own folds, or stratified ones of the labeled split.
+
+    Of an own fold a fifth, stratified, is for validation. Stratified folds are those of cross-validation: each part in
+    turn is for validation, the others are for training. ``labels`` limits the labeled images of a fold, both together.
+
+    Raises
+    ------
+    DataError
+        If a class is too small for so many folds, or the data set has fewer.
+    """
+    classes, names = splits.labeled.classes, splits.class_names
+    if splits.folds:
+        if count > len(splits.folds):
+            raise DataError(f"folds={count}, and the data set has {len(splits.folds)} of its own; use --folds {len(splits.folds)}")
+        own = [_at_most(fold, classes, labels, number) for number, fold in enumerate(splits.folds[:count])]
+        folds = [_split_off(fold, classes, names, number) for number, fold in enumerate(own)]
+        return Folds(tuple(folds), "the data set's own", fold_correlation(own))
+    chosen = _at_most(np.arange(len(classes)), classes, labels, 0)
+    parts = _stratified_parts(chosen, classes, names, count)
+    cross = [Fold(np.sort(np.concatenate(parts[:k] + parts[k + 1 :])), parts[k]) for k in range(count)]
+    return Folds(tuple(cross), "stratified parts of the labeled images", 1 / count)
+
+
+def _stratified_parts(
+    chosen: NDArray[np.intp], classes: NDArray[np.int64], names: tuple[str, ...], count: int
+) -> list[NDArray[np.intp]]:
+    random = np.random.default_rng(0)
+    part = np.empty(len(chosen), dtype=np.intp)
+    begin = 0
+    for label in range(len(names)):
+        members = np.flatnonzero(classes[chosen] == label)
+        if len(members) < count:
+            raise DataError(
+                f"class {names[label]!r} has {len(members)} labeled images for {count} folds; use --folds {max(len(members), 2)}"
+                + (" or fewer" if len(members) > 2 else ", with at least 2 images of every class")
+            )
+        # Classes begin at different parts, so that the odd images do not all fall into the first ones.
+        part[random.permutation(members)] = (begin + np.arange(len(members))) % count
+        begin += len(members)
+    return [chosen[part == number] for number in range(count)]
+
+
+def _split_off(fold: NDArray[np.intp], classes: NDArray[np.int64], names: tuple[str, ...], seed: int) -> Fold:
+    random = np.random.default_rng([seed, 1])
+    valid = []
+    for label in range(len(names)):
+        members = fold[classes[fold] == label]
+        if len(members) == 1:
+            raise DataError(f"fold {seed + 1} has one image of class {names[label]!r}; training and validation need one each, so raise --labels")
+        valid.append(random.permutation(members)[: max(1, round(_VALID_SHARE * len(members)))] if len(members) else members)
+    chosen = np.sort(np.concatenate(valid))
+    return Fold(np.setdiff1d(fold, chosen), chosen)
+
+
+def _at_most(rows: NDArray[np.intp], classes: NDArray[np.int64], limit: int | None, seed: int) -> NDArray[np.intp]:
+    """Draw at most so many images, the same share of every class."""
+    if limit is None or limit >= len(rows):
+        return rows
+    random = np.random.default_rng([seed, 2])
+    shuffled = random.permutation(rows)
+    rank = np.empty(len(rows))
+    for label in np.unique(classes[rows]):
+        members = np.flatnonzero(classes[shuffled] == label)
+        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.sort(shuffled[np.argsort(rank, kind="stable")[:limit]])
+
+
+def describe(folds: Folds) -> dict[str, Any]:
+    """Return what the protocol says of the folds."""
+    sizes = [(len(fold.train), len(fold.valid)) for fold in folds.folds]
+    return {
+        "count": len(folds.folds),
+        "origin": folds.origin,
+        "correlation": folds.correlation,
+        "train": [min(train for train, _ in sizes), max(train for train, _ in sizes)],
+        "valid": [min(valid for _, valid in sizes), max(valid for _, valid in sizes)],
+    }

@@ -1,0 +1,349 @@
+"""ConvAutoEncoder and ConvNet: the architecture and nothing else.
+
+Both take one specification, have the same encoder, and take images as float (n, c, h, w) in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from unlabeled.geometry import Block, Geometry, PerLayer, solve
+from unlabeled.pooling import average_pool, average_unpool, max_pool, max_unpool
+
+Pool: TypeAlias = Literal["max", "average"]
+Activation: TypeAlias = Literal["sigmoid", "tanh", "relu", "leaky-relu"]
+OutputActivation: TypeAlias = Literal["sigmoid", "tanh", "relu", "leaky-relu", "linear"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "leaky-relu": nn.LeakyReLU,  # slope 0.01
+}
+
+
+class Encoding(NamedTuple):
+    """What the encoder returns: the code (n, c, h, w), and each block's switches (None where it has none)."""
+
+    code: Tensor
+    switches: tuple[Tensor | None, ...]
+
+
+class Encoder(nn.Module):
+    """Blocks of convolution, activation and pool.
+
+    Every activation offered here is increasing, so it gives the same map after the max-pool as before, at a fraction
+    of the work; only the choice between cells that the activation makes equal can differ.
+    """
+
+    def __init__(self, geometry: Geometry, *, pool: Pool = "max", activation: Activation = "relu") -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.pool = _one_of("pool", pool, ("max", "average"))
+        self.activation = _ACTIVATIONS[_one_of("activation", activation, tuple(_ACTIVATIONS))]()
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(b.in_channels, b.out_channels, b.conv_kernel, b.conv_stride, b.conv_padding)
+            for b in geometry.blocks
+        )
+
+    def forward(self, images: Tensor) -> Encoding:
+        """Encode images (n, c, h, w) of the size the model was made for."""
+        expected = self.geometry.input_size
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
+            raise ValueError(f"images have shape {tuple(images.shape)}; this model takes (n, {', '.join(map(str, expected))})")
+        x, switches = images, []
+        for block, convolution in zip(self.geometry.blocks, self.convolutions, strict=True):
+            x, switch = self._pool(block, convolution(x))
+            switches.append(switch)
+        return Encoding(x, tuple(switches))
+
+    def _pool(self, block: Block, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        if not block.pools:
+            return self.activation(x), None
+        if self.pool == "average":
+            return average_pool(self.activation(x), block.pool_kernel, block.pool_stride, block.pool_padding), None
+        x, switches = max_pool(x, block.pool_kernel, block.pool_stride, block.pool_padding)
+        return self.activation(x), switches
+
+
+class Decoder(nn.Module):
+    """The encoder's blocks in reverse: unpool with the stored switches, transposed convolution, activation."""
+
+    def __init__(
+        self, geometry: Geometry, *, pool: Pool, activation: Activation, output_activation: OutputActivation
+    ) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.pool = pool
+        self.activation = _ACTIVATIONS[activation]()
+        known = (*_ACTIVATIONS, "linear")
+        name = _one_of("output_activation", output_activation, known)
+        self.output_activation = nn.Identity() if name == "linear" else _ACTIVATIONS[name]()
+        self.convolutions = nn.ModuleList(
+            nn.ConvTranspose2d(
+                b.out_channels, b.in_channels, b.conv_kernel, b.conv_stride, b.conv_padding, b.output_padding
+            )
+            for b in reversed(geometry.blocks)
+        )
+
+    def forward(self, code: Tensor, switches: Sequence[Tensor | None]) -> Tensor:
+        """Decode a code (n, c, h, w); the image has exactly the size that the encoder took."""
+        x = code
+        blocks = list(zip(self.geometry.blocks, switches, strict=True))
+        for (block, switch), convolution in zip(reversed(blocks), self.convolutions, strict=True):
+            x = convolution(self._unpool(block, x, switch))
+            x = self.output_activation(x) if block is self.geometry.blocks[0] else self.activation(x)
+        return x
+
+    def _unpool(self, block: Block, x: Tensor, switches: Tensor | None) -> Tensor:
+        if not block.pools:
+            return x
+        kernel, stride = block.pool_kernel, block.pool_stride
+        if self.pool == "average":
+            return average_unpool(x, block.conv_size, kernel=kernel, stride=stride, padding=block.pool_padding)
+        if switches is None:
+            raise ValueError("max unpooling needs the switches that encode returned; call decode(encode(images))")
+        return max_unpool(x, switches, block.conv_size, kernel=kernel, stride=stride)
+
+
+class ConvAutoEncoder(nn.Module):
+    """A convolutional autoencoder of any depth; the output has the input's size for every legal specification.
+
+    Parameters
+    ----------
+    input_size
+        (channels, height, width) of an image.
+    layers_num
+        Number of blocks; left out, the sequences below tell.
+    conv_out_channels, conv_kernel_size, conv_stride, conv_padding, pool_kernel_size, pool_stride, pool_padding
+        One entry a layer, or one number for all layers; an entry is a number or a (height, width) pair.
+    pool
+        "max", undone with the stored switches, or "average", undone by spreading the mean.
+    activation
+        "sigmoid", "tanh", "relu" or "leaky-relu" (slope 0.01), after every block but the last of the decoder.
+    output_activation
+        After the decoder's last block; "tanh" fits pixels in [-1, 1], "linear" leaves it out.
+
+    Raises
+    ------
+    GeometryError
+        If a kernel does not fit the map it meets; the message says where and what would fit.
+    """
+
+    def __init__(
+        self,
+        input_size: Sequence[int] = (3, 32, 32),
+        layers_num: int | None = None,
+        conv_out_channels: PerLayer = (6, 6),
+        conv_kernel_size: PerLayer = (2, 3),
+        conv_stride: PerLayer = (2, 2),
+        pool_kernel_size: PerLayer = (2, 1),
+        pool_stride: PerLayer = (1, 1),
+        *,
+        conv_padding: PerLayer = 0,
+        pool_padding: PerLayer = 0,
+        pool: Pool = "max",
+        activation: Activation = "relu",
+        output_activation: OutputActivation = "tanh",
+    ) -> None:
+        super().__init__()
+        geometry = solve(
+            input_size,
+            layers_num,
+            conv_out_channels=conv_out_channels,
+            conv_kernel_size=conv_kernel_size,
+            conv_stride=conv_stride,
+            conv_padding=conv_padding,
+            pool_kernel_size=pool_kernel_size,
+            pool_stride=pool_stride,
+            pool_padding=pool_padding,
+        )
+        self.pool: Pool = pool
+        self.activation_name: Activation = activation
+        self.encoder = Encoder(geometry, pool=pool, activation=activation)
+        self.decoder = Decoder(geometry, pool=pool, activation=activation, output_activation=output_activation)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sizes of every block."""
+        return self.encoder.geometry
+
+    def encode(self, images: Tensor) -> Encoding:
+        """Return the code (n, c, h, w) of images (n, c, h, w) in [-1, 1], and the switches."""
+        encoding: Encoding = self.encoder(images)
+        return encoding
+
+    def decode(self, encoding: Encoding | Tensor, switches: Sequence[Tensor | None] | None = None) -> Tensor:
+        """Return images from what ``encode`` returned, or from a code and switches given apart."""
+        if isinstance(encoding, Encoding):
+            encoding, switches = encoding
+        if switches is None:
+            switches = (None,) * len(self.geometry.blocks)
+        images: Tensor = self.decoder(encoding, switches)
+        return images
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstruct images (n, c, h, w)."""
+        return self.decode(self.encode(images))
+
+    def __repr__(self) -> str:
+        return _table(self, f"code of {self.geometry.code_length:,} numbers for {self.geometry.input_length:,}")
+
+
+class ConvNet(nn.Module):
+    """A convolutional classifier: the encoder of ``ConvAutoEncoder``, then linear layers. Returns logits (n, classes).
+
+    Parameters
+    ----------
+    input_size, layers_num, conv_out_channels, ..., activation
+        As in ``ConvAutoEncoder``.
+    classes
+        How many classes.
+    hidden
+        Widths of hidden linear layers, each followed by the activation.
+    dropout
+        Probability that a number is dropped before each linear layer, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        input_size: Sequence[int] = (3, 32, 32),
+        layers_num: int | None = None,
+        conv_out_channels: PerLayer = (6, 6),
+        conv_kernel_size: PerLayer = (2, 3),
+        conv_stride: PerLayer = (2, 2),
+        pool_kernel_size: PerLayer = (2, 1),
+        pool_stride: PerLayer = (1, 1),
+        *,
+        conv_padding: PerLayer = 0,
+        pool_padding: PerLayer = 0,
+        pool: Pool = "max",
+        activation: Activation = "relu",
+        classes: int = 10,
+        hidden: Sequence[int] = (),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        geometry = solve(
+            input_size,
+            layers_num,
+            conv_out_channels=conv_out_channels,
+            conv_kernel_size=conv_kernel_size,
+            conv_stride=conv_stride,
+            conv_padding=conv_padding,
+            pool_kernel_size=pool_kernel_size,
+            pool_stride=pool_stride,
+            pool_padding=pool_padding,
+        )
+        self._assemble(geometry, pool=pool, activation=activation, classes=classes, hidden=hidden, dropout=dropout)
+
+    @classmethod
+    def from_encoder(
+        cls, autoencoder: ConvAutoEncoder, *, classes: int = 10, hidden: Sequence[int] = (), dropout: float = 0.0
+    ) -> ConvNet:
+        """Make a classifier on a copy of the autoencoder's encoder; every weight must have its counterpart."""
+        network = cls.__new__(cls)
+        nn.Module.__init__(network)
+        network._assemble(
+            autoencoder.geometry,
+            pool=autoencoder.pool,
+            activation=autoencoder.activation_name,
+            classes=classes,
+            hidden=hidden,
+            dropout=dropout,
+        )
+        network.encoder.load_state_dict(autoencoder.encoder.state_dict(), strict=True)
+        weight = next(autoencoder.parameters())
+        return network.to(device=weight.device, dtype=weight.dtype)
+
+    def _assemble(
+        self,
+        geometry: Geometry,
+        *,
+        pool: Pool,
+        activation: Activation,
+        classes: int,
+        hidden: Sequence[int],
+        dropout: float,
+    ) -> None:
+        if classes < 2:
+            raise ValueError(f"classes={classes}; a classifier needs at least 2")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout}; give a probability of at least 0 and below 1")
+        if any(width < 1 for width in hidden):
+            raise ValueError(f"hidden={tuple(hidden)}; a hidden layer needs at least 1 unit")
+        self.encoder = Encoder(geometry, pool=pool, activation=activation)
+        widths = (geometry.code_length, *hidden, classes)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for number, (wide, narrow) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+            layers += [nn.Dropout(dropout)] if dropout else []
+            layers += [nn.Linear(wide, narrow)]
+            layers += [_ACTIVATIONS[activation]()] if number < len(hidden) else []
+        self.head = nn.Sequential(*layers)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sizes of every block."""
+        return self.encoder.geometry
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (n, classes) of images (n, c, h, w) in [-1, 1]."""
+        logits: Tensor = self.head(self.encoder(images).code)
+        return logits
+
+    def __repr__(self) -> str:
+        linear = [str(layer.out_features) for layer in self.head if isinstance(layer, nn.Linear)]
+        return _table(self, f"code of {self.geometry.code_length:,} numbers -> linear {' -> '.join(linear)}")
+
+
+def _table(model: ConvAutoEncoder | ConvNet, ending: str) -> str:
+    """Draw the sizes and parameters of every block."""
+    rows = [("block", "in", "convolution", "out", "pool", "out", "parameters")]
+    for number, block in enumerate(model.geometry.blocks):
+        modules: list[Any] = [model.encoder.convolutions[number]]
+        if isinstance(model, ConvAutoEncoder):
+            modules.append(model.decoder.convolutions[-1 - number])
+        counts = " + ".join(f"{count_parameters(module):,}" for module in modules)
+        rows.append(
+            (
+                str(number + 1),
+                _size(block.in_channels, block.input_size),
+                _window(block.conv_kernel, block.conv_stride, block.conv_padding),
+                _size(block.out_channels, block.conv_size),
+                f"{model.encoder.pool} {_window(block.pool_kernel, block.pool_stride, block.pool_padding)}" if block.pools else "-",
+                _size(block.out_channels, block.pool_size),
+                counts,
+            )
+        )  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([f"{type(model).__name__}: {ending}, {count_parameters(model):,} parameters", *lines])
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Count the numbers that training can change."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def _size(channels: int, size: tuple[int, int]) -> str:
+    return f"{channels}x{size[0]}x{size[1]}"
+
+
+def _window(kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> str:
+    text = f"{kernel[0]}x{kernel[1]}/{stride[0]}" if stride[0] == stride[1] else f"{kernel[0]}x{kernel[1]}/{stride[0]}x{stride[1]}"
+    return text + (f" pad {padding[0]}x{padding[1]}" if any(padding) else "")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> Any:
+    if value not in known:
+        raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(known)}")
+    return value
+
+
+def to_images(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels 0..255 into float in [-1, 1]."""
+    return pixels.to(torch.float32).div_(127.5).sub_(1.0)

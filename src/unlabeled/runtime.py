@@ -1,0 +1,112 @@
+"""Device, precision, processes and random numbers; Fabric stands behind this door."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from unlabeled.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; "auto" takes cuda, then mps, then cpu.
+
+    Raises
+    ------
+    UserError
+        If the device is unknown or not there.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in found.items() if there))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name!r} is not known; use auto, cpu, cuda, cuda:1 or mps") from None
+    number = device.index or 0
+    if not found.get(device.type, False) or (device.type == "cuda" and number >= torch.cuda.device_count()):
+        there = ", ".join(kind for kind, is_there in found.items() if is_there)
+        raise UserError(f"device {name!r} is not on this machine; it has {there}")
+    return device
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where a model runs. Under torchrun each process takes its share of every batch."""
+
+    device: torch.device
+    precision: str = "fp32"
+
+    @classmethod
+    def of(cls, device: str | torch.device = "auto", precision: str = "fp32") -> Runtime:
+        """Make one from the names that a configuration uses."""
+        return cls(device if isinstance(device, torch.device) else choose_device(device), precision)
+
+    @property
+    def rank(self) -> int:
+        """Number of this process under torchrun, else 0."""
+        return int(os.environ.get("RANK", "0"))
+
+    @property
+    def processes(self) -> int:
+        """How many processes share the work."""
+        return int(os.environ.get("WORLD_SIZE", "1"))
+
+    def fabric(self) -> Fabric:
+        """Make the Fabric; imported here, for it takes a second."""
+        from lightning_fabric import Fabric
+
+        several = self.processes > 1
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        devices: Any = local if several or self.device.type != "cuda" else [self.device.index or 0]
+        fabric = Fabric(
+            accelerator=self.device.type,
+            devices=devices,
+            num_nodes=self.processes // local if several else 1,
+            strategy="ddp" if several else "auto",
+            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
+        )
+        fabric.launch()
+        return fabric
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Compute in the chosen precision, outside of training too."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
+
+    def place(self, images: Tensor) -> Tensor:
+        """Move a batch to the device, channels last where convolutions are faster so."""
+        images = images.to(self.device, non_blocking=True)
+        return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Run a block under its own seed, and put the process's random numbers back afterwards."""
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in evaluation mode without gradients, and every module back as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

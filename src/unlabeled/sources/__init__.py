@@ -1,0 +1,72 @@
+"""Where images come from. Every source fills a store; ``load`` opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from unlabeled.config import Config
+from unlabeled.errors import DataError
+from unlabeled.images import Images, Splits
+from unlabeled.store import cache_folder, open_store
+
+KINDS = ("shapes", "digits", "stl10", "folder")
+
+
+def load(config: Config) -> Splits:
+    """Return the splits of ``config.data``, shrunken, leaks handled, and cut to the wanted sizes.
+
+    Raises
+    ------
+    DataError
+        If the source is unknown, missing or damaged.
+    """
+    splits = open_store(prepare(config), leaks=config.leaks)
+    for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
+        if len(images) == 0:
+            raise DataError(f"{config.data}: no {name} images are left after the leaks were dropped; look at them with --leaks keep")
+    unlabeled, test = _at_most(splits.unlabeled, config.unlabeled), _at_most(splits.test, config.test)
+    return Splits(
+        splits.labeled, unlabeled, test, splits.class_names, splits.folds, splits.leaks, splits.notes, splits.origin
+    )
+
+
+def prepare(config: Config) -> Path:
+    """Return the folder of the store, and fill it first if need be."""
+    kind, _, path = config.data.partition(":")
+    cache, side = cache_folder(config.cache), config.pixels
+    if kind == "shapes" and not path:
+        from unlabeled.sources.shapes import store_shapes
+
+        return store_shapes(config.shapes, cache, side=side)
+    if kind == "digits" and not path:
+        from unlabeled.sources.digits import store_digits
+
+        return store_digits(cache, side=side)
+    if kind == "stl10":
+        from unlabeled.sources.download import find_stl10
+        from unlabeled.sources.stl10 import store_stl10
+
+        return store_stl10(find_stl10(Path(path) if path else None, cache), cache, side=side)
+    if kind == "folder" and path:
+        from unlabeled.sources.folder import store_folder
+
+        return store_folder(Path(path).expanduser(), cache, side=side)
+    if kind == "folder":
+        raise DataError("data 'folder' needs a path; write folder:PATH")
+    raise DataError(_unknown(config.data))
+
+
+def _unknown(data: str) -> str:
+    if Path(data).expanduser().is_dir():
+        return f"data {data!r} is not known; to use that folder, write folder:{data}"
+    return f"data {data!r} is not known; use shapes, digits, stl10, stl10:PATH or folder:PATH"
+
+
+def _at_most(images: Images, limit: int | None) -> Images:
+    """Return a fixed random sample, in the images' own order."""
+    if limit is None or limit >= len(images):
+        return images
+    chosen = np.random.default_rng(0).permutation(len(images))[:limit]
+    return images.subset(np.sort(chosen))

@@ -1,0 +1,36 @@
+"""scikit-learn's 8x8 digits (Alpaydin and Kaynak 1998): real, tiny, always at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from unlabeled.shrinking import shrink
+from unlabeled.store import StoreWriter, digest, stored
+
+_LABELED, _TEST = 300, 500  # of 1,797; the labels of the other 997 are hidden
+
+
+def store_digits(cache: Path, *, side: int) -> Path:
+    """Put the digits into a store, grey, and return the store's folder."""
+    return stored(cache, ["digits", str(side)], lambda: _build(cache, side))
+
+
+def _build(cache: Path, side: int) -> Path:
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    pixels = np.round(data.images * (255 / 16)).astype(np.uint8)[:, None]
+    order = np.random.default_rng(0).permutation(len(pixels))
+    parts = {
+        "labeled": order[:_LABELED],
+        "test": order[_LABELED : _LABELED + _TEST],
+        "unlabeled": order[_LABELED + _TEST :],
+    }
+    with StoreWriter(cache, "digits", (1, side, side)) as writer:
+        for split, rows in parts.items():
+            digests = np.frombuffer(b"".join(digest(image) for image in pixels[rows]), dtype=np.uint8).reshape(-1, 32)
+            labels = None if split == "unlabeled" else data.target[rows]
+            writer.append(split, shrink(pixels[rows], side), digests, labels)
+        return writer.finish(class_names=[str(digit) for digit in range(10)], origin={"source": "digits"})

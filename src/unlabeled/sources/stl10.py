@@ -1,0 +1,258 @@
+"""STL-10 in its official binary layout: read from a folder or from the archive, and written.
+
+Coates, Ng and Lee 2011. An image is 3 x 96 x 96 bytes, channel after channel, each channel column by column; labels
+are 1..10; ``fold_indices.txt`` has one fold a line. The reader takes any counts, and checks the official ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlabeled.errors import DataError
+from unlabeled.store import StoreWriter, digest, look_at, stored
+
+URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
+ARCHIVE_MD5 = "91f7769df0f17e558f3565bffb0c7dfb"
+CLASS_NAMES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+SIDE = 96
+IMAGE_BYTES = 3 * SIDE * SIDE
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """What the official data set says of a file."""
+
+    bytes: int
+    md5: str
+
+
+FILES = {
+    "train_X.bin": OfficialFile(138_240_000, "918c2871b30a85fa023e0c44e0bee87f"),
+    "train_y.bin": OfficialFile(5_000, "5a34089d4802c674881badbb80307741"),
+    "test_X.bin": OfficialFile(221_184_000, "7f263ba9f9e0b06b93213547f721ac82"),
+    "test_y.bin": OfficialFile(8_000, "36f9794fa4beb8a2c72628de14fa638e"),
+    "unlabeled_X.bin": OfficialFile(2_764_800_000, "5242ba1fed5e4be9e1e742405eb56ca4"),
+    "fold_indices.txt": OfficialFile(47_794, "4bbf8cd098ab9f87fe03fbcb37c06b28"),
+    "class_names.txt": OfficialFile(55, "6de44d022411c4d5cda4673b7f147c3f"),
+}
+_SPLIT_OF = {"train": "labeled", "test": "test", "unlabeled": "unlabeled"}
+_CHUNK = 500  # images; 14 MB
+
+
+def store_stl10(path: Path, cache: Path, *, side: int, name: str = "stl10") -> Path:
+    """Shrink the images of a folder or archive into a store, and return the store's folder.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, truncated, or does not fit the others.
+    """
+    signature = ["stl10", str(side), look_at(_parts(path), path.parent)]
+    return stored(cache, signature, lambda: _build(path, cache, side, name))
+
+
+def verify(path: Path) -> list[str]:
+    """Compare a folder's or archive's files with the official sizes and checksums; return what differs."""
+    if path.is_file():
+        found = _checksum(path)
+        return [] if found == ARCHIVE_MD5 else [f"{path}: MD5 {found} instead of {ARCHIVE_MD5}; download it again"]
+    folder, findings = _binary_folder(path), []
+    for name, official in FILES.items():
+        file = folder / name
+        size = file.stat().st_size if file.exists() else 0
+        if size != official.bytes:
+            findings.append(f"{file}: {size:,} bytes instead of {official.bytes:,}")
+        elif (found := _checksum(file)) != official.md5:
+            findings.append(f"{file}: MD5 {found} instead of {official.md5}")
+    return findings
+
+
+@contextmanager
+def stl10_writer(folder: Path) -> Iterator[STL10Writer]:
+    """Open a folder for writing in the official layout; files get their names when all is written."""
+    writer = STL10Writer(folder)
+    try:
+        yield writer
+        writer.close()
+    finally:
+        writer.discard()
+
+
+class STL10Writer:
+    """Writes the official layout, a chunk at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._files: dict[str, IO[bytes]] = {}
+
+    def append(self, split: str, pixels: NDArray[np.uint8], labels: NDArray[np.integer[Any]] | None = None) -> None:
+        """Add images uint8 (n, 3, 96, 96), row-major, and labels 0..9, to "train", "test" or "unlabeled"."""
+        self._open(f"{split}_X.bin").write(np.ascontiguousarray(pixels.swapaxes(2, 3)).data)
+        if labels is not None:
+            self._open(f"{split}_y.bin").write((np.asarray(labels) + 1).astype(np.uint8).tobytes())
+
+    def describe(self, class_names: tuple[str, ...], folds: list[NDArray[np.intp]]) -> None:
+        """Write the class names and the folds."""
+        self._open("class_names.txt").write(("\n".join(class_names) + "\n").encode())
+        lines = [" ".join(map(str, fold.tolist())) + " \n" for fold in folds]
+        self._open("fold_indices.txt").write("".join(lines).encode())
+
+    def close(self) -> None:
+        """Close the files and give them their names."""
+        for name, file in self._files.items():
+            file.close()
+            self._beside(name).replace(self._folder / name)
+
+    def discard(self) -> None:
+        """Remove whatever did not get its name."""
+        for name, file in self._files.items():
+            file.close()
+            self._beside(name).unlink(missing_ok=True)
+
+    def _beside(self, name: str) -> Path:
+        return self._folder / f".{name}.{os.getpid()}.tmp"
+
+    def _open(self, name: str) -> IO[bytes]:
+        if name not in self._files:
+            self._files[name] = self._beside(name).open("wb")
+        return self._files[name]
+
+
+def _build(path: Path, cache: Path, side: int, name: str) -> Path:
+    small: dict[str, bytes] = {}
+    sizes: dict[str, int] = {}
+    with StoreWriter(cache, name, (3, side, side)) as writer:
+        if path.is_dir():
+            writer.need(sum(part.stat().st_size for part in _parts(path)) // IMAGE_BYTES)
+        for part, size, file in _open_parts(path):
+            sizes[part] = size
+            if part.endswith("_X.bin"):
+                _shrink_file(file, f"{path}: {part}", size, side, writer, _SPLIT_OF[part.removesuffix("_X.bin")])
+            else:
+                small[part] = file.read()
+        _check_sizes(path, sizes)
+        for split in ("train", "test"):
+            labels = _labels(path, f"{split}_y.bin", small, writer.counts[_SPLIT_OF[split]])
+            writer.set_labels(_SPLIT_OF[split], labels)
+        names = tuple(small["class_names.txt"].decode().splitlines()) if "class_names.txt" in small else CLASS_NAMES
+        folds = _folds(path, small.get("fold_indices.txt", b""), writer.counts["labeled"])
+        origin = {"source": name, "filter": "triangle (antialiased bilinear)", "original_side": SIDE}
+        return writer.finish(class_names=names, folds=folds, origin=origin)
+
+
+def _shrink_file(file: IO[bytes], where: str, size: int, side: int, writer: StoreWriter, split: str) -> None:
+    """Read, hash and shrink a file of images in chunks, on all cores, with few chunks in memory at a time."""
+    if size % IMAGE_BYTES or size == 0:
+        raise DataError(
+            f"{where} has {size:,} bytes, which is no whole number of images of {IMAGE_BYTES:,}; it seems truncated, get it again"
+        )
+    workers = os.cpu_count() or 1
+    waiting: list[Future[tuple[NDArray[np.uint8], NDArray[np.uint8]]]] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, size, _CHUNK * IMAGE_BYTES):
+            wanted = min(_CHUNK * IMAGE_BYTES, size - start)
+            chunk = file.read(wanted)
+            if len(chunk) != wanted:
+                raise DataError(f"{where} ends {wanted - len(chunk):,} bytes too early; it seems truncated, get it again")
+            waiting.append(pool.submit(_shrink_chunk, chunk, side))
+            if len(waiting) > 2 * workers:
+                writer.append(split, *waiting.pop(0).result())
+        for future in waiting:
+            writer.append(split, *future.result())
+
+
+def _shrink_chunk(chunk: bytes, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the shrunken images (n, 3, side, side), row-major, and the digests (n, 32) of their raw bytes."""
+    from unlabeled.shrinking import shrink
+
+    images = np.frombuffer(chunk, dtype=np.uint8).reshape(-1, 3, SIDE, SIDE)
+    digests = np.frombuffer(b"".join(digest(image) for image in images), dtype=np.uint8).reshape(-1, 32)
+    # The filter treats both sides alike, so the small images are transposed instead of the large ones.
+    return np.ascontiguousarray(shrink(images, side).swapaxes(2, 3)), digests
+
+
+def _open_parts(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Yield the name, size and open file of each part, from a folder or straight from the archive."""
+    if path.is_dir():
+        for part in _parts(path):
+            with part.open("rb") as file:
+                yield part.name, part.stat().st_size, file
+        return
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                name = Path(member.name).name
+                if name in FILES and member.isfile() and (file := archive.extractfile(member)) is not None:
+                    yield name, member.size, file
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise DataError(f"{path}: not a whole archive ({error}); get it again") from None
+
+
+def _parts(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    folder = _binary_folder(path)
+    return [folder / name for name in FILES if (folder / name).exists()]
+
+
+def _binary_folder(path: Path) -> Path:
+    return path / "stl10_binary" if (path / "stl10_binary").is_dir() else path
+
+
+def _check_sizes(path: Path, sizes: dict[str, int]) -> None:
+    missing = [name for name in FILES if name.endswith(".bin") and name not in sizes]
+    if missing:
+        raise DataError(f"{path}: {', '.join(missing)} missing; STL-10 has {', '.join(FILES)}")
+    # Official labeled splits beside another unlabeled one: a copy that broke off at an image's end.
+    official = all(sizes[name] == FILES[name].bytes for name in ("train_X.bin", "test_X.bin"))
+    wanted = FILES["unlabeled_X.bin"].bytes
+    if official and sizes["unlabeled_X.bin"] != wanted:
+        raise DataError(
+            f"{path}: unlabeled_X.bin has {sizes['unlabeled_X.bin']:,} bytes instead of {wanted:,}; it seems truncated, get it again"
+        )
+
+
+def _labels(path: Path, name: str, small: dict[str, bytes], images: int) -> NDArray[np.int64]:
+    labels = np.frombuffer(small[name], dtype=np.uint8).astype(np.int64)
+    if len(labels) != images:
+        raise DataError(f"{path}: {name} has {len(labels):,} labels for {images:,} images; one of the two is truncated")
+    if labels.min() < 1 or labels.max() > 10:
+        wrong = labels[(labels < 1) | (labels > 10)][0]
+        raise DataError(f"{path}: {name} holds the label {wrong}; STL-10's labels are 1..10, so the file is damaged")
+    return labels - 1
+
+
+def _folds(path: Path, text: bytes, images: int) -> list[NDArray[np.intp]]:
+    try:
+        folds = [np.array(line.split(), dtype=np.intp) for line in text.decode("ascii").splitlines() if line.strip()]
+    except (UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"{path}: fold_indices.txt is damaged ({error}); get it again") from None
+    for number, fold in enumerate(folds, 1):
+        if fold.min() < 0 or fold.max() >= images or len(np.unique(fold)) != len(fold):
+            raise DataError(f"{path}: line {number} of fold_indices.txt has indices outside 0..{images - 1} or repeated ones")
+        if images == 5_000 and len(fold) != 1_000:
+            raise DataError(f"{path}: line {number} of fold_indices.txt has {len(fold)} indices instead of 1,000; get it again")
+    return folds
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        found = hashlib.md5(usedforsecurity=False)
+        while block := file.read(1 << 22):
+            found.update(block)
+    return found.hexdigest()

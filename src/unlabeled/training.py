@@ -1,0 +1,321 @@
+"""fit: THE loop. Tasks differ by objective; the same loop runs on one core, a GPU or under torchrun."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unlabeled.augmentation import augment
+from unlabeled.checkpoints import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
+from unlabeled.config import TrainingConfig
+from unlabeled.errors import DataError, TrainingDiverged, UserError
+from unlabeled.images import Images
+from unlabeled.models import to_images
+from unlabeled.objectives import Objective
+from unlabeled.results import fingerprint, write_history
+from unlabeled.runtime import Runtime, evaluating, seeded
+
+# Looking at the loss waits for the device, so it is looked at only so often.
+_BATCHES_BETWEEN_LOOKS = 32
+_EVALUATION_BATCH = 512
+
+
+class Watcher(Protocol):
+    """Someone who wants to see how training goes."""
+
+    def step(self, done: int, total: int) -> None:
+        """Some batches are done, of so many in the whole training."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch is done; ``row`` is its line of the history."""
+
+
+@dataclass
+class Fitted:
+    """What ``fit`` returns, the model apart: it holds its best weights."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_loss: float = math.inf
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in all epochs, validation included."""
+        return float(sum(row["seconds"] for row in self.history))
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    images: Images,
+    *,
+    valid: Images | None,
+    config: TrainingConfig,
+    seed: int = 0,
+    runtime: Runtime | None = None,
+    folder: Path | None = None,
+    watcher: Watcher | None = None,
+) -> Fitted:
+    """Train a model in place, and leave it with the weights of its best epoch.
+
+    Parameters
+    ----------
+    model
+        Takes float images (n, c, h, w) in [-1, 1].
+    objective
+        What to lower.
+    images
+        Images to train on.
+    valid
+        Images that tell the best epoch, by the objective's mean loss; without, it is the last one.
+    config
+        How to train.
+    seed
+        Decides order, augmentation and dropout. Epoch e draws from (seed, e) alone, so a resumed run needs no
+        more than the number of the epoch to go on with the same random numbers.
+    runtime
+        Where to train; left out, the best device of the machine.
+    folder
+        Where to keep a checkpoint an epoch and the history. If it holds a checkpoint of the same training, that
+        training goes on; on the cpu it ends in the same bytes as one that was not interrupted.
+    watcher
+        Is told of steps and epochs.
+
+    Raises
+    ------
+    TrainingDiverged
+        If the loss stops being finite.
+    DataError
+        If there is nothing to train on, or labels are needed and missing.
+    """
+    _check(objective, images, valid)
+    runtime = runtime or Runtime.of()
+    training = _Training(model, objective, images, valid, config, seed, runtime, watcher)
+    if folder is not None:
+        training.resume(folder / "checkpoint.safetensors")
+    while not training.over:
+        training.train_epoch()
+        if folder is not None and runtime.rank == 0:
+            training.save(folder)
+    model.load_state_dict(training.best_weights)
+    return training.fitted
+
+
+def evaluate(
+    model: nn.Module, objective: Objective, images: Images, *, runtime: Runtime | None = None
+) -> tuple[float, float]:
+    """Return the objective's mean loss and mean metric over images; the model stays in the mode it was in."""
+    runtime = runtime or Runtime.of()
+    totals = torch.zeros(2, dtype=torch.float64)
+    with evaluating(model), runtime.autocast():
+        for rows in batches(len(images), _EVALUATION_BATCH):
+            batch, labels = _load(images, rows, images.take(rows), runtime)
+            loss, metric = objective(model, batch, labels)
+            totals += torch.stack([loss.double(), metric.double()]).cpu() * len(rows)
+    loss, metric = (totals / len(images)).tolist()
+    return loss, metric
+
+
+def batches(n: int, size: int) -> Iterator[np.ndarray]:
+    """Yield the indices 0..n-1 in order, ``size`` at a time; the last batch may be short."""
+    for start in range(0, n, size):
+        yield np.arange(start, min(start + size, n))
+
+
+def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
+    """Return the learning rate at a step 0..steps-1: a linear warm-up, then the schedule over what is left."""
+    warm = round(config.warmup * steps)
+    if step < warm:
+        return config.learning_rate * (step + 1) / warm
+    done = (step - warm) / max(steps - warm, 1)
+    factor = {
+        "constant": 1.0,
+        "cosine": 0.5 * (1 + math.cos(math.pi * done)),  # Loshchilov and Hutter 2017, without restarts
+        "linear": 1 - done,
+        "step": 1.0 if done < 0.5 else (0.1 if done < 0.75 else 0.01),
+    }[config.schedule]
+    return config.learning_rate * factor
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Return the optimiser over the model's trainable parameters."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    shared: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, momentum=config.momentum, dampening=config.dampening, nesterov=config.nesterov, **shared
+        )
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, momentum=config.momentum, **shared)
+    kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad}
+    optimizer: torch.optim.Optimizer = kinds[config.optimizer](parameters, **shared)
+    return optimizer
+
+
+class _Training:
+    """The state of one training: where it is, and the best so far."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        images: Images,
+        valid: Images | None,
+        config: TrainingConfig,
+        seed: int,
+        runtime: Runtime,
+        watcher: Watcher | None,
+    ) -> None:
+        self.model, self.objective, self.images, self.valid = model, objective, images, valid
+        self.config, self.seed, self.runtime, self.watcher = config, seed, runtime, watcher
+        self.fabric = runtime.fabric()
+        model.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(model, config)
+        self.wrapped, self.wrapped_optimizer = self.fabric.setup(model, self.optimizer)
+        self.steps_an_epoch = math.ceil(len(images) / config.batch_size)
+        self.fitted = Fitted()
+        self.best_weights: dict[str, Tensor] = copy.deepcopy(model.state_dict())
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        return len(self.fitted.history)
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are done, or the validation loss has not fallen for too long."""
+        patience = self.config.patience
+        stopped = patience > 0 and self.valid is not None and self.epoch - self.fitted.best_epoch >= patience
+        return self.epoch >= self.config.epochs or (stopped and self.epoch > 0)
+
+    def train_epoch(self) -> None:
+        """Train one epoch, validate, and note the best."""
+        start = time.perf_counter()
+        # Derived, not drawn on: the same whether or not earlier epochs were run by this process.
+        sequence = np.random.SeedSequence([self.seed, self.epoch])
+        with seeded(int(sequence.generate_state(1)[0]), self.runtime.device):
+            loss, metric = self._pass_over(np.random.default_rng(sequence))
+        trained = time.perf_counter() - start
+        name = self.objective.metric
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "train_loss": loss, f"train_{name}": metric}
+        watched = loss
+        if self.valid is not None:
+            watched, measured = evaluate(self.model, self.objective, self.valid, runtime=self.runtime)
+            row |= {"valid_loss": watched, f"valid_{name}": measured}
+        self._check_finite(watched)
+        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        row["images_per_second"] = len(self.images) / trained
+        row["seconds"] = time.perf_counter() - start
+        self.fitted.history.append(row)
+        if watched < self.fitted.best_loss or self.valid is None:
+            self.fitted.best_epoch, self.fitted.best_loss = self.epoch, watched
+            self.best_weights = copy.deepcopy(self.model.state_dict())
+        if self.watcher:
+            self.watcher.epoch(row)
+
+    def _pass_over(self, random: np.random.Generator) -> tuple[float, float]:
+        self.wrapped.train()
+        order = random.permutation(len(self.images))
+        steps = self.steps_an_epoch * self.config.epochs
+        totals = torch.zeros(2, device=self.runtime.device)
+        for number, rows in enumerate(np.array_split(order, range(self.config.batch_size, len(order), self.config.batch_size))):
+            step = self.epoch * self.steps_an_epoch + number
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.config, step, steps)
+            totals += self._step(rows, random)
+            if number % _BATCHES_BETWEEN_LOOKS == 0:
+                self._check_finite(float(totals[0]))
+                if self.watcher:
+                    self.watcher.step(step + 1, steps)
+        totals = self.fabric.all_reduce(totals, reduce_op="sum") / len(self.images)
+        loss, metric = totals.tolist()
+        self._check_finite(loss)
+        return loss, metric
+
+    def _step(self, rows: np.ndarray, random: np.random.Generator) -> Tensor:
+        """Take one step on a batch; return the sums of loss and metric over this process's share."""
+        pixels = augment(self.images.take(rows), random, flip=self.config.flip, shift=self.config.shift)
+        runtime, size = self.runtime, len(rows)
+        own = np.arange(runtime.rank, size, runtime.processes)
+        # A batch smaller than the number of processes: the idle ones take part with weight 0.
+        share, own = len(own), own if len(own) else np.arange(1)
+        images, labels = _load(self.images, rows[own], pixels[own] if runtime.processes > 1 else pixels, runtime)
+        self.wrapped_optimizer.zero_grad()
+        loss, metric = self.objective(self.wrapped, images, labels)
+        # Processes' gradients are averaged, so this weight makes them add up to the mean over the whole batch.
+        self.fabric.backward(loss * (share * runtime.processes / size))
+        self.wrapped_optimizer.step()
+        return torch.stack([loss.detach().float(), metric.float()]) * share
+
+    def _check_finite(self, loss: float) -> None:
+        if math.isfinite(loss):
+            return
+        config = self.config
+        raise TrainingDiverged(
+            f"training diverged: the loss became {loss} in epoch {self.epoch + 1} of {config.epochs} ({config.optimizer}, learning "
+            f"rate {config.learning_rate:g}); try a learning rate of {config.learning_rate / 10:g}, a warmup of 0.1, "
+            "or another activation"
+        )
+
+    def _identity(self) -> str:
+        shapes = {name: list(tensor.shape) for name, tensor in self.model.state_dict().items()}
+        return fingerprint([self.config.model_dump(), self.seed, len(self.images), repr(self.objective), shapes])
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint, then the history."""
+        tensors, plain = pack_optimizer(self.optimizer)
+        state = {
+            "identity": self._identity(),
+            "seed": self.seed,
+            "optimizer": plain,
+            "best_epoch": self.fitted.best_epoch,
+            "best_loss": self.fitted.best_loss,
+            "history": self.fitted.history,
+        }
+        groups = {"model": self.model.state_dict(), "best": self.best_weights, "optimizer": tensors}
+        save_checkpoint(folder / "checkpoint.safetensors", groups, state)
+        write_history(folder / "history.jsonl", self.fitted.history)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint, if there is one."""
+        if not path.exists():
+            return
+        groups, state = load_checkpoint(path)
+        if state.get("identity") != self._identity():
+            raise UserError(
+                f"{path}: this checkpoint is of another training (model, images, configuration or seed differ); "
+                "give another folder, or delete it to start anew"
+            )
+        self.model.load_state_dict(groups["model"])
+        self.best_weights = {name: tensor.to(self.runtime.device) for name, tensor in groups["best"].items()}
+        unpack_optimizer(self.optimizer, groups.get("optimizer", {}), state["optimizer"])
+        self.fitted = Fitted(state["history"], state["best_epoch"], state["best_loss"])
+
+
+def _load(
+    images: Images, rows: np.ndarray, pixels: np.ndarray, runtime: Runtime
+) -> tuple[Tensor, Tensor | None]:
+    """Bring a batch to the device: float images in [-1, 1], and classes where there are some."""
+    batch = to_images(runtime.place(torch.from_numpy(pixels)))
+    if images.labels is None:
+        return batch, None
+    labels = images.labels[rows if images.rows is None else images.rows[rows]]
+    return batch, torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(runtime.device)
+
+
+def _check(objective: Objective, images: Images, valid: Images | None) -> None:
+    if len(images) == 0:
+        raise DataError("there are no images to train on; check the data, or the limit on its size")
+    if valid is not None and len(valid) == 0:
+        raise DataError("there are no validation images; give valid=None to train without")
+    if objective.needs_labels and (images.labels is None or (valid is not None and valid.labels is None)):
+        raise DataError("this objective needs labels, and the images have none; train it on labeled images")
