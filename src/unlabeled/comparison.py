@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -80,7 +80,9 @@ def compare(rows: Sequence[Mapping[str, Any]], scores: Scores, *, correlation: f
     def table(arm: str, metric: int) -> NDArray[np.float64]:
         """Return each test image's value, (folds, seeds, images): percent right, or nats."""
         unit = 100.0 if metric == 0 else 1.0
-        return unit * np.array([[scores[arm, fold, seed][metric] for seed in seeds] for fold in folds], dtype=np.float64)
+        return unit * np.array(
+            [[scores[arm, fold, seed][metric] for seed in seeds] for fold in folds], dtype=np.float64
+        )
 
     arms = []
     for arm in dict.fromkeys(row["arm"] for row in rows):
@@ -89,8 +91,9 @@ def compare(rows: Sequence[Mapping[str, Any]], scores: Scores, *, correlation: f
         arms.append(
             {
                 "arm": arm,
-                "accuracy": _numbers(accuracy),
-                "log_loss": _numbers(loss),
+                # No accuracy is below 0 or above 100 %, whatever a symmetric interval says of few runs.
+                "accuracy": _numbers(replace(accuracy, low=max(accuracy.low, 0.0), high=min(accuracy.high, 100.0))),
+                "log_loss": _numbers(replace(loss, low=max(loss.low, 0.0))),
                 "seconds": float(np.median([row["seconds"] for row in own])),
                 "not_converged": sum(not row["converged"] for row in own),
                 "runs": len(own),

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from unlabeled.errors import UserError
 
@@ -16,7 +16,13 @@ else:
     import tomli as tomllib
 
 Side: TypeAlias = Annotated[int, Field(ge=4, le=512)]
-LayerEntry: TypeAlias = "int | tuple[int, ...]"
+# One number for all layers, or one a layer; written as the specification takes it, a single number as a number.
+PerLayer: TypeAlias = Annotated[
+    tuple[int, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda given: (given,) if isinstance(given, int) else given),
+    PlainSerializer(lambda numbers: numbers[0] if len(numbers) == 1 else list(numbers)),
+]
 Preset: TypeAlias = Literal["quick", "standard", "full"]
 
 
@@ -56,31 +62,25 @@ class TrainingConfig(_Model):
     shift: int = Field(default=0, ge=0, le=64)
     """Move training images by up to this many pixels each way; the edge is repeated."""
 
-    @model_validator(mode="after")
-    def _nesterov_fits(self) -> TrainingConfig:
-        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0 or self.dampening != 0):
-            raise ValueError("nesterov needs optimizer sgd, a momentum above 0 and dampening 0")
-        return self
-
 
 class EncoderConfig(_Model):
     """The encoder that the autoencoder and the network share; a number stands for every layer."""
 
     layers_num: int | None = Field(default=None, ge=1)
     """Blocks; left out, the sequences tell."""
-    conv_out_channels: int | tuple[int, ...] = (32, 32)
+    conv_out_channels: PerLayer = (32, 32)
     """Filters of each block's convolution."""
-    conv_kernel_size: int | tuple[int, ...] = (5, 3)
+    conv_kernel_size: PerLayer = (5, 3)
     """Side of each block's convolution kernel, pixels."""
-    conv_stride: int | tuple[int, ...] = 1
+    conv_stride: PerLayer = (1,)
     """Step of each block's convolution, pixels."""
-    conv_padding: int | tuple[int, ...] = (2, 1)
+    conv_padding: PerLayer = (2, 1)
     """Zeros around each block's map before the convolution, pixels."""
-    pool_kernel_size: int | tuple[int, ...] = 2
+    pool_kernel_size: PerLayer = (2,)
     """Side of each block's pool, pixels."""
-    pool_stride: int | tuple[int, ...] = 2
+    pool_stride: PerLayer = (2,)
     """Step of each block's pool, pixels."""
-    pool_padding: int | tuple[int, ...] = 0
+    pool_padding: PerLayer = (0,)
     """Empty cells around each block's map before the pool, pixels."""
     pool: Literal["max", "average"] = "max"
     """Kind of pool."""
@@ -110,7 +110,9 @@ class NetworkConfig(_Model):
     """Probability that a number is dropped before each linear layer."""
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
     """Learning rates to choose from on validation data; each is a whole training, for both networks alike."""
-    training: TrainingConfig = TrainingConfig(epochs=40, patience=10, flip=True, shift=2, weight_decay=5e-4)
+    training: TrainingConfig = TrainingConfig(
+        batch_size=32, epochs=40, patience=10, flip=True, shift=2, weight_decay=5e-4
+    )
     """How they are trained; the learning rate is taken from learning_rates."""
 
     @model_validator(mode="after")
@@ -173,8 +175,8 @@ class Config(_Model):
     """Side of the shrunken images, pixels; left out, 32 (8 for digits)."""
     leaks: Literal["drop", "keep"] = "drop"
     """What to do with unlabeled or labeled images that stand in test, and with unlabeled ones that are labeled."""
-    folds: int = Field(default=5, ge=2, le=100)
-    """Folds; the data set's own where it has some (the first ones), else stratified folds of the labeled images."""
+    folds: int | None = Field(default=None, ge=2, le=100)
+    """Folds: the first of the data set's own, or stratified ones; left out, all of its own, or 5."""
     seeds: int = Field(default=2, ge=1, le=100)
     """Repetitions with other initial weights and orders; each has its own autoencoder."""
     labels: int | None = Field(default=None, ge=2)
@@ -213,14 +215,14 @@ class Config(_Model):
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
-        "folds": 5,
+        "folds": 4,
         "seeds": 2,
-        "shapes": {"train": 2000, "test": 2000, "unlabeled": 8000},
+        "shapes": {"train": 3000, "test": 2000, "unlabeled": 8000},
         "autoencoder": {"training": {"epochs": 5}},
-        "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "patience": 6}},
+        "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "patience": 8}},
         "classical": {"trees": 100, "min_samples_leaf": [1]},
     },
-    "standard": {"folds": 5, "seeds": 3},
+    "standard": {"seeds": 3},
     "full": {
         "folds": 10,
         "seeds": 3,
@@ -235,7 +237,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 _DIGITS: dict[str, Any] = {
     "encoder": {"conv_kernel_size": 3, "conv_padding": 1},
     "autoencoder": {"training": {"epochs": 30, "batch_size": 32}},
-    "network": {"training": {"flip": False, "shift": 0, "batch_size": 32}},
+    "network": {"training": {"flip": False, "shift": 0}},
 }
 
 
@@ -255,9 +257,13 @@ def resolve(*layers: dict[str, Any]) -> Config:
     if str(given.get("data", "")).partition(":")[0] == "digits":
         base = merge(base, _DIGITS)
     try:
-        return Config.model_validate(merge(merge(Config().model_dump(), base), given))
+        config = Config.model_validate(merge(merge(Config().model_dump(), base), given))
     except ValidationError as error:
         raise UserError(explain(error)) from None
+    for name, training in (("autoencoder", config.autoencoder.training), ("network", config.network.training)):
+        if training.nesterov and (training.optimizer != "sgd" or training.momentum == 0 or training.dampening != 0):
+            raise UserError(f"--{name}.training.nesterov needs optimizer sgd, a momentum above 0 and dampening 0")
+    return config
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -78,10 +78,10 @@ def fit_components(images: Images, length: int) -> PrincipalComponents:
         squares += centred.T @ centred
     mean = total / len(images)
     covariance = squares / len(images) - np.outer(mean, mean)
-    variances, vectors = scipy.linalg.eigh(covariance, subset_by_index=(pixels - length, pixels - 1), overwrite_a=True)
-    everything = float(np.diag(squares).sum() / len(images) - (mean**2).sum())
-    explained = float(variances.sum() / everything) if everything > 0 else 1.0
-    components = np.ascontiguousarray(vectors[:, ::-1].T.astype(np.float32))
+    # All of them by divide and conquer take less than half the time of the leading ones alone.
+    variances, vectors = scipy.linalg.eigh(covariance, driver="evd", overwrite_a=True)
+    explained = float(variances[-length:].sum() / variances.sum()) if variances.sum() > 0 else 1.0
+    components = np.ascontiguousarray(vectors[:, ::-1].T[:length].astype(np.float32))
     return PrincipalComponents((mean + shift).astype(np.float32), components, explained)
 
 

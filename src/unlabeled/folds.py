@@ -13,6 +13,7 @@ from unlabeled.images import Splits
 from unlabeled.statistics import fold_correlation
 
 _VALID_SHARE = 0.2
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Folds:
     correlation: float
 
 
-def make_folds(splits: Splits, *, count: int, labels: int | None = None) -> Folds:
-    """Take the data set's own folds, or stratified ones of the labeled split.
+def make_folds(splits: Splits, *, count: int | None = None, labels: int | None = None) -> Folds:
+    """Take the data set's own folds (all, or the first ``count``), or stratified ones of the labeled split (5).
 
     Of an own fold a fifth, stratified, is for validation. Stratified folds are those of cross-validation: each part in
     turn is for validation, the others are for training. ``labels`` limits the labeled images of a fold, both together.
@@ -45,11 +46,15 @@ def make_folds(splits: Splits, *, count: int, labels: int | None = None) -> Fold
     """
     classes, names = splits.labeled.classes, splits.class_names
     if splits.folds:
+        count = count or len(splits.folds)
         if count > len(splits.folds):
-            raise DataError(f"folds={count}, and the data set has {len(splits.folds)} of its own; use --folds {len(splits.folds)}")
+            raise DataError(
+                f"folds={count}, and the data set has {len(splits.folds)} of its own; use --folds {len(splits.folds)}"
+            )
         own = [_at_most(fold, classes, labels, number) for number, fold in enumerate(splits.folds[:count])]
         folds = [_split_off(fold, classes, names, number) for number, fold in enumerate(own)]
         return Folds(tuple(folds), "the data set's own", fold_correlation(own))
+    count = count or _FOLDS
     chosen = _at_most(np.arange(len(classes)), classes, labels, 0)
     parts = _stratified_parts(chosen, classes, names, count)
     cross = [Fold(np.sort(np.concatenate(parts[:k] + parts[k + 1 :])), parts[k]) for k in range(count)]
@@ -81,8 +86,12 @@ def _split_off(fold: NDArray[np.intp], classes: NDArray[np.int64], names: tuple[
     for label in range(len(names)):
         members = fold[classes[fold] == label]
         if len(members) == 1:
-            raise DataError(f"fold {seed + 1} has one image of class {names[label]!r}; training and validation need one each, so raise --labels")
-        valid.append(random.permutation(members)[: max(1, round(_VALID_SHARE * len(members)))] if len(members) else members)
+            raise DataError(
+                f"fold {seed + 1} has one image of class {names[label]!r}; training and validation need one each, so raise --labels"
+            )
+        valid.append(
+            random.permutation(members)[: max(1, round(_VALID_SHARE * len(members)))] if len(members) else members
+        )
     chosen = np.sort(np.concatenate(valid))
     return Fold(np.setdiff1d(fold, chosen), chosen)
 

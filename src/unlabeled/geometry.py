@@ -100,7 +100,9 @@ def solve(input_size: Sequence[int], layers_num: int | None = None, **arguments:
     blocks: list[Block] = []
     height_width = (size[0], size[1])
     for number in range(layers):
-        block = _solve_block(number + 1, channels, filters[number], height_width, {k: v[number] for k, v in pairs.items()})
+        block = _solve_block(
+            number + 1, channels, filters[number], height_width, {k: v[number] for k, v in pairs.items()}
+        )
         blocks.append(block)
         channels, height_width = block.out_channels, block.pool_size
     return Geometry((int(input_size[0]), size[0], size[1]), tuple(blocks))
@@ -185,7 +187,9 @@ def _pair(name: str, entry: int | Sequence[int], least: int) -> Pair:
         number = _whole(name, entry, least)
         return number, number
     if len(entry) != 2:
-        raise GeometryError(f"{name}: {entry!r} has {len(entry)} numbers; a layer's entry is a number or (height, width)")
+        raise GeometryError(
+            f"{name}: {entry!r} has {len(entry)} numbers; a layer's entry is a number or (height, width)"
+        )
     return _whole(name, entry[0], least), _whole(name, entry[1], least)
 
 

@@ -6,6 +6,7 @@ Both take one specification, have the same encoder, and take images as float (n,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -54,7 +55,9 @@ class Encoder(nn.Module):
         """Encode images (n, c, h, w) of the size the model was made for."""
         expected = self.geometry.input_size
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
-            raise ValueError(f"images have shape {tuple(images.shape)}; this model takes (n, {', '.join(map(str, expected))})")
+            raise ValueError(
+                f"images have shape {tuple(images.shape)}; this model takes (n, {', '.join(map(str, expected))})"
+            )
         x, switches = images, []
         for block, convolution in zip(self.geometry.blocks, self.convolutions, strict=True):
             x, switch = self._pool(block, convolution(x))
@@ -279,7 +282,7 @@ class ConvNet(nn.Module):
         self.encoder = Encoder(geometry, pool=pool, activation=activation)
         widths = (geometry.code_length, *hidden, classes)
         layers: list[nn.Module] = [nn.Flatten()]
-        for number, (wide, narrow) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for number, (wide, narrow) in enumerate(pairwise(widths)):
             layers += [nn.Dropout(dropout)] if dropout else []
             layers += [nn.Linear(wide, narrow)]
             layers += [_ACTIVATIONS[activation]()] if number < len(hidden) else []
@@ -334,7 +337,11 @@ def _size(channels: int, size: tuple[int, int]) -> str:
 
 
 def _window(kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> str:
-    text = f"{kernel[0]}x{kernel[1]}/{stride[0]}" if stride[0] == stride[1] else f"{kernel[0]}x{kernel[1]}/{stride[0]}x{stride[1]}"
+    text = (
+        f"{kernel[0]}x{kernel[1]}/{stride[0]}"
+        if stride[0] == stride[1]
+        else f"{kernel[0]}x{kernel[1]}/{stride[0]}x{stride[1]}"
+    )
     return text + (f" pad {padding[0]}x{padding[1]}" if any(padding) else "")
 
 

@@ -23,7 +23,7 @@ from unlabeled.geometry import Pair
 
 def max_pool(x: Tensor, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> tuple[Tensor, Tensor]:
     """Return the maxima (n, c, h', w') and their switches; of equal values the first wins."""
-    values, switches = _MaxPool.apply(x, kernel, stride, padding)
+    values, switches = _MaxPool.apply(x, kernel, stride, padding)  # type: ignore[no-untyped-call]
     return values, switches
 
 
@@ -33,7 +33,7 @@ def max_unpool(values: Tensor, switches: Tensor, size: Pair, *, kernel: Pair, st
     A cell that several overlapping windows chose gets the mean of their values, so that
     ``max_unpool(*max_pool(x))`` is x at every winning cell and zero elsewhere.
     """
-    out: Tensor = _MaxUnpool.apply(values, switches, size, kernel, stride)
+    out: Tensor = _MaxUnpool.apply(values, switches, size, kernel, stride)  # type: ignore[no-untyped-call]
     return out
 
 

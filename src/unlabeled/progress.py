@@ -30,7 +30,11 @@ class RunProgress:
         self._total = len(self._left)
         self._took: dict[str, list[float]] = defaultdict(list)
         self._started, self._kind, self._label = 0.0, "", ""
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.fields[state]}", markup=False))
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}", markup=False),
+        )
         self._bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self._task = self._bar.add_task("", total=1.0, state="", visible=False)
 

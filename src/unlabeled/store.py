@@ -125,7 +125,14 @@ class StoreWriter:
         key = fingerprint([_VERSION, content.hexdigest(), described, self.shape, dict(origin or {})])
         write_json(
             self._folder / "store.json",
-            {"key": key, "shape": self.shape, "counts": self.counts, "notes": list(notes), "origin": dict(origin or {}), **described},
+            {
+                "key": key,
+                "shape": self.shape,
+                "counts": self.counts,
+                "notes": list(notes),
+                "origin": dict(origin or {}),
+                **described,
+            },
         )
         final = self.cache / f"{self.name}-{'x'.join(map(str, self.shape))}-{key}"
         if not final.exists():
@@ -160,7 +167,9 @@ def look_at(paths: Sequence[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         facts = path.stat()
-        digest.update(f"{path.relative_to(root)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        digest.update(
+            f"{path.relative_to(root)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape")
+        )
     return digest.hexdigest()
 
 
@@ -169,7 +178,9 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
     described = read_json(folder / "store.json")
     shape, counts = tuple(described["shape"]), described["counts"]
     digests = {split: _map(folder / f"{split}.sha256", np.uint8, (counts[split], 32)) for split in _SPLITS}
-    found, labeled_rows, unlabeled_rows = find_leaks(digests["labeled"], digests["unlabeled"], digests["test"], policy=leaks)
+    found, labeled_rows, unlabeled_rows = find_leaks(
+        digests["labeled"], digests["unlabeled"], digests["test"], policy=leaks
+    )
     images = {}
     for split in _SPLITS:
         pixels = _map(folder / f"{split}.pixels", np.uint8, (counts[split], *shape))
@@ -180,7 +191,9 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
     folds = tuple(place[np.asarray(fold, dtype=np.intp)] for fold in described["folds"])
     return Splits(
         labeled=images["labeled"].subset(labeled_rows) if len(labeled_rows) < counts["labeled"] else images["labeled"],
-        unlabeled=images["unlabeled"].subset(unlabeled_rows) if len(unlabeled_rows) < counts["unlabeled"] else images["unlabeled"],
+        unlabeled=images["unlabeled"].subset(unlabeled_rows)
+        if len(unlabeled_rows) < counts["unlabeled"]
+        else images["unlabeled"],
         test=images["test"],
         class_names=tuple(described["class_names"]),
         folds=tuple(fold[fold >= 0] for fold in folds),

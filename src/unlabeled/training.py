@@ -227,7 +227,9 @@ class _Training:
         order = random.permutation(len(self.images))
         steps = self.steps_an_epoch * self.config.epochs
         totals = torch.zeros(2, device=self.runtime.device)
-        for number, rows in enumerate(np.array_split(order, range(self.config.batch_size, len(order), self.config.batch_size))):
+        for number, rows in enumerate(
+            np.array_split(order, range(self.config.batch_size, len(order), self.config.batch_size))
+        ):
             step = self.epoch * self.steps_an_epoch + number
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.config, step, steps)
@@ -301,9 +303,7 @@ class _Training:
         self.fitted = Fitted(state["history"], state["best_epoch"], state["best_loss"])
 
 
-def _load(
-    images: Images, rows: np.ndarray, pixels: np.ndarray, runtime: Runtime
-) -> tuple[Tensor, Tensor | None]:
+def _load(images: Images, rows: np.ndarray, pixels: np.ndarray, runtime: Runtime) -> tuple[Tensor, Tensor | None]:
     """Bring a batch to the device: float images in [-1, 1], and classes where there are some."""
     batch = to_images(runtime.place(torch.from_numpy(pixels)))
     if images.labels is None:

@@ -25,7 +25,9 @@ def load(config: Config) -> Splits:
     splits = open_store(prepare(config), leaks=config.leaks)
     for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
         if len(images) == 0:
-            raise DataError(f"{config.data}: no {name} images are left after the leaks were dropped; look at them with --leaks keep")
+            raise DataError(
+                f"{config.data}: no {name} images are left after the leaks were dropped; look at them with --leaks keep"
+            )
     unlabeled, test = _at_most(splits.unlabeled, config.unlabeled), _at_most(splits.test, config.test)
     return Splits(
         splits.labeled, unlabeled, test, splits.class_names, splits.folds, splits.leaks, splits.notes, splits.origin

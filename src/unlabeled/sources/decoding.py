@@ -77,7 +77,9 @@ def decode(path: Path, side: int) -> tuple[NDArray[np.uint8], bytes]:
     with Image.open(path) as opened:
         megapixels = opened.width * opened.height / 1e6
         if megapixels > MAX_MEGAPIXELS:
-            raise ValueError(f"{opened.width}x{opened.height} is {megapixels:,.0f} megapixels; the limit is {MAX_MEGAPIXELS}")
+            raise ValueError(
+                f"{opened.width}x{opened.height} is {megapixels:,.0f} megapixels; the limit is {MAX_MEGAPIXELS}"
+            )
         # For JPEG: decode at a half, a quarter or an eighth, as long as twice the side remains.
         opened.draft("RGB", (2 * side, 2 * side))
         image = _to_rgb(ImageOps.exif_transpose(opened))

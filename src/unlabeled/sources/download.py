@@ -19,7 +19,9 @@ def find_stl10(path: Path | None, cache: Path) -> Path:
         return fetch_stl10(cache)
     path = path.expanduser()
     if not path.exists():
-        raise DataError(f"{path}: no such folder or archive; give one that holds stl10_binary, or leave the path out to download it")
+        raise DataError(
+            f"{path}: no such folder or archive; give one that holds stl10_binary, or leave the path out to download it"
+        )
     return path
 
 
@@ -45,7 +47,9 @@ def fetch_stl10(cache: Path, *, url: str = URL, md5: str = ARCHIVE_MD5) -> Path:
     try:
         found = pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=cache, downloader=download)
     except ValueError as error:
-        raise DataError(f"{url}: what was downloaded is damaged ({error}); try again, or give a copy with --archive PATH") from None
+        raise DataError(
+            f"{url}: what was downloaded is damaged ({error}); try again, or give a copy with --archive PATH"
+        ) from None
     return Path(found)
 
 
@@ -68,7 +72,7 @@ def download_resumably(url: str, part: Path) -> None:
             error: Exception | None = None
         except requests.RequestException as caught:
             error = caught
-        failures = failures + 1 if part.exists() and part.stat().st_size == before or not part.exists() else 0
+        failures = failures + 1 if (part.exists() and part.stat().st_size == before) or not part.exists() else 0
         if failures == _TRIES or (before == 0 and not part.exists()):
             raise DataError(
                 f"{url}: can't be downloaded ({error or 'the connection broke off'}); what came so far is kept, so try again, "
@@ -88,7 +92,13 @@ def _download_rest(url: str, part: Path, start: int) -> bool:
         resumed = response.status_code == requests.codes.partial_content
         start = start if resumed else 0
         total = start + int(response.headers.get("Content-Length", 0))
-        columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        columns = (
+            "[progress.description]{task.description}",
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
         with part.open("ab" if resumed else "wb") as file, Progress(*columns, disable=not sys.stderr.isatty()) as bar:
             task = bar.add_task(part.name.removesuffix(".part"), total=total or None, completed=start)
             for block in response.iter_content(_BLOCK):

@@ -64,9 +64,13 @@ def _build(path: Path, listing: _Listing, cache: Path, side: int) -> Path:
             writer.append("unlabeled", batch.pixels, batch.digests)
             skipped += batch.problems
         if not writer.counts["unlabeled"]:
-            raise DataError(f"{path / 'unlabeled'}: none of its {len(skipped):,} images can be read, the first is {_named(skipped, 1)}")
+            raise DataError(
+                f"{path / 'unlabeled'}: none of its {len(skipped):,} images can be read, the first is {_named(skipped, 1)}"
+            )
         if skipped:
-            notes.append(f"{len(skipped):,} unlabeled images can't be read and were skipped: {_named(skipped, _NAMED)}.")
+            notes.append(
+                f"{len(skipped):,} unlabeled images can't be read and were skipped: {_named(skipped, _NAMED)}."
+            )
         origin = {"source": "folder", "filter": FILTER, "test_set_aside": not listing.test}
         return writer.finish(class_names=listing.class_names, notes=notes, origin=origin)
 
@@ -82,36 +86,49 @@ def _store_labeled(writer: StoreWriter, split: str, files: Sequence[tuple[Path, 
     if problems:
         name = "labeled" if split == "labeled" else "test"
         raise DataError(
-            f"{len(problems):,} {name} images can't be read: {_named(problems, _NAMED)}; mend or remove them (unlabeled ones would be skipped)"
+            f"{len(problems):,} {name} images can't be read: {_named(problems, _NAMED)}; mend or remove them "
+            "(unlabeled ones would be skipped)"
         )
 
 
 def _list(path: Path) -> _Listing:
     if not path.is_dir():
-        raise DataError(f"{path}: no such folder; give one that holds train/<class>/, unlabeled/ and, if there is one, test/<class>/")
+        raise DataError(
+            f"{path}: no such folder; give one that holds train/<class>/, unlabeled/ and, if there is one, test/<class>/"
+        )
     for part in ("train", "unlabeled"):
         if not (path / part).is_dir():
-            raise DataError(f"{path}: no folder {part!r} in it; the layout is train/<class>/, unlabeled/ and, if there is one, test/<class>/")
+            raise DataError(
+                f"{path}: no folder {part!r} in it; the layout is train/<class>/, unlabeled/ and, if there is one, test/<class>/"
+            )
     names = _class_names(path / "train")
     train, ignored = _list_classes(path / "train", names)
     test: list[tuple[Path, int]] = []
     if (path / "test").is_dir():
         strange = sorted(set(_class_names(path / "test")) - set(names))
         if strange:
-            raise DataError(f"{path / 'test'}: class {strange[0]!r} has no folder in train; the classes there are {', '.join(names)}")
+            raise DataError(
+                f"{path / 'test'}: class {strange[0]!r} has no folder in train; the classes there are {', '.join(names)}"
+            )
         test, more = _list_classes(path / "test", names)
         ignored += more
         if not test:
-            raise DataError(f"{path / 'test'}: no images in it; add some, or remove the folder to have a share of train set aside")
+            raise DataError(
+                f"{path / 'test'}: no images in it; add some, or remove the folder to have a share of train set aside"
+            )
     unlabeled, more = _list_images(path / "unlabeled")
     if not unlabeled:
-        raise DataError(f"{path / 'unlabeled'}: no images in it; the question is what unlabeled images are worth, so add some")
+        raise DataError(
+            f"{path / 'unlabeled'}: no images in it; the question is what unlabeled images are worth, so add some"
+        )
     for number, name in enumerate(names):
         count = sum(label == number for _, label in train)
         if count == 0:
             raise DataError(f"{path / 'train' / name}: no images in it; add some, or remove the folder")
         if count < 2:
-            raise DataError(f"{path / 'train' / name}: class {name!r} has one image; every class needs two or more, for training and validation")
+            raise DataError(
+                f"{path / 'train' / name}: class {name!r} has one image; every class needs two or more, for training and validation"
+            )
     return _Listing(names, train, test, unlabeled, ignored + more)
 
 
@@ -119,7 +136,9 @@ def _class_names(path: Path) -> tuple[str, ...]:
     names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
     loose = sorted(entry.name for entry in path.iterdir() if entry.is_file() and _is_image(entry.name))
     if loose:
-        raise DataError(f"{path}: {len(loose):,} images lie outside of the class folders, {loose[0]!r} for one; move each into its class's folder")
+        raise DataError(
+            f"{path}: {len(loose):,} images lie outside of the class folders, {loose[0]!r} for one; move each into its class's folder"
+        )
     if len(names) < 2 and path.name == "train":
         found = f"only the class {names[0]!r}" if names else "no class folder"
         raise DataError(f"{path}: {found} in it; a classifier needs two classes or more, each a folder")

@@ -6,6 +6,7 @@ are 1..10; ``fold_indices.txt`` has one fold a line. The reader takes any counts
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import tarfile
@@ -60,7 +61,10 @@ def store_stl10(path: Path, cache: Path, *, side: int, name: str = "stl10") -> P
         If a file is missing, truncated, or does not fit the others.
     """
     signature = ["stl10", str(side), look_at(_parts(path), path.parent)]
-    return stored(cache, signature, lambda: _build(path, cache, side, name))
+    try:
+        return stored(cache, signature, lambda: _build(path, cache, side, name))
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: not a whole archive ({error}); get it again") from None
 
 
 def verify(path: Path) -> list[str]:
@@ -166,7 +170,9 @@ def _shrink_file(file: IO[bytes], where: str, size: int, side: int, writer: Stor
             wanted = min(_CHUNK * IMAGE_BYTES, size - start)
             chunk = file.read(wanted)
             if len(chunk) != wanted:
-                raise DataError(f"{where} ends {wanted - len(chunk):,} bytes too early; it seems truncated, get it again")
+                raise DataError(
+                    f"{where} ends {wanted - len(chunk):,} bytes too early; it seems truncated, get it again"
+                )
             waiting.append(pool.submit(_shrink_chunk, chunk, side))
             if len(waiting) > 2 * workers:
                 writer.append(split, *waiting.pop(0).result())
@@ -191,16 +197,11 @@ def _open_parts(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
             with part.open("rb") as file:
                 yield part.name, part.stat().st_size, file
         return
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                name = Path(member.name).name
-                if name in FILES and member.isfile() and (file := archive.extractfile(member)) is not None:
-                    yield name, member.size, file
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise
-        raise DataError(f"{path}: not a whole archive ({error}); get it again") from None
+    with tarfile.open(path, "r|*") as archive:
+        for member in archive:
+            name = Path(member.name).name
+            if name in FILES and member.isfile() and (content := archive.extractfile(member)) is not None:
+                yield name, member.size, content
 
 
 def _parts(path: Path) -> list[Path]:
@@ -244,9 +245,13 @@ def _folds(path: Path, text: bytes, images: int) -> list[NDArray[np.intp]]:
         raise DataError(f"{path}: fold_indices.txt is damaged ({error}); get it again") from None
     for number, fold in enumerate(folds, 1):
         if fold.min() < 0 or fold.max() >= images or len(np.unique(fold)) != len(fold):
-            raise DataError(f"{path}: line {number} of fold_indices.txt has indices outside 0..{images - 1} or repeated ones")
+            raise DataError(
+                f"{path}: line {number} of fold_indices.txt has indices outside 0..{images - 1} or repeated ones"
+            )
         if images == 5_000 and len(fold) != 1_000:
-            raise DataError(f"{path}: line {number} of fold_indices.txt has {len(fold)} indices instead of 1,000; get it again")
+            raise DataError(
+                f"{path}: line {number} of fold_indices.txt has {len(fold)} indices instead of 1,000; get it again"
+            )
     return folds
 
 

@@ -127,7 +127,12 @@ class _Study:
     def data_key(self) -> dict[str, Any]:
         """Everything about the data that determines an outcome."""
         config = self.config
-        return {"store": self.splits.origin["key"], "leaks": config.leaks, "unlabeled": config.unlabeled, "version": _VERSION}
+        return {
+            "store": self.splits.origin["key"],
+            "leaks": config.leaks,
+            "unlabeled": config.unlabeled,
+            "version": _VERSION,
+        }
 
     def autoencoder_run(self, seed: int) -> Run:
         """Return the run that trains a seed's autoencoder; it knows neither labels nor folds."""
@@ -276,7 +281,9 @@ class _Study:
         outcome = {
             "converged": True,
             "choice": {"learning_rate": rate, "epoch": fitted.best_epoch},
-            "tried": [{"learning_rate": r, "valid_log_loss": f.best_loss, "epochs": len(f.history)} for r, _, f in tried],
+            "tried": [
+                {"learning_rate": r, "valid_log_loss": f.best_loss, "epochs": len(f.history)} for r, _, f in tried
+            ],
             "parameters": count_parameters(network),
             "seconds": sum(f.seconds for _, _, f in tried),
             "predict_seconds": time.perf_counter() - start,
@@ -355,7 +362,9 @@ def _hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:
     """Split the unlabeled images into those to train on and those that only measure the error; fixed for all seeds."""
     count = min(max(1, round(share * len(unlabeled))), _MOST_HELD_OUT)
     if len(unlabeled) < 2:
-        raise UserError(f"{len(unlabeled)} unlabeled image; an autoencoder needs 2 or more, one of them to measure its error")
+        raise UserError(
+            f"{len(unlabeled)} unlabeled image; an autoencoder needs 2 or more, one of them to measure its error"
+        )
     order = np.random.default_rng(0).permutation(len(unlabeled))
     return unlabeled.subset(np.sort(order[count:])), unlabeled.subset(np.sort(order[:count]))
 
@@ -366,7 +375,8 @@ def _pictures(model: ConvAutoEncoder, images: Images, runtime: Runtime) -> dict[
     with evaluating(model), runtime.autocast():
         outputs = model(to_images(runtime.place(torch.from_numpy(originals)))).float().cpu()
     reconstructions = ((outputs.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
-    filters = model.encoder.convolutions[0].weight.detach().float().cpu().numpy()
+    first = next(model.encoder.convolutions.parameters())  # its weight comes before its bias
+    filters = first.detach().float().cpu().numpy()
     return {"originals": originals, "reconstructions": reconstructions, "filters": filters}
 
 
@@ -376,7 +386,9 @@ def _variance(images: Images) -> float:
     return float(pixels.var(axis=0, dtype=np.float64).mean())
 
 
-def _read_scores(folder: Path, rows: list[dict[str, Any]], labels: NDArray[np.int64]) -> dict[tuple[str, int, int], Any]:
+def _read_scores(
+    folder: Path, rows: list[dict[str, Any]], labels: NDArray[np.int64]
+) -> dict[tuple[str, int, int], Any]:
     scores = {}
     for row in rows:
         stored = read_arrays(folder / row["run"] / "test.npz")

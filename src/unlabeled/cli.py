@@ -1,0 +1,267 @@
+"""The command line, thin: it reads options, calls the package, and turns errors into one line and a status.
+
+Status 0: done. 2: a mistake of the user's. 130: interrupted; what was finished is kept.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from unlabeled.config import Config, explain, read_file, resolve
+from unlabeled.errors import UserError
+
+if TYPE_CHECKING:
+    from unlabeled.images import Splits
+
+app = App(
+    name="unlabeled",
+    help="What are your unlabeled images worth to your classifier?",
+    help_format="plaintext",
+    default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
+)
+data_app = App(name="data", help="Look at image sources: fetch, verify, show, sheet, draw.")
+app.command(data_app)
+
+_out = Console(highlight=False)
+_DataOption = Annotated[str, Parameter(help="shapes, digits, stl10, stl10:PATH or folder:PATH.")]
+_CacheOption = Annotated[
+    Path | None,
+    Parameter(help="Folder for shrunken images and downloads; left out, the user's cache folder or UNLABELED_CACHE."),
+]
+_SideOption = Annotated[int | None, Parameter(help="Side of the shrunken images, pixels; left out, 32 (8 for digits).")]
+_ArchiveOption = Annotated[Path | None, Parameter(help="A copy of stl10_binary.tar.gz that is already at hand.")]
+
+
+@app.command
+def run(
+    *,
+    options: Annotated[Config | None, Parameter(name="*")] = None,
+    config: Annotated[
+        Path | None,
+        Parameter(
+            help="TOML file with the same names: top-level ones, and a table for each section, like [network.training]."
+        ),
+    ] = None,
+    archive: _ArchiveOption = None,
+) -> None:
+    """Measure what the unlabeled images are worth, and write the report.
+
+    A run that was interrupted goes on where it was; finished parts are never repeated. Defaults below are those of
+    the preset "standard"; options win over --config, and both over the preset.
+    """
+    given = options.model_dump(exclude_unset=True) if options else {}
+    layers = [read_file(config) if config else {}, given]
+    resolved = resolve(*layers)
+    if archive is not None:
+        if resolved.data != "stl10":
+            raise UserError(f"--archive goes with --data stl10, not with --data {resolved.data}")
+        resolved = resolve(*layers, {"data": f"stl10:{archive}"})
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("unlabeled run uses one process; under torchrun call unlabeled.fit from a script of your own")
+    _run(resolved)
+
+
+@app.command
+def report(run: Annotated[Path, Parameter(help="Folder of a finished run.")], /) -> None:
+    """Write report.html anew from the results of a finished run."""
+    from unlabeled.report.page import write_report
+
+    _out.print(str(write_report(run)), soft_wrap=True)
+
+
+@data_app.command
+def fetch(*, archive: _ArchiveOption = None, cache: _CacheOption = None) -> None:
+    """Download STL-10 (2.6 GB, goes on where it broke off), or check a copy at hand."""
+    from unlabeled.sources.download import fetch_stl10
+    from unlabeled.store import cache_folder
+
+    if archive is not None:
+        verify(archive)
+        return
+    _out.print(str(fetch_stl10(cache_folder(cache))), soft_wrap=True)
+
+
+@data_app.command
+def verify(path: Annotated[Path, Parameter(help="STL-10's archive, or the folder with its files.")], /) -> None:
+    """Compare STL-10's files with the official sizes and checksums."""
+    from unlabeled.sources import stl10
+
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    findings = stl10.verify(path)
+    if findings:
+        raise UserError("; ".join(findings))
+    _out.print(f"{path}: sizes and checksums are the official ones", soft_wrap=True)
+
+
+@data_app.command
+def show(
+    *, data: _DataOption = "shapes", side: _SideOption = None, cache: _CacheOption = None,
+    leaks: Annotated[Literal["drop", "keep"], Parameter(help="Whether leaks are dropped.")] = "drop",
+) -> None:  # fmt: skip
+    """Show counts, classes, folds and leaks."""
+    splits = _load(resolve({"data": data, "side": side, "cache": cache, "leaks": leaks, "preset": "quick"}))
+    channels, height, width = splits.labeled.shape
+    _out.print(f"{data}: images of {width}x{height}, {channels} channels", soft_wrap=True, markup=False)
+    for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
+        _out.print(f"{name:>10}  {len(images):>9,}")
+    table = Table("class", "labeled", "test", box=None, padding=(0, 2))
+    for number, name in enumerate(splits.class_names):
+        counts = [f"{int((images.classes == number).sum()):,}" for images in (splits.labeled, splits.test)]
+        table.add_row(_plain(name), *counts)
+    _out.print(table)
+    sizes = sorted({len(fold) for fold in splits.folds})
+    folds = f"{len(splits.folds)} of its own, of {sizes[0]:,} to {sizes[-1]:,} images" if sizes else "none of its own"
+    _out.print(f"folds: {folds}")
+    found = splits.leaks
+    _out.print(
+        f"leaks: {found.unlabeled_in_test:,} unlabeled images stand in test, {found.unlabeled_in_labeled:,} among the labeled; "
+        f"{found.labeled_in_test:,} labeled images stand in test; {'dropped' if found.policy == 'drop' else 'kept'}",
+        soft_wrap=True,
+    )
+    for note in splits.notes:
+        _out.print(note, soft_wrap=True, markup=False)
+
+
+@data_app.command
+def sheet(
+    out: Annotated[Path, Parameter(help="PNG file to write.")], /, *,
+    data: _DataOption = "shapes", side: _SideOption = None, cache: _CacheOption = None,
+) -> None:  # fmt: skip
+    """Write a contact sheet: ten images of every class, and as many unlabeled ones."""
+    from unlabeled.report.sheet import write_sheet
+
+    write_sheet(out, _load(resolve({"data": data, "side": side, "cache": cache, "preset": "quick"})))
+    _out.print(str(out), soft_wrap=True)
+
+
+@data_app.command
+def draw(
+    out: Annotated[Path, Parameter(help="Folder to write stl10_binary's files into.")], /, *,
+    train: Annotated[int, Parameter(help="Labeled images.")] = 5000,
+    test: Annotated[int, Parameter(help="Test images.")] = 8000,
+    unlabeled: Annotated[int, Parameter(help="Unlabeled images.")] = 100_000,
+    seed: Annotated[int, Parameter(help="Seed of the drawing.")] = 0,
+) -> None:  # fmt: skip
+    """Draw the shapes data set in the binary layout of STL-10, by default in its full size (3.1 GB)."""
+    from unlabeled.sources.shapes import write_shapes
+
+    shapes = {"train": train, "test": test, "unlabeled": unlabeled, "seed": seed}
+    write_shapes(out, resolve({"shapes": shapes}).shapes)
+    _out.print(str(out), soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, and leave with its status."""
+    try:
+        app(
+            sys.argv[1:] if arguments is None else arguments,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except CycloptsError as error:
+        _fail(_what_is_wrong(error))
+    except (UserError, ValueError) as error:
+        # Configurations that contradict themselves are ValueErrors with the way out in them.
+        if not isinstance(error, UserError) and not _is_ours(error):
+            raise
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more on leaving.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        _fail(
+            f"{error.filename or 'writing'}: {error.strerror}; free some space, or give other folders with --out and --cache; "
+            "finished parts are kept"
+        )
+
+
+def _run(config: Config) -> None:
+    """Load, run, report, and say the answer."""
+    import torch
+
+    from unlabeled.report.page import write_report
+    from unlabeled.report.summary import summarise
+    from unlabeled.studies.gain import run_study
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    folder = config.out or Path("runs") / f"{config.source}-{config.preset}"
+    splits = _load(config)
+    run_study(config, splits, folder=folder)
+    path = write_report(folder)
+    summary = summarise(folder)
+    _out.print(_arms_table(summary.result), width=max(_out.width, 92))
+    _out.print(f"{summary.protocol}.\n", soft_wrap=True, markup=False)
+    _out.print(f"{summary.headline}\n", soft_wrap=True, markup=False)
+    _out.print(f"report: {path}", soft_wrap=True, markup=False)
+
+
+def _arms_table(result: dict[str, Any]) -> Table:
+    from unlabeled.report.summary import ARM_NAMES
+
+    table = Table("arm", "accuracy, %", "95 % interval", "log loss, nats", "fit, s", box=None, padding=(0, 2, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for arm in result["arms"]:
+        accuracy, loss = arm["accuracy"], arm["log_loss"]
+        interval = f"{accuracy['low']:.1f} to {accuracy['high']:.1f}"
+        table.add_row(
+            ARM_NAMES[arm["arm"]], f"{accuracy['mean']:.1f}", interval, f"{loss['mean']:.3f}", f"{arm['seconds']:.1f}"
+        )
+    return table
+
+
+def _load(config: Config) -> Splits:
+    from unlabeled.sources import load
+
+    return load(config)
+
+
+def _plain(text: str) -> str:
+    """Keep rich from reading a name from a user's folder as markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _is_ours(error: ValueError) -> bool:
+    from unlabeled.geometry import GeometryError
+
+    return isinstance(error, GeometryError)
+
+
+def _what_is_wrong(error: CycloptsError) -> str:
+    """Say it in the configuration's own words where the configuration refused a value."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ValidationError):
+            return explain(cause)
+        cause = cause.__cause__
+    return " ".join(str(error).replace("│", " ").split())
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()
