@@ -122,7 +122,7 @@ class StoreWriter:
                 content.update(f"{split} {kind} {self.counts[split]}".encode())
                 content.update((self._folder / f"{split}.{kind}").read_bytes())
         described = {"class_names": list(class_names), "folds": [fold.tolist() for fold in folds]}
-        key = fingerprint([_VERSION, content.hexdigest(), described, self.shape, dict(origin or {})])
+        key = fingerprint([_VERSION, content.hexdigest(), described, self.shape, dict(origin or {}), *notes])
         write_json(
             self._folder / "store.json",
             {

@@ -40,7 +40,7 @@ def store_folder(path: Path, cache: Path, *, side: int) -> Path:
     """
     listing = _list(path)
     files = [file for file, _ in listing.train + listing.test] + listing.unlabeled
-    signature = ["folder", str(side), listing.class_names, look_at(files, path)]
+    signature = ["folder", str(side), listing.class_names, listing.ignored, look_at(files, path)]
     return stored(cache, signature, lambda: _build(path, listing, cache, side))
 
 

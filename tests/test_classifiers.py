@@ -1,0 +1,188 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from conftest import make_images
+from unlabeled.classifiers import Labeled, choose_logistic, choose_trees, log_losses, score
+from unlabeled.config import ClassicalConfig
+from unlabeled.errors import DataError
+from unlabeled.features import encode, fit_components, pixel_features
+from unlabeled.folds import make_folds
+from unlabeled.images import Images, Splits
+from unlabeled.models import ConvAutoEncoder, to_images
+from unlabeled.runtime import Runtime
+
+CPU = Runtime.of("cpu")
+
+
+def digits(n=150, noise=0):
+    data = load_digits()
+    features = data.data.astype(np.float32)
+    if noise:
+        features = np.hstack([features, np.random.default_rng(0).normal(size=(len(features), noise)).astype(np.float32)])
+    return [Labeled(features[a:b], data.target[a:b].astype(np.int64)) for a, b in ((0, n), (n, n + 200), (n + 200, n + 700))]
+
+
+@pytest.mark.parametrize("noise", [0, 300])
+def test_logistic_regression_is_scikit_learns_for_the_strength_it_chose(noise):
+    """With 300 features of noise there are more features than images, and the smaller problem is solved instead."""
+    train, valid, test = digits(noise=noise)
+    chosen = choose_logistic(train, valid, classes=10, config=ClassicalConfig(strengths=(0.001, 0.01, 0.1)))
+    assert chosen.converged
+    if chosen.choice["scaling"] == "each":
+        scaler = StandardScaler().fit(train.features)
+        scale = scaler.transform
+    else:
+        mean = train.features.mean(0)
+        spread = np.sqrt(train.features.var(0).mean())
+        scale = lambda x: (x - mean) / spread  # noqa: E731
+    model = LogisticRegression(C=chosen.choice["C"], max_iter=5000, tol=1e-8).fit(scale(train.features).astype(np.float64), train.labels)
+    expected = model.predict_proba(scale(test.features).astype(np.float64))
+    found = chosen.classifier.predict(test.features)
+    assert np.abs(found - expected).max() < 0.02
+    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.99
+
+
+def test_the_strength_with_the_least_validation_loss_is_chosen_and_the_path_ends_when_it_has_risen_twice():
+    train, valid, _ = digits(60)
+    # Labels that are half wrong are learned by heart, so a weak penalty is worse.
+    wrong = np.where(np.arange(60) % 2, train.labels, np.random.default_rng(0).integers(0, 10, 60))
+    train = Labeled(train.features, wrong)
+    config = ClassicalConfig(strengths=tuple(10.0**power for power in range(-3, 6)))
+    chosen = choose_logistic(train, valid, classes=10, config=config)
+    losses = [row["valid_log_loss"] for row in chosen.tried]
+    best = chosen.tried[int(np.argmin(losses))]
+    assert {name: best[name] for name in ("C", "scaling")} == {name: chosen.choice[name] for name in ("C", "scaling")}
+    assert score(chosen.classifier.predict(valid.features), valid.labels)[1] == pytest.approx(min(losses))
+    for scaling in ("common", "each"):
+        path = [row["valid_log_loss"] for row in chosen.tried if row["scaling"] == scaling]
+        assert len(path) < len(config.strengths)
+        assert path[-2] >= min(path[:-2]) <= path[-1]
+
+
+def test_logistic_regression_that_has_not_converged_says_so():
+    train, valid, _ = digits()
+    chosen = choose_logistic(train, valid, classes=10, config=ClassicalConfig(strengths=(1.0,), max_iter=3))
+    assert not chosen.converged
+
+
+@pytest.mark.parametrize("model", ["logistic", "forest", "extra-trees"])
+def test_probabilities_are_whole_even_for_two_classes_and_a_class_never_seen(model):
+    train, valid, test = (Labeled(part.features[part.labels < 2], part.labels[part.labels < 2]) for part in digits())
+    config = ClassicalConfig(trees=20, ensemble="forest" if model == "logistic" else model)
+    if model == "logistic":
+        chosen = choose_logistic(train, valid, classes=3, config=config)
+    else:
+        chosen = choose_trees(train, valid, classes=3, config=config, seed=0)
+    probabilities = chosen.classifier.predict(test.features)
+    assert probabilities.shape == (len(test.labels), 3)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
+    assert (probabilities[:, 2] == 0).all()
+    assert score(probabilities, test.labels)[0] > 0.9
+
+
+def test_no_class_that_was_seen_gets_probability_zero_from_trees():
+    train, valid, test = digits()
+    chosen = choose_trees(train, valid, classes=10, config=ClassicalConfig(trees=5, min_samples_leaf=(1, 3)), seed=0)
+    assert len(chosen.tried) == 2
+    assert chosen.classifier.predict(test.features).min() > 0
+
+
+def test_scores_are_accuracy_and_log_loss():
+    probabilities = np.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [1.0, 0.0, 0.0]])
+    labels = np.array([0, 1, 2])
+    assert score(probabilities, labels)[0] == pytest.approx(1 / 3)
+    np.testing.assert_allclose(log_losses(probabilities, labels), [np.log(2), np.log(10), np.log(1e12)])
+
+
+# Features
+
+
+def test_pixel_features_are_minus_one_to_one():
+    images = make_images(5)
+    assert np.allclose(pixel_features(images), images.pixels.reshape(5, -1) / 127.5 - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [4, 100, 500])
+def test_components_are_scikit_learns(length, monkeypatch):
+    monkeypatch.setattr("unlabeled.features._BATCH", 16)
+    images = make_images(150)
+    found = fit_components(images, length)
+    flat = pixel_features(images)
+    kept = min(length, 149)
+    expected = PCA(kept).fit(flat)
+    assert len(found.components) == kept
+    assert found.explained == pytest.approx(expected.explained_variance_ratio_.sum(), abs=1e-5)
+    np.testing.assert_allclose(found.components @ found.components.T, np.eye(kept), atol=1e-5)
+    if length == 4:
+        np.testing.assert_allclose(np.abs(found.scores(images)), np.abs(expected.transform(flat)), atol=1e-3)
+
+
+def test_there_are_no_more_components_than_images_less_one():
+    assert len(fit_components(make_images(7), 50).components) == 6
+
+
+def test_encoding_is_the_encoder_in_batches_and_changes_nothing(monkeypatch):
+    monkeypatch.setattr("unlabeled.features._BATCH", 4)
+    torch.manual_seed(0)
+    model = ConvAutoEncoder((3, 9, 12), conv_out_channels=5, conv_kernel_size=3, conv_stride=1, pool_kernel_size=2, pool_stride=2)
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    images = make_images(10)
+    codes = encode(model.encoder, images, runtime=CPU)
+    expected = model.encode(to_images(torch.from_numpy(images.pixels))).code.flatten(1)
+    np.testing.assert_allclose(codes, expected.detach().numpy(), atol=1e-6)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+# Folds
+
+
+def splits_of(labels, folds=()):
+    images = Images(np.zeros((len(labels), 1, 2, 2), dtype=np.uint8), np.asarray(labels, dtype=np.int64))
+    names = tuple("abc"[: max(labels) + 1])
+    return Splits(images, images, images, names, tuple(np.asarray(fold) for fold in folds))
+
+
+def test_stratified_folds_use_every_image_once_for_validation():
+    labels = [0] * 13 + [1] * 7 + [2] * 4
+    folds = make_folds(splits_of(labels), count=4)
+    valid = np.concatenate([fold.valid for fold in folds.folds])
+    assert sorted(valid.tolist()) == list(range(24))
+    for fold in folds.folds:
+        assert sorted([*fold.train, *fold.valid]) == list(range(24))
+        counts = np.bincount(np.asarray(labels)[fold.valid], minlength=3)
+        assert all(n // 4 <= c <= -(-n // 4) for n, c in zip((13, 7, 4), counts, strict=True))
+    assert {len(fold.valid) for fold in folds.folds} == {6}
+    assert folds.correlation == 0.25
+
+
+def test_own_folds_are_taken_as_they_are_a_fifth_for_validation():
+    labels = [0, 1] * 30
+    own = [np.arange(0, 40), np.arange(20, 60)]
+    folds = make_folds(splits_of(labels, own))
+    for fold, given in zip(folds.folds, own, strict=True):
+        assert sorted([*fold.train, *fold.valid]) == given.tolist()
+        assert np.bincount(np.asarray(labels)[fold.valid]).tolist() == [4, 4]
+    assert folds.correlation == pytest.approx(0.5)
+    with pytest.raises(DataError, match="folds=3, and the data set has 2 of its own; use --folds 2"):
+        make_folds(splits_of(labels, own), count=3)
+
+
+def test_labels_limit_a_fold_and_keep_the_classes_shares():
+    labels = [0] * 60 + [1] * 30 + [2] * 10
+    folds = make_folds(splits_of(labels), count=2, labels=20)
+    used = np.concatenate([folds.folds[0].train, folds.folds[0].valid])
+    assert np.bincount(np.asarray(labels)[used]).tolist() == [12, 6, 2]
+
+
+def test_a_class_too_small_for_the_folds_is_named():
+    with pytest.raises(DataError) as caught:
+        make_folds(splits_of([0] * 9 + [1] * 3), count=5)
+    assert str(caught.value) == "class 'b' has 3 labeled images for 5 folds; use --folds 3 or fewer"

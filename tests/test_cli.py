@@ -1,0 +1,193 @@
+import errno
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from unlabeled import cli
+from unlabeled.cli import main
+from unlabeled.config import Config, merge, resolve
+from unlabeled.errors import UserError
+
+SMALL = [
+    "--data", "digits", "--folds", "2", "--seeds", "1", "--unlabeled", "60", "--test", "40", "--device", "cpu",
+    "--encoder.conv-out-channels", "3", "--encoder.conv-kernel-size", "3", "--encoder.conv-padding", "1",
+    "--autoencoder.training.epochs", "1", "--network.training.epochs", "1", "--network.learning-rates", "1e-3", "1e-2",
+    "--classical.trees", "3", "--classical.strengths", "0.01",
+]  # fmt: skip
+
+
+def fails(capsys, *arguments, status=2):
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    assert caught.value.code == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error.removeprefix("error: ").strip()
+
+
+def test_run_answers_and_writes_the_report(tmp_path, capsys):
+    main(["run", *SMALL, "--out", str(tmp_path / "out")])
+    output = capsys.readouterr()
+    assert "ConvNet from scratch" in output.out
+    assert f"report: {tmp_path / 'out' / 'report.html'}" in output.out
+    assert "[21/21] network from the autoencoder, fold 2, seed 0: test accuracy" in output.err
+    (tmp_path / "out" / "report.html").unlink()
+    main(["report", str(tmp_path / "out")])
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_an_unknown_option_names_the_nearest(capsys):
+    assert fails(capsys, "run", "--network.training.epoch", "3") == (
+        "Unknown option: --network.training.epoch. Did you mean --network.training.epochs?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--folds", "1"], "--folds: Input should be greater than or equal to 2 (given: '1')"),
+        (["--preset", "fast"], "--preset: Input should be 'quick', 'standard' or 'full' (given: 'fast')"),
+        (["--autoencoder.training.nesterov"], "--autoencoder.training.nesterov needs optimizer sgd, a momentum above 0 and dampening 0"),
+        (["--data", "photos"], "data 'photos' is not known; use shapes, digits, stl10, stl10:PATH or folder:PATH"),
+        (["--data", "digits", "--archive", "x"], "--archive goes with --data stl10, not with --data digits"),
+        (["--data", "stl10:nowhere"], "nowhere: no such folder or archive; give one that holds stl10_binary, or leave the path out to download it"),
+        (["--config", "no.toml"], "no.toml: no such file; --config takes a TOML file"),
+        (["--data", "digits", "--device", "gpu"], "device 'gpu' is not known; use auto, cpu, cuda, cuda:1 or mps"),
+        (
+            ["--data", "digits", "--encoder.conv-kernel-size", "9", "9", "--encoder.conv-padding", "0"],
+            "block 1: a 9x9 kernel does not fit a 8x8 map (the image); use conv_kernel_size <= 8 there or conv_padding >= 1",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_and_status_2(capsys, tmp_path, arguments, message):
+    assert fails(capsys, "run", "--out", str(tmp_path), *arguments) == message
+
+
+def test_every_field_of_the_configuration_is_an_option_with_help_and_default(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(cli.app, "console", None, raising=False)
+    main(["run", "--help"])
+    text = capsys.readouterr().out.replace("\n", " ")
+
+    def check(model, prefix):
+        for name, field in model.model_fields.items():
+            option = f"{prefix}{name.replace('_', '-')}"
+            if hasattr(field.annotation, "model_fields"):
+                check(field.annotation, option + ".")
+                continue
+            assert f"--{option}" in text, option
+            assert field.description, option
+
+    check(Config, "")
+
+
+def test_a_file_gives_values_and_options_win(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'data = "digits"\nfolds = 3\npreset = "standard"\n[encoder]\nconv_out_channels = [8, 16]\nconv_stride = 1\n'
+        '[network.training]\nepochs = 7\noptimizer = "sgd"\n[autoencoder]\nloss = "mae"\n[classical]\ntrees = 9\n[shapes]\nseed = 4\n'
+    )
+    seen = []
+    monkeypatch.setattr(cli, "_run", seen.append)
+    main(["run", "--config", str(file), "--folds", "4", "--network.training.nesterov"])
+    (config,) = seen
+    assert (config.folds, config.preset, config.data) == (4, "standard", "digits")
+    assert config.encoder.conv_out_channels == (8, 16)
+    assert (config.network.training.epochs, config.network.training.nesterov, config.network.training.optimizer) == (7, True, "sgd")
+    assert (config.autoencoder.loss, config.classical.trees, config.shapes.seed) == ("mae", 9, 4)
+    # Every section of the file arrives, whatever it is called.
+    given = tomllib.loads(file.read_text())
+    assert merge(config.model_dump(mode="json"), given | {"folds": 4}) == config.model_dump(mode="json")
+
+
+def test_a_section_or_name_that_does_not_exist_is_refused(tmp_path, capsys):
+    file = tmp_path / "study.toml"
+    file.write_text("[run]\nfolds = 2\n")
+    assert fails(capsys, "run", "--config", str(file)).startswith("--run: Extra inputs are not permitted")
+    file.write_text("folds = \n")
+    assert fails(capsys, "run", "--config", str(file)).startswith(f"{file}: not a TOML file")
+
+
+def test_presets_differ_and_the_data_have_their_own_defaults():
+    quick, full = resolve({"preset": "quick"}), resolve({"preset": "full"})
+    assert quick.network.training.epochs < full.network.training.epochs
+    assert resolve({"data": "digits"}).pixels == 8
+    assert not resolve({"data": "digits"}).network.training.flip
+    assert resolve({"data": "digits", "network": {"training": {"flip": True}}}).network.training.flip
+    with pytest.raises(UserError, match=r"--network\.training\.epochs: Input should be greater than or equal to 1"):
+        resolve({"network": {"training": {"epochs": 0}}})
+
+
+def test_ctrl_c_ends_with_130_and_says_what_to_do(capsys, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupt)
+    with pytest.raises(SystemExit) as caught:
+        main(["run"])
+    assert caught.value.code == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said_in_a_line(capsys, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x")
+
+    monkeypatch.setattr(cli, "_run", full)
+    assert fails(capsys, "run") == (
+        "runs/x: No space left on device; free some space, or give other folders with --out and --cache; finished parts are kept"
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), OSError(errno.EIO, "broken")])
+def test_what_is_not_the_users_mistake_is_not_hidden(monkeypatch, error):
+    def broken(_):
+        raise error
+
+    monkeypatch.setattr(cli, "_run", broken)
+    with pytest.raises(type(error)):
+        main(["run"])
+
+
+def test_data_can_be_looked_at(capsys, tmp_path, folder_of_images):
+    main(["data", "show", "--data", f"folder:{folder_of_images}"])
+    output = capsys.readouterr().out
+    assert "unlabeled         12" in output
+    assert "leaks: 0 unlabeled images stand in test" in output
+    main(["data", "sheet", str(tmp_path / "sheet.png"), "--data", "digits"])
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    main(["data", "draw", str(tmp_path / "drawn"), "--train", "20", "--test", "10", "--unlabeled", "10"])
+    capsys.readouterr()
+    assert "train_X.bin: 552,960 bytes instead of 138,240,000" in fails(capsys, "data", "verify", str(tmp_path / "drawn"))
+    main(["data", "show", "--data", f"stl10:{tmp_path / 'drawn'}"])
+    assert "folds: 10 of its own, of 20 to 20 images" in capsys.readouterr().out
+
+
+def test_help_and_reports_do_not_wait_for_torch():
+    code = "import sys; from unlabeled.cli import main; main(['--help']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_real_interrupt_leaves_whole_files_and_status_130(tmp_path):
+    """The command itself, killed by a signal in the middle, and then run again to its end."""
+    import signal
+    import time
+
+    command = [sys.executable, "-m", "unlabeled", "run", *SMALL, "--autoencoder.training.epochs", "400", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    checkpoint = None
+    for _ in range(600):
+        checkpoint = next(Path(tmp_path).glob("runs/autoencoder/*/checkpoint.safetensors"), None)
+        if checkpoint or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    assert checkpoint
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130, error
+    assert "interrupted; what was finished is kept" in error
+    assert not list(Path(tmp_path).rglob("*.tmp"))

@@ -1,0 +1,162 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from unlabeled.config import resolve
+from unlabeled.errors import TrainingDiverged
+from unlabeled.progress import RunProgress
+from unlabeled.results import read_arrays, read_json
+from unlabeled.sources import load
+from unlabeled.studies import gain
+from unlabeled.studies.gain import run_study
+
+TINY = {
+    "data": "digits",
+    "preset": "quick",
+    "folds": 2,
+    "seeds": 2,
+    "unlabeled": 120,
+    "test": 60,
+    "device": "cpu",
+    "encoder": {"conv_out_channels": [4], "conv_kernel_size": 3, "conv_padding": 1},
+    "autoencoder": {"training": {"epochs": 2}},
+    "network": {"learning_rates": [1e-3, 1e-2], "training": {"epochs": 2}},
+    "classical": {"trees": 5, "strengths": [0.01, 0.1]},
+}
+
+
+def study(folder, **changes):
+    config = resolve(TINY, changes)
+    return run_study(config, load(config), folder=folder)
+
+
+def results(folder):
+    """All that a run says, without what differs from run to run: times, speeds and memory."""
+
+    def strip(value):
+        if isinstance(value, dict):
+            return {k: strip(v) for k, v in value.items() if "seconds" not in k and k not in ("peak_memory_mb", "images_per_second")}
+        return [strip(entry) for entry in value] if isinstance(value, list) else value
+
+    return strip(read_json(folder / "result.json"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        return study(tmp_path_factory.mktemp("study") / "run")
+
+
+def test_every_arm_runs_on_every_fold_and_seed(finished):
+    result = read_json(finished / "result.json")
+    assert len(result["rows"]) == 10 * 2 * 2
+    assert len({(row["arm"], row["fold"], row["seed"]) for row in result["rows"]}) == 40
+    labels = read_arrays(finished / "test.npz")["labels"]
+    for row in result["rows"]:
+        stored = read_arrays(finished / row["run"] / "test.npz")
+        assert len(stored["predicted"]) == 60
+        assert row["accuracy"] == pytest.approx((stored["predicted"] == labels).mean())
+        assert row["log_loss"] == pytest.approx(stored["log_loss"].mean(), rel=1e-5)
+        assert (finished / row["run"] / "config.json").exists()
+
+
+def test_the_effect_is_the_mean_of_paired_differences(finished):
+    result = read_json(finished / "result.json")
+    by = {(row["arm"], row["fold"], row["seed"]): 100 * row["accuracy"] for row in result["rows"]}
+    for contrast in result["contrasts"]:
+        differences = [by[contrast["treated"], f, s] - by[contrast["control"], f, s] for f in (0, 1) for s in (0, 1)]
+        assert contrast["accuracy"]["mean"] == pytest.approx(np.mean(differences))
+        assert [d["accuracy"] for d in contrast["differences"]] == pytest.approx(differences)
+
+
+def test_choices_are_the_least_validation_loss(finished):
+    for row in read_json(finished / "result.json")["rows"]:
+        if row["arm"].endswith("network"):
+            best = min(row["tried"], key=lambda trial: trial["valid_log_loss"])
+            assert row["choice"]["learning_rate"] == best["learning_rate"]
+            assert len(row["tried"]) == 2
+
+
+def test_networks_start_alike_but_for_the_autoencoders_training(finished):
+    config = resolve(TINY)
+    splits = load(config)
+    study_of = gain._Study(config, splits, gain.make_folds(splits, count=2), finished)
+    scratch, copied = study_of.new_network("random", 1), study_of.new_network("autoencoder", 1)
+    untrained, trained = study_of.new_autoencoder(1), study_of.trained_autoencoder(1)
+    for name, tensor in scratch.head.state_dict().items():
+        assert torch.equal(tensor, copied.head.state_dict()[name])
+    for name, tensor in scratch.encoder.state_dict().items():
+        assert torch.equal(tensor, untrained.encoder.state_dict()[name])
+        assert torch.equal(copied.encoder.state_dict()[name], trained.encoder.state_dict()[name])
+    assert not torch.equal(trained.encoder.convolutions[0].weight, untrained.encoder.convolutions[0].weight)
+
+
+def test_a_frozen_encoder_keeps_its_bytes(finished):
+    """All arms have run since the autoencoder was written; a second study trains it anew and must find the same."""
+    weights = sorted(finished.glob("runs/autoencoder/*/weights.safetensors"))
+    assert len(weights) == 2
+    before = [path.read_bytes() for path in weights]
+    again = study(finished.parent / "again")
+    assert [path.read_bytes() for path in sorted(again.glob("runs/autoencoder/*/weights.safetensors"))] == before
+    assert results(again) == results(finished)
+
+
+def test_a_finished_run_is_not_run_again(finished, monkeypatch):
+    before = results(finished)
+    for name in ("fit", "choose_logistic", "choose_trees", "fit_components"):
+        monkeypatch.setattr(gain, name, lambda *_, **__: pytest.fail("it was run again"))
+    study(finished)
+    assert results(finished) == before
+
+
+def test_an_interrupted_study_goes_on_and_ends_alike(finished, tmp_path):
+    class Interrupt(RunProgress):
+        def done(self, outcome, *, repeated=False):
+            super().done(outcome, repeated=repeated)
+            if self._kind == "random network":
+                raise KeyboardInterrupt
+
+    config = resolve(TINY)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(config, load(config), folder=tmp_path, progress=Interrupt([]))
+    assert not (tmp_path / "result.json").exists()
+    kept = len(list(tmp_path.glob("runs/*/*/result.json")))
+    assert kept > 15
+    study(tmp_path)
+    assert results(tmp_path) == results(finished)
+
+
+def test_a_changed_field_repeats_only_what_depends_on_it(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    known = {path.parent.name for path in folder.glob("runs/*/*/result.json")}
+    study(folder, classical={"trees": 6})
+    new = {path.parent.parent.name for path in folder.glob("runs/*/*/result.json") if path.parent.name not in known}
+    assert new == {f"{source}-{model}" for source in ("pixels", "random", "pca", "autoencoder") for model in ("logistic", "trees")}
+
+
+def test_a_diverged_network_ends_the_study_in_words_and_keeps_the_rest(tmp_path):
+    rates = {"learning_rates": [100.0], "training": {"optimizer": "sgd", "schedule": "constant", "momentum": 0.99, "epochs": 30}}
+    with pytest.raises(TrainingDiverged, match="try a learning rate of 10"):
+        study(tmp_path, network=rates)
+    assert not (tmp_path / "result.json").exists()
+    assert list(tmp_path.glob("runs/autoencoder/*/result.json"))
+
+
+def test_the_protocol_says_what_was_compared(finished):
+    protocol = read_json(finished / "result.json")["protocol"]
+    assert (protocol["data"], protocol["image"], protocol["unlabeled"], protocol["test"]) == ("digits", [1, 8, 8], 120, 60)
+    assert protocol["folds"] == {
+        "count": 2, "origin": "stratified parts of the labeled images", "correlation": 0.5,
+        "train": [150, 150], "valid": [150, 150],
+    }  # fmt: skip
+    assert (protocol["code_length"], protocol["pca_length"]) == (64, 64)
+
+
+def test_results_are_plain_json(finished):
+    for path in finished.rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{path}: {name}"))

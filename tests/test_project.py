@@ -1,0 +1,78 @@
+"""Laws of the code as a whole."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import unlabeled
+
+PACKAGE = Path(unlabeled.__file__).parent
+# From the bottom to the top: a module may import only from lines above its own.
+LAYERS = [
+    ["errors", "geometry"],
+    ["results", "pooling"],
+    ["images", "config", "models"],
+    ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking"],
+    ["store", "checkpoints", "folds", "comparison"],
+    ["sources.decoding", "sources.stl10", "sources.digits", "training"],
+    ["sources.folder", "sources.shapes", "sources.download", "features", "classifiers"],
+    ["sources", "progress"],
+    ["studies", "studies.gain"],
+    ["report", "report.summary", "report.sheet"],
+    ["report.figures"],
+    ["report.page"],
+    ["cli"],
+    ["__main__"],
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+LIGHT = ["errors", "geometry", "results", "images", "config", "leaks", "store", "statistics", "comparison", "folds", "progress",
+         "sources.decoding", "sources.folder", "report.page", "report.sheet", "cli"]  # fmt: skip
+
+
+def name_of(path):
+    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unlabeled."):
+            module = node.module.removeprefix("unlabeled.")
+            for alias in node.names:
+                below = f"{module}.{alias.name}"
+                yield below if below in FILES else module
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - {""}))
+def test_imports_go_one_way(name):
+    for other in imported(FILES[name]):
+        assert RANK[other] < RANK[name], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_files_and_functions_are_short(name):
+    text = FILES[name].read_text()
+    assert len(text.splitlines()) <= 420
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            if body:
+                assert body[-1].end_lineno - body[0].lineno < 42, f"{name}.{node.name}"
+
+
+def test_what_does_not_need_torch_does_not_import_it():
+    code = "import sys\n" + "\n".join(f"import unlabeled.{name}" for name in LIGHT) + "\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names_are_there():
+    for name in unlabeled.__all__:
+        assert getattr(unlabeled, name).__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = unlabeled.nothing

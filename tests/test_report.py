@@ -1,0 +1,179 @@
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from test_gain import TINY
+from unlabeled.cli import main
+from unlabeled.config import resolve
+from unlabeled.errors import UserError
+from unlabeled.report.page import write_report
+from unlabeled.report.summary import describe_protocol, interval, signed, summarise
+from unlabeled.results import read_json, write_json
+from unlabeled.sources import load
+from unlabeled.studies.gain import run_study
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        config = resolve(TINY)
+        folder = run_study(config, load(config), folder=tmp_path_factory.mktemp("report") / "run")
+    write_report(folder)
+    return folder
+
+
+class _Checker(HTMLParser):
+    """Keeps what a page must not have wrong: open elements, ids, references."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "hr"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links, self.tags, self.text = [], [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src", "xlink:href"):
+                self.links.append(value)
+            if tag == "img" and name == "alt":
+                assert value
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_is_whole_and_needs_neither_network_nor_script(run):
+    page = (run / "report.html").read_text()
+    checker = _Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert len(set(checker.ids)) == len(checker.ids)
+    assert "script" not in checker.tags
+    assert checker.tags.count("svg") == 5
+    for link in checker.links:
+        assert link.startswith("data:image/png;base64,") or link.removeprefix("#") in checker.ids
+    assert not re.search(r"url\((?!#)", page)
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_the_page_says_the_verdict_first_and_the_protocol_with_the_numbers(run):
+    page = (run / "report.html").read_text()
+    summary = summarise(run)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page[page.index("<h1>") : page.index("</h1>")]))
+    assert text.strip() == summary.headline
+    assert page.count(summary.protocol) >= 6
+    for arm in summary.result["arms"]:
+        assert f"<td>{arm['accuracy']['mean']:.1f}</td>" in page
+
+
+def test_the_same_results_give_the_same_bytes_without_torch(run, tmp_path):
+    expected = (run / "report.html").read_bytes()
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(run, folder)
+    (folder / "report.html").unlink()
+    code = (
+        "import sys; from pathlib import Path; from unlabeled.report.page import write_report;"
+        f"write_report(Path({str(folder)!r})); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (folder / "report.html").read_bytes() == expected
+
+
+def test_names_from_folders_are_escaped(run, tmp_path):
+    folder = tmp_path / "escaped"
+    shutil.copytree(run, folder)
+    result = read_json(folder / "result.json")
+    result["protocol"]["class_names"][3] = "<script>alert(1)</script> $x$ & 'y'"
+    result["protocol"]["notes"] = ["<img src=x onerror=alert(1)>"]
+    write_json(folder / "result.json", result)
+    page = write_report(folder).read_text()
+    assert "<script>" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_many_classes_become_a_list_of_confusions(run, tmp_path):
+    folder = tmp_path / "many"
+    shutil.copytree(run, folder)
+    result = read_json(folder / "result.json")
+    result["protocol"]["class_names"] += [f"class {number}" for number in range(30)]
+    write_json(folder / "result.json", result)
+    assert 'class="matrix"' not in write_report(folder).read_text()
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):
+    with pytest.raises(UserError, match="no finished run; run it again to go on"):
+        write_report(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(["report", str(tmp_path)])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: no result.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.25, "+1.2"), (-1.26, "\N{MINUS SIGN}1.3"), (0.04, "0.0"), (-0.04, "0.0"), (0.0, "0.0")]
+)
+def test_differences_are_written_with_their_sign(value, text):
+    assert signed(value) == text
+
+
+def test_intervals_and_the_protocol_in_words(run):
+    assert interval(-0.5, 1.26, 1) == "\N{MINUS SIGN}0.5 to +1.3"
+    assert describe_protocol(read_json(run / "result.json")["protocol"]) == (
+        "digits, 8×8×1; 2 folds (stratified parts of the labeled images), each 150 labels to train and 150 to choose with; "
+        "120 unlabeled and 60 test images; 0 leaks dropped; 2 seeds"
+    )
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
+@pytest.mark.filterwarnings("ignore")
+def test_a_browser_shows_the_page_without_overflow_or_complaint(run, width, scheme):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=options)
+        try:
+            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=True)
+            complaints, requests = [], []
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("request", lambda request: requests.append(request.url))
+            page.goto((run / "report.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.locator("h1").is_visible()
+            assert page.locator("figure svg").count() == 5
+            colours = page.evaluate("getComputedStyle(document.body).backgroundColor + getComputedStyle(document.querySelector('figure svg text')).fill")
+            assert ("rgb(20, 21, 24)" in colours) == (scheme == "dark")
+            # Text in figures is text, in the theme's colours and not too small to read.
+            size = page.evaluate("document.querySelector('figure svg text').getBoundingClientRect().height")
+            assert size >= 8
+            for svg in page.locator("figure svg").all():
+                box = svg.bounding_box()
+                assert box["width"] > 250
+                assert box["x"] + box["width"] <= width
+            assert complaints == []
+            assert all(url.startswith(("file:", "data:")) for url in requests)
+        finally:
+            browser.close()
