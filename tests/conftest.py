@@ -25,7 +25,9 @@ def random() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
-def make_images(n: int = 30, shape: tuple[int, int, int] = (3, 9, 12), classes: int | None = 3, seed: int = 0) -> Images:
+def make_images(
+    n: int = 30, shape: tuple[int, int, int] = (3, 9, 12), classes: int | None = 3, seed: int = 0
+) -> Images:
     """Images that are not square, with classes of unequal size that a network can learn: a bright stripe each."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 90, (n, *shape), dtype=np.uint8)

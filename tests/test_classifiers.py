@@ -23,8 +23,12 @@ def digits(n=150, noise=0):
     data = load_digits()
     features = data.data.astype(np.float32)
     if noise:
-        features = np.hstack([features, np.random.default_rng(0).normal(size=(len(features), noise)).astype(np.float32)])
-    return [Labeled(features[a:b], data.target[a:b].astype(np.int64)) for a, b in ((0, n), (n, n + 200), (n + 200, n + 700))]
+        features = np.hstack(
+            [features, np.random.default_rng(0).normal(size=(len(features), noise)).astype(np.float32)]
+        )
+    return [
+        Labeled(features[a:b], data.target[a:b].astype(np.int64)) for a, b in ((0, n), (n, n + 200), (n + 200, n + 700))
+    ]
 
 
 @pytest.mark.parametrize("noise", [0, 300])
@@ -40,7 +44,9 @@ def test_logistic_regression_is_scikit_learns_for_the_strength_it_chose(noise):
         mean = train.features.mean(0)
         spread = np.sqrt(train.features.var(0).mean())
         scale = lambda x: (x - mean) / spread  # noqa: E731
-    model = LogisticRegression(C=chosen.choice["C"], max_iter=5000, tol=1e-8).fit(scale(train.features).astype(np.float64), train.labels)
+    model = LogisticRegression(C=chosen.choice["C"], max_iter=5000, tol=1e-8).fit(
+        scale(train.features).astype(np.float64), train.labels
+    )
     expected = model.predict_proba(scale(test.features).astype(np.float64))
     found = chosen.classifier.predict(test.features)
     assert np.abs(found - expected).max() < 0.02
@@ -129,7 +135,9 @@ def test_there_are_no_more_components_than_images_less_one():
 def test_encoding_is_the_encoder_in_batches_and_changes_nothing(monkeypatch):
     monkeypatch.setattr("unlabeled.features._BATCH", 4)
     torch.manual_seed(0)
-    model = ConvAutoEncoder((3, 9, 12), conv_out_channels=5, conv_kernel_size=3, conv_stride=1, pool_kernel_size=2, pool_stride=2)
+    model = ConvAutoEncoder(
+        (3, 9, 12), conv_out_channels=5, conv_kernel_size=3, conv_stride=1, pool_kernel_size=2, pool_stride=2
+    )
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     images = make_images(10)

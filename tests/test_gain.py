@@ -38,7 +38,11 @@ def results(folder):
 
     def strip(value):
         if isinstance(value, dict):
-            return {k: strip(v) for k, v in value.items() if "seconds" not in k and k not in ("peak_memory_mb", "images_per_second")}
+            return {
+                k: strip(v)
+                for k, v in value.items()
+                if "seconds" not in k and k not in ("peak_memory_mb", "images_per_second")
+            }
         return [strip(entry) for entry in value] if isinstance(value, list) else value
 
     return strip(read_json(folder / "result.json"))
@@ -136,11 +140,16 @@ def test_a_changed_field_repeats_only_what_depends_on_it(finished, tmp_path):
     known = {path.parent.name for path in folder.glob("runs/*/*/result.json")}
     study(folder, classical={"trees": 6})
     new = {path.parent.parent.name for path in folder.glob("runs/*/*/result.json") if path.parent.name not in known}
-    assert new == {f"{source}-{model}" for source in ("pixels", "random", "pca", "autoencoder") for model in ("logistic", "trees")}
+    assert new == {
+        f"{source}-{model}" for source in ("pixels", "random", "pca", "autoencoder") for model in ("logistic", "trees")
+    }
 
 
 def test_a_diverged_network_ends_the_study_in_words_and_keeps_the_rest(tmp_path):
-    rates = {"learning_rates": [100.0], "training": {"optimizer": "sgd", "schedule": "constant", "momentum": 0.99, "epochs": 30}}
+    rates = {
+        "learning_rates": [100.0],
+        "training": {"optimizer": "sgd", "schedule": "constant", "momentum": 0.99, "epochs": 30},
+    }
     with pytest.raises(TrainingDiverged, match="try a learning rate of 10"):
         study(tmp_path, network=rates)
     assert not (tmp_path / "result.json").exists()
@@ -149,7 +158,12 @@ def test_a_diverged_network_ends_the_study_in_words_and_keeps_the_rest(tmp_path)
 
 def test_the_protocol_says_what_was_compared(finished):
     protocol = read_json(finished / "result.json")["protocol"]
-    assert (protocol["data"], protocol["image"], protocol["unlabeled"], protocol["test"]) == ("digits", [1, 8, 8], 120, 60)
+    assert (protocol["data"], protocol["image"], protocol["unlabeled"], protocol["test"]) == (
+        "digits",
+        [1, 8, 8],
+        120,
+        60,
+    )
     assert protocol["folds"] == {
         "count": 2, "origin": "stratified parts of the labeled images", "correlation": 0.5,
         "train": [150, 150], "valid": [150, 150],
@@ -159,4 +173,4 @@ def test_the_protocol_says_what_was_compared(finished):
 
 def test_results_are_plain_json(finished):
     for path in finished.rglob("*.json"):
-        json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{path}: {name}"))
+        assert json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))

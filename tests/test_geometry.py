@@ -92,6 +92,11 @@ def test_an_illegal_specification_is_refused_with_place_numbers_and_way_out(argu
 
 
 def test_the_way_out_of_a_refusal_works():
-    arguments = REST | {"conv_out_channels": 4, "conv_kernel_size": (5, 5), "pool_kernel_size": (2, 1), "pool_stride": 2}
+    arguments = REST | {
+        "conv_out_channels": 4,
+        "conv_kernel_size": (5, 5),
+        "pool_kernel_size": (2, 1),
+        "pool_stride": 2,
+    }
     for change in ({"conv_kernel_size": (5, 4)}, {"conv_padding": (0, 1)}):
         solve((3, 12, 12), **(arguments | change))

@@ -59,7 +59,9 @@ def test_the_assignments_call_works_as_written():
 def test_printing_shows_sizes_parameters_and_code_length():
     model = ConvAutoEncoder()
     text = str(model)
-    assert text.splitlines()[0] == f"ConvAutoEncoder: code of 294 numbers for 3,072, {count_parameters(model)} parameters"
+    assert (
+        text.splitlines()[0] == f"ConvAutoEncoder: code of 294 numbers for 3,072, {count_parameters(model)} parameters"
+    )
     assert "3x32x32" in text
     assert "6x15x15" in text
 
@@ -86,7 +88,9 @@ def test_activating_after_the_pool_is_pooling_after_the_activation(activation):
 
 
 def test_leaky_relu_has_slope_001():
-    assert ConvAutoEncoder(activation="leaky-relu").encoder.activation(torch.tensor(-2.0)).item() == pytest.approx(-0.02)
+    assert ConvAutoEncoder(activation="leaky-relu").encoder.activation(torch.tensor(-2.0)).item() == pytest.approx(
+        -0.02
+    )
 
 
 def test_a_network_from_an_encoder_copies_it_and_leaves_it_as_it_was():

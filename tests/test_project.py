@@ -19,7 +19,7 @@ LAYERS = [
     ["store", "checkpoints", "folds", "comparison"],
     ["sources.decoding", "sources.stl10", "sources.digits", "training"],
     ["sources.folder", "sources.shapes", "sources.download", "features", "classifiers"],
-    ["sources", "progress"],
+    ["sources", "progress", "machine"],
     ["studies", "studies.gain"],
     ["report", "report.summary", "report.sheet"],
     ["report.figures"],
@@ -58,7 +58,7 @@ def test_imports_go_one_way(name):
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_files_and_functions_are_short(name):
     text = FILES[name].read_text()
-    assert len(text.splitlines()) <= 420
+    assert len(text.splitlines()) <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
@@ -67,7 +67,9 @@ def test_files_and_functions_are_short(name):
 
 
 def test_what_does_not_need_torch_does_not_import_it():
-    code = "import sys\n" + "\n".join(f"import unlabeled.{name}" for name in LIGHT) + "\nassert 'torch' not in sys.modules"
+    code = (
+        "import sys\n" + "\n".join(f"import unlabeled.{name}" for name in LIGHT) + "\nassert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

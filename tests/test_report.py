@@ -1,3 +1,4 @@
+import html
 import re
 import shutil
 import subprocess
@@ -81,7 +82,7 @@ def test_the_page_says_the_verdict_first_and_the_protocol_with_the_numbers(run):
     page = (run / "report.html").read_text()
     summary = summarise(run)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page[page.index("<h1>") : page.index("</h1>")]))
-    assert text.strip() == summary.headline
+    assert html.unescape(text).strip() == summary.headline
     assert page.count(summary.protocol) >= 6
     for arm in summary.result["arms"]:
         assert f"<td>{arm['accuracy']['mean']:.1f}</td>" in page
@@ -156,7 +157,9 @@ def test_a_browser_shows_the_page_without_overflow_or_complaint(run, width, sche
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
         browser = playwright.chromium.launch(executable_path=BROWSER, args=options)
         try:
-            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=True)
+            page = browser.new_page(
+                viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=True
+            )
             complaints, requests = [], []
             page.on("console", lambda message: complaints.append(message.text))
             page.on("request", lambda request: requests.append(request.url))
@@ -164,7 +167,9 @@ def test_a_browser_shows_the_page_without_overflow_or_complaint(run, width, sche
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert page.locator("h1").is_visible()
             assert page.locator("figure svg").count() == 5
-            colours = page.evaluate("getComputedStyle(document.body).backgroundColor + getComputedStyle(document.querySelector('figure svg text')).fill")
+            colours = page.evaluate(
+                "getComputedStyle(document.body).backgroundColor + getComputedStyle(document.querySelector('figure svg text')).fill"
+            )
             assert ("rgb(20, 21, 24)" in colours) == (scheme == "dark")
             # Text in figures is text, in the theme's colours and not too small to read.
             size = page.evaluate("document.querySelector('figure svg text').getBoundingClientRect().height")

@@ -11,8 +11,7 @@ from unlabeled.config import ShapesConfig, resolve
 from unlabeled.errors import DataError
 from unlabeled.leaks import find_leaks
 from unlabeled.shrinking import shrink
-from unlabeled.sources import load
-from unlabeled.sources import decoding, stl10
+from unlabeled.sources import decoding, load, stl10
 from unlabeled.sources.decoding import decode
 from unlabeled.sources.shapes import CLASSES, draw, write_shapes
 from unlabeled.sources.stl10 import stl10_writer, store_stl10
@@ -72,7 +71,9 @@ def test_folder_and_archive_give_the_same_store_and_nothing_is_done_twice(tmp_pa
 def test_a_changed_source_gets_another_store(tmp_path):
     write_stl10(tmp_path / "a")
     write_stl10(tmp_path / "b", seed=1)
-    assert store_stl10(tmp_path / "a", tmp_path / "cache", side=8) != store_stl10(tmp_path / "b", tmp_path / "cache", side=8)
+    assert store_stl10(tmp_path / "a", tmp_path / "cache", side=8) != store_stl10(
+        tmp_path / "b", tmp_path / "cache", side=8
+    )
 
 
 @pytest.mark.parametrize("size", [(96, 96), (50, 64), (31, 33), (7, 9)])
@@ -80,7 +81,8 @@ def test_a_changed_source_gets_another_store(tmp_path):
 def test_shrinking_gives_pillows_bytes(random, size, side):
     images = random.integers(0, 256, (4, 3, *size), dtype=np.uint8)
     expected = [
-        np.asarray(Image.fromarray(image.transpose(1, 2, 0)).resize((side, side), Image.Resampling.BILINEAR)) for image in images
+        np.asarray(Image.fromarray(image.transpose(1, 2, 0)).resize((side, side), Image.Resampling.BILINEAR))
+        for image in images
     ]
     difference = np.abs(shrink(images, side).astype(int) - np.stack(expected).transpose(0, 3, 1, 2))
     assert difference.max() <= 1
@@ -100,7 +102,10 @@ def test_shrinking_is_antialiased():
         (lambda f: _cut(f / "unlabeled_X.bin", 1000), "no whole number of images of 27,648; it seems truncated"),
         (lambda f: _cut(f / "train_X.bin", 27648), "train_y.bin has 20 labels for 19 images"),
         (lambda f: (f / "test_y.bin").write_bytes(bytes([11] * 12)), "holds the label 11; STL-10's labels are 1..10"),
-        (lambda f: (f / "fold_indices.txt").write_text("0 1 99\n"), "line 1 of fold_indices.txt has indices outside 0..19"),
+        (
+            lambda f: (f / "fold_indices.txt").write_text("0 1 99\n"),
+            "line 1 of fold_indices.txt has indices outside 0..19",
+        ),
         (lambda f: (f / "fold_indices.txt").write_text("0 x\n"), "fold_indices.txt is damaged"),
         (lambda f: (f / "train_X.bin").write_bytes(b""), "has 0 bytes"),
     ],
@@ -157,7 +162,11 @@ def test_leaks_are_found_before_shrinking_and_dropped_or_kept(tmp_path):
     folder = store_stl10(tmp_path / "a", tmp_path / "cache", side=8)
     dropped, kept = open_store(folder), open_store(folder, leaks="keep")
     for splits in (dropped, kept):
-        assert (splits.leaks.unlabeled_in_test, splits.leaks.unlabeled_in_labeled, splits.leaks.labeled_in_test) == (2, 1, 0)
+        assert (splits.leaks.unlabeled_in_test, splits.leaks.unlabeled_in_labeled, splits.leaks.labeled_in_test) == (
+            2,
+            1,
+            0,
+        )
     assert (len(dropped.unlabeled), len(kept.unlabeled)) == (27, 30)
     stay = [row for row in range(30) if row not in (0, 1, 5)]
     assert np.array_equal(dropped.unlabeled.take(np.arange(27)), kept.unlabeled.pixels[stay])
@@ -171,7 +180,10 @@ def test_a_labeled_image_in_test_is_dropped_and_folds_follow(tmp_path):
     splits = open_store(store_stl10(tmp_path / "a", tmp_path / "cache", side=96))
     assert splits.leaks.labeled_in_test == 1
     assert len(splits.labeled) == 19
-    assert [fold.tolist() for fold in splits.folds] == [[0, 2, 4, 7, 9, 11, 13, 15, 17], [1, 3, 5, 6, 8, 10, 12, 14, 16, 18]]
+    assert [fold.tolist() for fold in splits.folds] == [
+        [0, 2, 4, 7, 9, 11, 13, 15, 17],
+        [1, 3, 5, 6, 8, 10, 12, 14, 16, 18],
+    ]
     assert np.array_equal(splits.labeled.take(splits.folds[0])[3], images["train"][8])
 
 
@@ -187,7 +199,9 @@ def test_finding_leaks_equals_comparing_every_pair(random):
 
     assert leaks.unlabeled_in_test == sum(stands(row, test) for row in unlabeled)
     assert leaks.labeled_in_test == sum(stands(row, test) for row in labeled) > 0
-    assert unlabeled_rows.tolist() == [i for i, row in enumerate(unlabeled) if not stands(row, test) and not stands(row, labeled)]
+    assert unlabeled_rows.tolist() == [
+        i for i, row in enumerate(unlabeled) if not stands(row, test) and not stands(row, labeled)
+    ]
     assert labeled_rows.tolist() == [i for i, row in enumerate(labeled) if not stands(row, test)]
 
 
@@ -306,7 +320,9 @@ def test_transparency_lies_on_white_and_orientation_is_applied(tmp_path):
 def test_same_pixels_in_other_files_are_the_same_image(folder_of_images):
     image = Image.open(folder_of_images / "test" / "cat" / "0.png")
     image.save(folder_of_images / "unlabeled" / "copy.bmp")
-    Image.open(folder_of_images / "train" / "dog" / "2.png").save(folder_of_images / "unlabeled" / "other.webp", lossless=True)
+    Image.open(folder_of_images / "train" / "dog" / "2.png").save(
+        folder_of_images / "unlabeled" / "other.webp", lossless=True
+    )
     splits = in_folder(folder_of_images)
     assert (splits.leaks.unlabeled_in_test, splits.leaks.unlabeled_in_labeled) == (1, 1)
     assert len(splits.unlabeled) == 12
@@ -316,14 +332,22 @@ def test_unreadable_unlabeled_images_are_skipped_with_a_count(folder_of_images, 
     monkeypatch.setattr(decoding, "MAX_MEGAPIXELS", 0.001)
     for bad, content in (("a.png", b"no image"), ("b.jpg", b"")):
         (folder_of_images / "unlabeled" / bad).write_bytes(content)
-    _cut(save(folder_of_images / "unlabeled" / "c.png", np.random.default_rng(0).integers(0, 255, (20, 14, 3), dtype=np.uint8)), 300)
+    _cut(
+        save(
+            folder_of_images / "unlabeled" / "c.png",
+            np.random.default_rng(0).integers(0, 255, (20, 14, 3), dtype=np.uint8),
+        ),
+        300,
+    )
     save(folder_of_images / "unlabeled" / "d.png", np.zeros((40, 40), dtype=np.uint8))
     (folder_of_images / "unlabeled" / "notes.txt").write_text("hello")
     (folder_of_images / "unlabeled" / ".hidden.png").write_text("hello")
     splits = in_folder(folder_of_images)
     assert len(splits.unlabeled) == 12
     assert splits.notes[0] == "1 files that are no images by their names were ignored."
-    assert splits.notes[1].startswith(f"4 unlabeled images can't be read and were skipped: {folder_of_images}/unlabeled/a.png (not an image)")
+    assert splits.notes[1].startswith(
+        f"4 unlabeled images can't be read and were skipped: {folder_of_images}/unlabeled/a.png (not an image)"
+    )
     assert splits.notes[1].endswith("and 1 more.")
 
 
@@ -342,14 +366,20 @@ def test_an_unreadable_labeled_or_test_image_is_an_error_that_names_it(folder_of
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: shutil.rmtree(r), "no such folder; give one that holds train/<class>/, unlabeled/"),
+        (shutil.rmtree, "no such folder; give one that holds train/<class>/, unlabeled/"),
         (lambda r: shutil.rmtree(r / "unlabeled"), "no folder 'unlabeled' in it"),
         (lambda r: shutil.rmtree(r / "unlabeled" / "deep"), "unlabeled: no images in it"),
         (lambda r: shutil.rmtree(r / "train" / "dog"), "only the class 'cat' in it; a classifier needs two classes"),
         (lambda r: (r / "train" / "empty").mkdir(), "train/empty: no images in it; add some, or remove the folder"),
         (lambda r: [p.unlink() for p in list((r / "train" / "dog").iterdir())[1:]], "class 'dog' has one image"),
-        (lambda r: (r / "test" / "bird").mkdir(), "class 'bird' has no folder in train; the classes there are cat, dog"),
-        (lambda r: shutil.copy(r / "train" / "cat" / "0.png", r / "train"), "1 images lie outside of the class folders, '0.png'"),
+        (
+            lambda r: (r / "test" / "bird").mkdir(),
+            "class 'bird' has no folder in train; the classes there are cat, dog",
+        ),
+        (
+            lambda r: shutil.copy(r / "train" / "cat" / "0.png", r / "train"),
+            "1 images lie outside of the class folders, '0.png'",
+        ),
     ],
 )
 def test_a_folder_that_does_not_fit_is_refused_in_words(folder_of_images, change, message):
@@ -367,7 +397,9 @@ def test_links_in_a_circle_end(folder_of_images):
 def test_limits_take_a_fixed_sample(folder_of_images):
     splits = in_folder(folder_of_images, unlabeled=10)
     assert len(splits.unlabeled) == 10
-    assert np.array_equal(splits.unlabeled.take(np.arange(10)), in_folder(folder_of_images, unlabeled=10).unlabeled.take(np.arange(10)))
+    assert np.array_equal(
+        splits.unlabeled.take(np.arange(10)), in_folder(folder_of_images, unlabeled=10).unlabeled.take(np.arange(10))
+    )
 
 
 @pytest.mark.parametrize("data", ["photos", "folder", "folder:", "shapes:x"])

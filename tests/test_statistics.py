@@ -85,7 +85,9 @@ def test_without_an_effect_a_verdict_appears_in_at_most_5_percent_of_2000_studie
     false = sum(verdict != "no evidence" for verdict in verdicts)
     assert false <= 0.05 * 2000
     # And it is no interval that says nothing whatever the numbers are.
-    strong = [paired_effect(simulate(random, folds=folds, seeds=seeds, effect=9.0, spread=1.5)).verdict for _ in range(200)]
+    strong = [
+        paired_effect(simulate(random, folds=folds, seeds=seeds, effect=9.0, spread=1.5)).verdict for _ in range(200)
+    ]
     assert strong.count("helps") > 100
 
 
@@ -137,7 +139,9 @@ def test_senseless_input_is_refused(arguments, message):
 
 
 def test_correlation_of_drawn_folds_is_the_share_that_they_have_in_common():
-    assert fold_correlation([np.arange(0, 10), np.arange(5, 15), np.arange(10, 20)]) == pytest.approx((0.5 + 0 + 0.5) / 3)
+    assert fold_correlation([np.arange(0, 10), np.arange(5, 15), np.arange(10, 20)]) == pytest.approx(
+        (0.5 + 0 + 0.5) / 3
+    )
     random = np.random.default_rng(0)
     folds = [random.choice(5000, 1000, replace=False) for _ in range(10)]
     assert fold_correlation(folds) == pytest.approx(0.2, abs=0.02)
@@ -164,7 +168,9 @@ def scores_of(differences, images=400):
         for (fold, seed), more in np.ndenumerate(differences):
             right = np.zeros(images, dtype=bool)
             right[: 100 + (int(more) if arm.key == "autoencoder-network" else 0)] = True
-            rows.append({"arm": arm.key, "fold": fold, "seed": seed, "seconds": 1.0, "converged": arm.model != "logistic"})
+            rows.append(
+                {"arm": arm.key, "fold": fold, "seed": seed, "seconds": 1.0, "converged": arm.model != "logistic"}
+            )
             scores[arm.key, fold, seed] = (right, np.where(right, 0.1, 2.0))
     return rows, scores
 

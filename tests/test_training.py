@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes():
     assert not same(models[0], models[2])
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     pass
 
 
@@ -108,18 +109,27 @@ class _StopAfter:
 
     def epoch(self, row):
         if row["epoch"] == self.epochs:
-            raise _Stop
+            raise _StopError
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adagrad", "rmsprop"])
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path, optimizer):
     images, valid = make_images(), make_images(9, seed=5)
-    config = TrainingConfig(optimizer=optimizer, epochs=5, batch_size=7, learning_rate=0.01, flip=True, shift=2, warmup=0.2)
+    config = TrainingConfig(
+        optimizer=optimizer, epochs=5, batch_size=7, learning_rate=0.01, flip=True, shift=2, warmup=0.2
+    )
     arguments = {"valid": valid, "config": config, "seed": 4, "runtime": CPU}
     whole = network(dropout=0.4)
     expected = fit(whole, Classification(), images, **arguments, folder=tmp_path / "whole")
-    with pytest.raises(_Stop):
-        fit(network(dropout=0.4), Classification(), images, **arguments, folder=tmp_path / "killed", watcher=_StopAfter(3))
+    with pytest.raises(_StopError):
+        fit(
+            network(dropout=0.4),
+            Classification(),
+            images,
+            **arguments,
+            folder=tmp_path / "killed",
+            watcher=_StopAfter(3),
+        )
     assert len(read_history(tmp_path / "killed" / "history.jsonl")) == 2
     # What the model holds before is of no consequence: a resumed run reads it all.
     resumed = network(seed=99, dropout=0.4)
@@ -141,7 +151,15 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
 
 
 def test_a_checkpoint_holds_no_pickle_and_leaves_no_other_file(tmp_path):
-    fit(network(), Classification(), make_images(), valid=None, config=TrainingConfig(epochs=2), folder=tmp_path, runtime=CPU)
+    fit(
+        network(),
+        Classification(),
+        make_images(),
+        valid=None,
+        config=TrainingConfig(epochs=2),
+        folder=tmp_path,
+        runtime=CPU,
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "history.jsonl"]
     content = (tmp_path / "checkpoint.safetensors").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -151,7 +169,9 @@ def test_a_checkpoint_holds_no_pickle_and_leaves_no_other_file(tmp_path):
 def test_the_best_epoch_by_validation_is_kept(tmp_path):
     # Two classes told by noise: the network learns the training images by heart, and validation gets worse.
     random = np.random.default_rng(0)
-    images, valid = (Images(random.integers(0, 256, (24, 3, 9, 12), dtype=np.uint8), random.integers(0, 3, 24)) for _ in range(2))
+    images, valid = (
+        Images(random.integers(0, 256, (24, 3, 9, 12), dtype=np.uint8), random.integers(0, 3, 24)) for _ in range(2)
+    )
     model = network()
     config = TrainingConfig(epochs=60, learning_rate=0.02, batch_size=8, patience=6, schedule="constant")
     fitted = fit(model, Classification(), images, valid=valid, config=config, runtime=CPU)
@@ -162,17 +182,31 @@ def test_the_best_epoch_by_validation_is_kept(tmp_path):
 
 
 def test_history_has_loss_metric_and_speed():
-    fitted = fit(network(), Classification(), make_images(), valid=make_images(5), config=TrainingConfig(epochs=2), runtime=CPU)
+    fitted = fit(
+        network(), Classification(), make_images(), valid=make_images(5), config=TrainingConfig(epochs=2), runtime=CPU
+    )
     for number, row in enumerate(fitted.history, 1):
         assert row["epoch"] == number
-        assert {"train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "learning_rate", "images_per_second", "seconds"} < set(row)
+        assert {
+            "train_loss",
+            "train_accuracy",
+            "valid_loss",
+            "valid_accuracy",
+            "learning_rate",
+            "images_per_second",
+            "seconds",
+        } < set(row)
         assert row["images_per_second"] > 0
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_a_loss_that_is_not_finite_ends_with_what_to_try():
-    config = TrainingConfig(optimizer="sgd", learning_rate=100, momentum=0.99, epochs=30, schedule="constant", weight_decay=0)
-    with pytest.raises(TrainingDiverged, match=r"the loss became (nan|inf).* learning rate 100\); try a learning rate of 10"):
+    config = TrainingConfig(
+        optimizer="sgd", learning_rate=100, momentum=0.99, epochs=30, schedule="constant", weight_decay=0
+    )
+    with pytest.raises(
+        TrainingDiverged, match=r"the loss became (nan|inf).* learning rate 100\); try a learning rate of 10"
+    ):
         fit(network(), Classification(), make_images(), valid=None, config=config, runtime=CPU)
 
 
@@ -194,7 +228,7 @@ def test_schedules_start_at_the_peak_and_never_rise(schedule):
     config = TrainingConfig(learning_rate=0.1, schedule=schedule)
     rates = [learning_rate(config, step, 100) for step in range(100)]
     assert rates[0] == 0.1
-    assert all(later <= earlier for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates))
     assert rates[-1] == pytest.approx({"constant": 0.1, "step": 0.001}.get(schedule, 0), abs=0.0011)
 
 
@@ -216,7 +250,9 @@ def test_every_optimiser_has_the_l2_penalty_and_sgd_its_momentum(optimizer):
 
 def test_sgd_takes_the_step_of_the_formula():
     images = make_images(6)
-    config = TrainingConfig(optimizer="sgd", momentum=0, learning_rate=0.1, weight_decay=0.5, epochs=1, batch_size=6, schedule="constant")
+    config = TrainingConfig(
+        optimizer="sgd", momentum=0, learning_rate=0.1, weight_decay=0.5, epochs=1, batch_size=6, schedule="constant"
+    )
     model = network()
     twin = copy.deepcopy(model)
     fit(model, Classification(), images, valid=None, config=config, runtime=CPU)
@@ -271,7 +307,9 @@ def test_bf16_trains_about_as_well():
     for precision in ("fp32", "bf16"):
         model = network()
         config = TrainingConfig(epochs=20, learning_rate=0.01, batch_size=8)
-        losses[precision] = fit(model, Classification(), make_images(), valid=None, config=config, runtime=Runtime.of("cpu", precision)).best_loss
+        losses[precision] = fit(
+            model, Classification(), make_images(), valid=None, config=config, runtime=Runtime.of("cpu", precision)
+        ).best_loss
     assert losses["bf16"] != losses["fp32"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.15, abs=0.05)
 
@@ -324,9 +362,22 @@ def test_two_processes_under_torchrun_end_in_the_weights_of_one(tmp_path):
     losses = []
     for processes in (1, 2):
         script = tmp_path / f"script{processes}.py"
-        script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path / f"{processes}.safetensors")))
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes == 2 else [sys.executable]
-        done = subprocess.run([*command, str(script)], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False, timeout=170)
+        script.write_text(
+            SCRIPT.format(tests=str(Path(__file__).parent), out=str(tmp_path / f"{processes}.safetensors"))
+        )
+        command = (
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+            if processes == 2
+            else [sys.executable]
+        )
+        done = subprocess.run(
+            [*command, str(script)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+            timeout=170,
+        )
         assert done.returncode == 0, done.stderr
         losses.append(float(done.stdout.split()[-1]))
     models = [network(seed=9), network(seed=8)]

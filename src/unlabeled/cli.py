@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = App(
     name="unlabeled",
+    suppress_keyboard_interrupt=False,
     help="What are your unlabeled images worth to your classifier?",
     help_format="plaintext",
     default_parameter=Parameter(negative_iterable=(), consume_multiple=True),

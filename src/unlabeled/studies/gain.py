@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +21,7 @@ from unlabeled.errors import UserError
 from unlabeled.features import encode, fit_components, pixel_features
 from unlabeled.folds import Folds, describe, make_folds
 from unlabeled.images import Images, Splits
+from unlabeled.machine import describe_machine, peak_memory
 from unlabeled.models import ConvAutoEncoder, ConvNet, count_parameters, to_images
 from unlabeled.objectives import Classification, Reconstruction
 from unlabeled.progress import RunProgress
@@ -37,7 +33,6 @@ from unlabeled.training import Fitted, batches, evaluate, fit
 _VERSION = 1
 _MOST_HELD_OUT = 2000
 _PICTURES = 10
-_PACKAGES = ("unlabeled", "torch", "numpy", "scipy", "scikit-learn", "pillow", "lightning-fabric")
 
 
 def run_study(config: Config, splits: Splits, *, folder: Path, progress: RunProgress | None = None) -> Path:
@@ -69,10 +64,10 @@ def run_study(config: Config, splits: Splits, *, folder: Path, progress: RunProg
         **compare(rows, _read_scores(folder, rows, splits.test.classes), correlation=correlation),
         "rows": rows,
         "autoencoders": autoencoders,
-        "machine": _machine(study.runtime),
+        "machine": describe_machine(study.runtime),
         "seconds": _computing_seconds(rows, autoencoders),
         "this_run_seconds": time.perf_counter() - began,
-        "peak_memory_mb": _peak_memory(),
+        "peak_memory_mb": peak_memory(),
     }
     write_json(folder / "result.json", result)
     return folder
@@ -400,30 +395,3 @@ def _computing_seconds(rows: list[dict[str, Any]], autoencoders: list[dict[str, 
     """Add up the seconds of every run, each once, whenever it was made."""
     runs = {row["run"]: row["seconds"] + row["predict_seconds"] for row in rows}
     return float(sum(runs.values()) + sum(autoencoder["seconds"] for autoencoder in autoencoders))
-
-
-def _machine(runtime: Runtime) -> dict[str, Any]:
-    return {
-        "device": str(runtime.device),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "processor": _processor(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
-    }
-
-
-def _processor() -> str:
-    """Return the processor's name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _peak_memory() -> float:
-    """Return the most memory that this process has held, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
