@@ -5,11 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from unlabeled import cli
 from unlabeled.cli import main
-from unlabeled.config import Config, merge, resolve
+from unlabeled.config import Config, merge, read_file, resolve
 from unlabeled.errors import UserError
 
 SMALL = [
@@ -107,7 +106,7 @@ def test_a_file_gives_values_and_options_win(tmp_path, capsys, monkeypatch):
     )
     assert (config.autoencoder.loss, config.classical.trees, config.shapes.seed) == ("mae", 9, 4)
     # Every section of the file arrives, whatever it is called.
-    given = tomllib.loads(file.read_text())
+    given = read_file(file)
     assert merge(config.model_dump(mode="json"), given | {"folds": 4}) == config.model_dump(mode="json")
 
 

@@ -6,6 +6,7 @@ Status 0: done. 2: a mistake of the user's. 130: interrupted; what was finished 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -164,6 +165,8 @@ def draw(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and leave with its status."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("unlabeled").setLevel(logging.INFO)
     try:
         app(
             sys.argv[1:] if arguments is None else arguments,

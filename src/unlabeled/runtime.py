@@ -49,7 +49,10 @@ class Runtime:
     @classmethod
     def of(cls, device: str | torch.device = "auto", precision: str = "fp32") -> Runtime:
         """Make one from the names that a configuration uses."""
-        return cls(device if isinstance(device, torch.device) else choose_device(device), precision)
+        chosen = device if isinstance(device, torch.device) else choose_device(device)
+        if str(chosen) == "cuda" and "LOCAL_RANK" in os.environ:
+            chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        return cls(chosen, precision)
 
     @property
     def rank(self) -> int:

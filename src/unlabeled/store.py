@@ -8,6 +8,7 @@ quick to look at (paths, sizes, times of change) to the store, so that an unchan
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -23,6 +24,8 @@ from unlabeled.errors import DataError
 from unlabeled.images import Images, Splits
 from unlabeled.leaks import Policy, find_leaks
 from unlabeled.results import fingerprint, read_json, write_json
+
+_log = logging.getLogger("unlabeled")
 
 # Raise it when the same source would give other pixels.
 _VERSION = 1
@@ -157,7 +160,11 @@ def stored(cache: Path, signature: Any, build: Callable[[], Path]) -> Path:
         folder = cache / str(read_json(link)["store"])
         if (folder / "store.json").exists():
             return folder
+    _log.info("reading and shrinking the images; this is done once")
+    start = time.perf_counter()
     folder = build()
+    counts = read_json(folder / "store.json")["counts"]
+    _log.info(f"{sum(counts.values()):,} images are ready after {time.perf_counter() - start:.1f} s")
     write_json(link, {"store": folder.name})
     return folder
 

@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -133,8 +133,9 @@ def autoencoder_figure(summary: Summary) -> str:
         curves = [[row["train_mse"] for row in run] for run in summary.autoencoder_curves]
         _draw_curves(axes, curves, _COLOURS["muted"], "training")
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel("mean squared error on [−1, 1]")
         _finish_curves(axes)
     return finish.svg
