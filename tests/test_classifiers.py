@@ -193,4 +193,7 @@ def test_labels_limit_a_fold_and_keep_the_classes_shares():
 def test_a_class_too_small_for_the_folds_is_named():
     with pytest.raises(DataError) as caught:
         make_folds(splits_of([0] * 9 + [1] * 3), count=5)
-    assert str(caught.value) == "class 'b' has 3 labeled images for 5 folds; use --folds 3 or fewer"
+    assert str(caught.value) == (
+        "class 'b' has 3 labeled images for 5 folds, after limits, dropped leaks and images set aside for the test; "
+        "use --folds 3 or fewer"
+    )

@@ -129,7 +129,7 @@ def test_an_interrupted_study_goes_on_and_ends_alike(finished, tmp_path):
         run_study(config, load(config), folder=tmp_path, progress=Interrupt([]))
     assert not (tmp_path / "result.json").exists()
     kept = len(list(tmp_path.glob("runs/*/*/result.json")))
-    assert kept > 15
+    assert 5 < kept < 20
     study(tmp_path)
     assert results(tmp_path) == results(finished)
 
@@ -140,9 +140,7 @@ def test_a_changed_field_repeats_only_what_depends_on_it(finished, tmp_path):
     known = {path.parent.name for path in folder.glob("runs/*/*/result.json")}
     study(folder, classical={"trees": 6})
     new = {path.parent.parent.name for path in folder.glob("runs/*/*/result.json") if path.parent.name not in known}
-    assert new == {
-        f"{source}-{model}" for source in ("pixels", "random", "pca", "autoencoder") for model in ("logistic", "trees")
-    }
+    assert new == {f"{source}-trees" for source in ("pixels", "random", "pca", "autoencoder")}
 
 
 def test_a_diverged_network_ends_the_study_in_words_and_keeps_the_rest(tmp_path):

@@ -69,7 +69,7 @@ def test_output_padding_is_what_the_stride_left_over(n, kernel, stride, padding)
         (
             {"conv_out_channels": (4, 4, 4), "conv_kernel_size": (3, 3)},
             "conv_kernel_size=(3, 3) has 2 values where conv_out_channels has 3; "
-            "give one value a layer, or one number for all layers",
+            "give one value a layer, or one number for all layers; what is left out has its default",
         ),
         (
             {"conv_out_channels": 4, "conv_kernel_size": 3, "layers_num": 0},

@@ -209,16 +209,16 @@ def test_finding_leaks_equals_comparing_every_pair(random):
 
 
 def test_shapes_are_the_same_bytes_for_a_seed_and_go_through_the_reader(tmp_path):
-    config = ShapesConfig(train=50, test=30, unlabeled=40, seed=3)
+    config = ShapesConfig(train=100, test=30, unlabeled=40, seed=3)
     for name in ("a", "b"):
         write_shapes(tmp_path / name, config)
     write_shapes(tmp_path / "c", config.model_copy(update={"seed": 4}))
     contents = [{p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in "abc"]
     assert contents[0] == contents[1] != contents[2]
     splits = load(resolve({"data": "shapes", "cache": tmp_path / "cache", "shapes": config.model_dump()}))
-    assert [len(s) for s in (splits.labeled, splits.unlabeled, splits.test)] == [50, 40, 30]
+    assert [len(s) for s in (splits.labeled, splits.unlabeled, splits.test)] == [100, 40, 30]
     assert splits.labeled.shape == (3, 32, 32)
-    assert np.bincount(splits.labeled.classes).tolist() == [5] * 10
+    assert np.bincount(splits.labeled.classes).tolist() == [10] * 10
     assert len(splits.folds) == 10
     assert all(len(fold) == 20 for fold in splits.folds)
     assert splits.leaks.total == 0

@@ -67,12 +67,14 @@ def choose_logistic(train: Labeled, valid: Labeled, *, classes: int, config: Cla
     return _best(candidates)
 
 
-def choose_trees(train: Labeled, valid: Labeled, *, classes: int, config: ClassicalConfig, seed: int) -> Chosen:
-    """Fit a tree ensemble; choose the least size of a leaf by validation log loss."""
+def choose_trees(
+    train: Labeled, valid: Labeled, *, classes: int, config: ClassicalConfig, seed: int, threads: int | None = None
+) -> Chosen:
+    """Fit a tree ensemble, on all cores or so many; choose the least size of a leaf by validation log loss."""
     kind = RandomForestClassifier if config.ensemble == "forest" else ExtraTreesClassifier
     candidates = []
     for leaf in config.min_samples_leaf:
-        model = kind(config.trees, min_samples_leaf=leaf, n_jobs=-1, random_state=seed)
+        model = kind(config.trees, min_samples_leaf=leaf, n_jobs=threads or -1, random_state=seed)
         model.fit(train.features, train.labels)
         classifier = _Trees(model, np.bincount(train.labels, minlength=classes) / len(train.labels))
         _, loss = score(classifier.predict(valid.features), valid.labels)
@@ -107,7 +109,7 @@ def _path(
     basis = np.linalg.qr(features.T)[0] if features.shape[1] > features.shape[0] else None
     if basis is not None:
         features = features @ basis
-    model = LogisticRegression(max_iter=config.max_iter, warm_start=True)
+    model = LogisticRegression(max_iter=config.max_iter, tol=1e-5, warm_start=True)
     for strength in sorted(config.strengths):
         model.set_params(C=strength)
         # Its products are so small that a second thread costs more than it gives: 9 s against 0.7 s for a path of 480
@@ -137,8 +139,8 @@ class _Scale:
         deviation = features.std(axis=0, dtype=np.float64)
         if kind == "common":
             deviation = np.full_like(deviation, math.sqrt(float((deviation**2).mean())))
-        # A feature that never changes says nothing, and stays 0.
-        deviation[deviation == 0] = 1
+        # A feature that never changes, but for noise of the arithmetic, says nothing and stays near 0.
+        deviation[deviation <= 1e-6 * deviation.max(initial=0)] = 1
         return cls(mean.astype(np.float32), deviation.astype(np.float32))
 
     def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

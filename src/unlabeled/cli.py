@@ -140,7 +140,7 @@ def sheet(
     out: Annotated[Path, Parameter(help="PNG file to write.")], /, *,
     data: _DataOption = "shapes", side: _SideOption = None, cache: _CacheOption = None,
 ) -> None:  # fmt: skip
-    """Write a contact sheet: ten images of every class, and as many unlabeled ones."""
+    """Write a contact sheet: ten images of every class (of 20 at the most), and unlabeled ones."""
     from unlabeled.report.sheet import write_sheet
 
     write_sheet(out, _load(resolve({"data": data, "side": side, "cache": cache, "preset": "quick"})))
@@ -189,7 +189,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno in (
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EISDIR,
+            errno.EEXIST,
+            errno.ENAMETOOLONG,
+        ):
+            _fail(f"{error.filename or 'a file'}: {error.strerror}; give other paths, or change the permissions")
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         _fail(
             f"{error.filename or 'writing'}: {error.strerror}; free some space, or give other folders with --out and --cache; "
@@ -207,12 +217,12 @@ def _run(config: Config) -> None:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    folder = config.out or Path("runs") / f"{config.source}-{config.preset}"
+    folder = config.out.expanduser() if config.out else Path("runs") / f"{config.data_name}-{config.preset}"
     splits = _load(config)
     run_study(config, splits, folder=folder)
     path = write_report(folder)
     summary = summarise(folder)
-    _out.print(_arms_table(summary.result), width=max(_out.width, 92))
+    Console(width=max(_out.width, 92)).print(_arms_table(summary.result))
     _out.print(f"{summary.protocol}.\n", soft_wrap=True, markup=False)
     _out.print(f"{summary.headline}\n", soft_wrap=True, markup=False)
     _out.print(f"report: {path}", soft_wrap=True, markup=False)

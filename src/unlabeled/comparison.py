@@ -14,6 +14,8 @@ from unlabeled.statistics import Effect, holm, paired_effect
 Source: TypeAlias = Literal["pixels", "random", "pca", "autoencoder"]
 Model: TypeAlias = Literal["logistic", "trees", "network"]
 
+SOURCES: tuple[Source, ...] = ("pixels", "random", "pca", "autoencoder")
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -28,14 +30,22 @@ class Arm:
         return f"{self.source}-{self.model}"
 
     @property
+    def label(self) -> str:
+        """Its name in a line of progress."""
+        if self.model == "network":
+            return "network from scratch" if self.source == "random" else "network from the autoencoder"
+        source = {"random": "random encoder", "pca": "PCA"}.get(self.source, self.source)
+        return f"{source}, {'logistic regression' if self.model == 'logistic' else 'trees'}"
+
+    @property
     def seeded(self) -> bool:
         """Whether its outcome depends on the seed."""
         return self.model != "logistic" or self.source in ("random", "autoencoder")
 
 
 ARMS = (
-    *(Arm(source, "logistic") for source in ("pixels", "random", "pca", "autoencoder")),
-    *(Arm(source, "trees") for source in ("pixels", "random", "pca", "autoencoder")),
+    *(Arm(source, "logistic") for source in SOURCES),
+    *(Arm(source, "trees") for source in SOURCES),
     Arm("random", "network"),
     Arm("autoencoder", "network"),
 )
@@ -85,7 +95,7 @@ def compare(rows: Sequence[Mapping[str, Any]], scores: Scores, *, correlation: f
         )
 
     arms = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
+    for arm in (arm.key for arm in ARMS):
         own = [row for row in rows if row["arm"] == arm]
         accuracy, loss = (_effect(table(arm, metric), correlation) for metric in (0, 1))
         arms.append(
@@ -133,4 +143,4 @@ def _effect(values: NDArray[np.float64], correlation: float) -> Effect:
 
 
 def _numbers(effect: Effect) -> dict[str, Any]:
-    return asdict(effect) | {"parts": list(effect.parts), "verdict": effect.verdict}
+    return asdict(effect) | {"parts": list(effect.parts)}

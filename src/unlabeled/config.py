@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -29,7 +30,7 @@ Preset: TypeAlias = Literal["quick", "standard", "full"]
 class _Model(BaseModel):
     """A frozen section: unknown names are refused, text is described by the docstrings under the fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class TrainingConfig(_Model):
@@ -109,7 +110,7 @@ class NetworkConfig(_Model):
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """Probability that a number is dropped before each linear layer."""
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
-    """Learning rates to choose from on validation data; each is a whole training, for both networks alike."""
+    """Learning rates to choose from on validation data, for both networks alike; each is a whole training."""
     training: TrainingConfig = TrainingConfig(
         batch_size=32, epochs=40, patience=10, flip=True, shift=2, weight_decay=5e-4
     )
@@ -127,7 +128,9 @@ class NetworkConfig(_Model):
 class ClassicalConfig(_Model):
     """The classical models on pixels, PCA scores and codes; the same for every source of features."""
 
-    strengths: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)
+    strengths: tuple[float, ...] = (
+        1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0,
+    )  # fmt: skip
     """Inverse L2 strengths C of logistic regression, tried in rising order until the validation loss has risen twice."""
     max_iter: int = Field(default=2000, ge=1)
     """Iterations of logistic regression at the most; a fit that needs more is reported as not converged."""
@@ -150,7 +153,7 @@ class ClassicalConfig(_Model):
 class ShapesConfig(_Model):
     """The embedded data set of drawn shapes."""
 
-    train: int = Field(default=5000, ge=20)
+    train: int = Field(default=5000, ge=100)
     """Labeled images."""
     test: int = Field(default=4000, ge=10)
     """Test images."""
@@ -177,7 +180,7 @@ class Config(_Model):
     """What to do with unlabeled or labeled images that stand in test, and with unlabeled ones that are labeled."""
     folds: int | None = Field(default=None, ge=2, le=100)
     """Folds: the first of the data set's own, or stratified ones; left out, all of its own, or 5."""
-    seeds: int = Field(default=2, ge=1, le=100)
+    seeds: int = Field(default=3, ge=1, le=100)
     """Repetitions with other initial weights and orders; each has its own autoencoder."""
     labels: int | None = Field(default=None, ge=2)
     """Labeled images to use at the most, drawn by class; left out, all."""
@@ -208,6 +211,12 @@ class Config(_Model):
         return self.data.partition(":")[0]
 
     @property
+    def data_name(self) -> str:
+        """What people call the data: the kind, or the name of the folder of images."""
+        path = self.data.partition(":")[2]
+        return Path(path).expanduser().resolve().name if self.source == "folder" else self.source
+
+    @property
     def pixels(self) -> int:
         """The side of the shrunken images."""
         return self.side or (8 if self.source == "digits" else 32)
@@ -222,7 +231,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "patience": 8}},
         "classical": {"trees": 100, "min_samples_leaf": [1]},
     },
-    "standard": {"seeds": 3},
+    "standard": {},
     "full": {
         "folds": 10,
         "seeds": 3,
@@ -253,9 +262,17 @@ def resolve(*layers: dict[str, Any]) -> Config:
     for layer in layers:
         given = merge(given, layer)
     preset = given.get("preset", Config.model_fields["preset"].default)
-    base = _PRESETS.get(preset, {})
+    base = _PRESETS.get(preset, {}) if isinstance(preset, str) else {}
     if str(given.get("data", "")).partition(":")[0] == "digits":
         base = merge(base, _DIGITS)
+    network = given.get("network", {})
+    if isinstance(network, dict) and "learning_rate" in (network.get("training") or {}):
+        # One learning rate leaves nothing to choose.
+        if "learning_rates" in network:
+            raise UserError(
+                "--network.training.learning-rate goes without --network.learning-rates; give one of the two"
+            )
+        given = merge(given, {"network": {"learning_rates": [network["training"]["learning_rate"]]}})
     try:
         config = Config.model_validate(merge(merge(Config().model_dump(), base), given))
     except ValidationError as error:
@@ -289,8 +306,23 @@ def explain(error: ValidationError) -> str:
     """Say what pydantic found, one finding a clause."""
     findings = []
     for item in error.errors():
-        place = "--" + ".".join(str(part).replace("_", "-") for part in item["loc"] if isinstance(part, str))
+        names = [part for part in item["loc"] if isinstance(part, str)]
         message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "there is no such option" + _nearest(names)
         given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
-        findings.append(f"{place.removesuffix('--') or 'configuration'}: {message}{given}")
+        findings.append(f"{_option(names)}: {message}{given}")
     return "; ".join(dict.fromkeys(findings))
+
+
+def _nearest(names: list[str]) -> str:
+    """Suggest the option that an unknown one in a file may have meant."""
+    model: Any = Config
+    for name in names[:-1]:
+        model = model.model_fields[name].annotation
+    close = get_close_matches(names[-1], model.model_fields, n=1)
+    return f"; did you mean {_option([*names[:-1], *close])}?" if close else ""
+
+
+def _option(names: list[str]) -> str:
+    return "--" + ".".join(names).replace("_", "-") if names else "configuration"

@@ -16,6 +16,9 @@ from unlabeled.runtime import Runtime, evaluating
 from unlabeled.training import batches
 
 _BATCH = 500
+# A covariance matrix of more pixels than this takes gigabytes; then the components of a sample are found instead.
+_MOST_PIXELS = 8192
+_SAMPLE = 4000
 
 
 def pixel_features(images: Images) -> NDArray[np.float32]:
@@ -69,6 +72,8 @@ def fit_components(images: Images, length: int) -> PrincipalComponents:
         raise DataError(f"principal components need 2 images or more, not {len(images)}")
     pixels = int(np.prod(images.shape))
     length = min(length, pixels, len(images) - 1)
+    if pixels > _MOST_PIXELS:
+        return _components_of_sample(images, length)
     # Deviations from the mean of a few images: close to the mean of all, so that the squares keep their digits.
     shift = _flat(images, np.arange(min(len(images), _BATCH))).mean(axis=0)
     total, squares = np.zeros(pixels), np.zeros((pixels, pixels))
@@ -80,9 +85,24 @@ def fit_components(images: Images, length: int) -> PrincipalComponents:
     covariance = squares / len(images) - np.outer(mean, mean)
     # All of them by divide and conquer take less than half the time of the leading ones alone.
     variances, vectors = scipy.linalg.eigh(covariance, driver="evd", overwrite_a=True)
+    # What lies below the precision of the pixels is noise of the arithmetic, not a component of the images.
+    length = max(1, min(length, int((variances > 1e-7 * variances[-1]).sum())))
     explained = float(variances[-length:].sum() / variances.sum()) if variances.sum() > 0 else 1.0
     components = np.ascontiguousarray(vectors[:, ::-1].T[:length].astype(np.float32))
     return PrincipalComponents((mean + shift).astype(np.float32), components, explained)
+
+
+def _components_of_sample(images: Images, length: int) -> PrincipalComponents:
+    """Find the components of a fixed random sample, through the products of its images with each other."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(images))[:_SAMPLE])
+    sample = _flat(images, rows)
+    mean = sample.mean(axis=0)
+    sample -= mean
+    variances, vectors = scipy.linalg.eigh((sample @ sample.T).astype(np.float64), driver="evd")
+    length = max(1, min(length, len(rows) - 1, int((variances > 1e-7 * variances[-1]).sum())))
+    explained = float(variances[-length:].sum() / variances.sum()) if variances.sum() > 0 else 1.0
+    leading = vectors[:, ::-1][:, :length] / np.sqrt(np.maximum(variances[::-1][:length], 1e-12))
+    return PrincipalComponents(mean, leading.astype(np.float32).T @ sample, explained)
 
 
 def _flat(images: Images, rows: NDArray[np.intp]) -> NDArray[np.float32]:

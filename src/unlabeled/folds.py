@@ -14,6 +14,7 @@ from unlabeled.statistics import fold_correlation
 
 _VALID_SHARE = 0.2
 _FOLDS = 5
+_MOST_CORRELATION = 0.95
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,13 @@ def make_folds(splits: Splits, *, count: int | None = None, labels: int | None =
             )
         own = [_at_most(fold, classes, labels, number) for number, fold in enumerate(splits.folds[:count])]
         folds = [_split_off(fold, classes, names, number) for number, fold in enumerate(own)]
-        return Folds(tuple(folds), "the data set's own", fold_correlation(own))
+        correlation = fold_correlation(own) if len(own) > 1 else 1.0
+        if correlation > _MOST_CORRELATION:
+            raise DataError(
+                f"the data set's {len(own)} folds are one and the same or nearly so, so their spread says nothing; "
+                "it needs two folds or more that differ"
+            )
+        return Folds(tuple(folds), "the data set's own", correlation)
     count = count or _FOLDS
     chosen = _at_most(np.arange(len(classes)), classes, labels, 0)
     parts = _stratified_parts(chosen, classes, names, count)
@@ -71,8 +78,13 @@ def _stratified_parts(
         members = np.flatnonzero(classes[chosen] == label)
         if len(members) < count:
             raise DataError(
-                f"class {names[label]!r} has {len(members)} labeled images for {count} folds; use --folds {max(len(members), 2)}"
-                + (" or fewer" if len(members) > 2 else ", with at least 2 images of every class")
+                f"class {names[label]!r} has {len(members)} labeled images for {count} folds, after limits, dropped leaks and "
+                "images set aside for the test; "
+                + (
+                    f"use --folds {len(members)} or fewer"
+                    if len(members) >= 2
+                    else "raise --labels, or add images of it"
+                )
             )
         # Classes begin at different parts, so that the odd images do not all fall into the first ones.
         part[random.permutation(members)] = (begin + np.arange(len(members))) % count

@@ -171,7 +171,8 @@ def _count_layers(layers_num: int | None, arguments: dict[str, PerLayer]) -> int
     if wrong or layers < 1:
         name, length = next(iter(wrong.items()), (next(iter(lengths), ""), 0))
         raise GeometryError(
-            f"{name}={arguments[name]!r} has {length} values where {told}; give one value a layer, or one number for all layers"
+            f"{name}={arguments[name]!r} has {length} values where {told}; give one value a layer, or one number for all layers; "
+            "what is left out has its default"
         )
     return layers
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -54,8 +55,11 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read named arrays."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: missing or damaged ({error}); delete its folder and run again") from None
 
 
 def write_history(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -101,6 +105,8 @@ class Run:
 
     def start(self) -> None:
         """Make the folder and write down what is asked."""
+        for abandoned in self.folder.glob(".*.tmp"):
+            abandoned.unlink(missing_ok=True)
         write_json(self.folder / "config.json", self.configuration)
 
     def finish(self, result: dict[str, Any]) -> None:

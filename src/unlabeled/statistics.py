@@ -52,6 +52,7 @@ def paired_effect(
     * Folds share labeled images, so their results are correlated. The variance between folds is inflated by
       1 + J * rho / (1 - rho) for J folds: the corrected resampled t-test of Nadeau and Bengio ("Inference for the
       Generalization Error", Machine Learning 52, 2003), whose rho for k-fold cross-validation is the held-out share 1/k.
+      On a common test split that rho covers another split of the same labels, not another draw of labeled images.
     * All folds of a seed share one autoencoder. The variance between seeds is added as in a two-way layout. It is
       not reduced by the noise that it holds, which errs on the wide side; with one seed it can't be known.
     * All runs share one test split. ``test_variance`` is the variance of the mean over test images.

@@ -138,8 +138,12 @@ class StoreWriter:
             },
         )
         final = self.cache / f"{self.name}-{'x'.join(map(str, self.shape))}-{key}"
-        if not final.exists():
+        try:
             self._folder.rename(final)
+        except OSError:
+            # Another process, or an earlier source with the same content, was first.
+            if not (final / "store.json").exists():
+                raise
         return final
 
 
@@ -170,12 +174,15 @@ def stored(cache: Path, signature: Any, build: Callable[[], Path]) -> Path:
 
 
 def look_at(paths: Sequence[Path], root: Path) -> str:
-    """Condense the names, sizes and times of change of files."""
-    digest = hashlib.sha256()
+    """Condense where files are, and what the file system says of each: a changed or exchanged file shows."""
+    digest = hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape"))
     for path in paths:
-        facts = path.stat()
+        # A link that leads nowhere is the reader's to report.
+        facts = path.stat() if path.exists() else path.lstat()
         digest.update(
-            f"{path.relative_to(root)}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape")
+            f"{path.relative_to(root)}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\0{facts.st_ino}\n".encode(
+                errors="surrogateescape"
+            )
         )
     return digest.hexdigest()
 
@@ -193,6 +200,12 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
         pixels = _map(folder / f"{split}.pixels", np.uint8, (counts[split], *shape))
         labels = None if split == "unlabeled" else np.fromfile(folder / f"{split}.labels", dtype="<i8").astype(np.int64)
         images[split] = Images(pixels, labels)
+    copies = len(digests["labeled"]) - len(np.unique(digests["labeled"], axis=0))
+    repeated = (
+        [f"{copies:,} labeled images repeat another labeled image; one may train and the other validate."]
+        if copies
+        else []
+    )
     place = np.full(counts["labeled"], -1, dtype=np.intp)
     place[labeled_rows] = np.arange(len(labeled_rows))
     folds = tuple(place[np.asarray(fold, dtype=np.intp)] for fold in described["folds"])
@@ -205,14 +218,16 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
         class_names=tuple(described["class_names"]),
         folds=tuple(fold[fold >= 0] for fold in folds),
         leaks=found,
-        notes=tuple(described["notes"]),
+        notes=(*described["notes"], *repeated),
         origin={**described["origin"], "key": described["key"], "counts": counts},
     )
 
 
-def digest(image: NDArray[np.uint8]) -> bytes:
-    """Return the SHA-256 of an image's bytes."""
-    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
+def digest(image: NDArray[np.uint8], size: str = "") -> bytes:
+    """Return the SHA-256 of an image's bytes, after a text that tells its size where sizes differ."""
+    found = hashlib.sha256(size.encode())
+    found.update(np.ascontiguousarray(image).data)
+    return found.digest()
 
 
 def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -120,7 +121,7 @@ def evaluate(
         for rows in batches(len(images), _EVALUATION_BATCH):
             batch, labels = _load(images, rows, images.take(rows), runtime)
             loss, metric = objective(model, batch, labels)
-            totals += torch.stack([loss.double(), metric.double()]).cpu() * len(rows)
+            totals += torch.stack([loss.float(), metric.float()]).cpu().double() * len(rows)
     loss, metric = (totals / len(images)).tolist()
     return loss, metric
 
@@ -183,6 +184,7 @@ class _Training:
         self.wrapped, self.wrapped_optimizer = self.fabric.setup(model, self.optimizer)
         self.steps_an_epoch = math.ceil(len(images) / config.batch_size)
         self.fitted = Fitted()
+        self.identity = self._identify()
         self.best_weights: dict[str, Tensor] = copy.deepcopy(model.state_dict())
 
     @property
@@ -202,7 +204,8 @@ class _Training:
         start = time.perf_counter()
         # Derived, not drawn on: the same whether or not earlier epochs were run by this process.
         sequence = np.random.SeedSequence([self.seed, self.epoch])
-        with seeded(int(sequence.generate_state(1)[0]), self.runtime.device):
+        # Each process drops other units, for each has other images.
+        with seeded(int(sequence.generate_state(1)[0]) + self.runtime.rank, self.runtime.device):
             loss, metric = self._pass_over(np.random.default_rng(sequence))
         trained = time.perf_counter() - start
         name = self.objective.metric
@@ -268,15 +271,21 @@ class _Training:
             "or another activation"
         )
 
-    def _identity(self) -> str:
-        shapes = {name: list(tensor.shape) for name, tensor in self.model.state_dict().items()}
-        return fingerprint([self.config.model_dump(), self.seed, len(self.images), repr(self.objective), shapes])
+    def _identify(self) -> str:
+        """Condense what decides the outcome: the model and its first weights, the images, the task, how to train."""
+        weights = hashlib.sha256()
+        for name, tensor in self.model.state_dict().items():
+            weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        structure = [repr(self.model), nn.Module.__repr__(self.model), repr(self.objective)]
+        data = [_digest(self.images), None if self.valid is None else _digest(self.valid)]
+        how = [self.config.model_dump(), self.seed, self.runtime.precision]
+        return fingerprint([weights.hexdigest(), structure, data, how])
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint, then the history."""
         tensors, plain = pack_optimizer(self.optimizer)
         state = {
-            "identity": self._identity(),
+            "identity": self.identity,
             "seed": self.seed,
             "optimizer": plain,
             "best_epoch": self.fitted.best_epoch,
@@ -292,9 +301,9 @@ class _Training:
         if not path.exists():
             return
         groups, state = load_checkpoint(path)
-        if state.get("identity") != self._identity():
+        if state.get("identity") != self.identity:
             raise UserError(
-                f"{path}: this checkpoint is of another training (model, images, configuration or seed differ); "
+                f"{path}: this checkpoint is of another training (model, first weights, images, configuration or seed differ); "
                 "give another folder, or delete it to start anew"
             )
         self.model.load_state_dict(groups["model"])
@@ -310,6 +319,15 @@ def _load(images: Images, rows: np.ndarray, pixels: np.ndarray, runtime: Runtime
         return batch, None
     labels = images.labels[rows if images.rows is None else images.rows[rows]]
     return batch, torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(runtime.device)
+
+
+def _digest(images: Images) -> str:
+    """Condense images: their number, classes, and the pixels of some spread over all."""
+    some = np.unique(np.linspace(0, len(images) - 1, 64).astype(np.intp))
+    content = hashlib.sha256(f"{len(images)} {images.shape}".encode() + images.take(some).tobytes())
+    if images.labels is not None:
+        content.update(np.ascontiguousarray(images.classes).tobytes())
+    return content.hexdigest()
 
 
 def _check(objective: Objective, images: Images, valid: Images | None) -> None:

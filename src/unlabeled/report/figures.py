@@ -190,12 +190,21 @@ def _for_page(svg: str, name: str) -> str:
 
 def _draw_curves(axes: Axes, runs: list[list[float]], colour: str, label: str) -> None:
     for run in runs:
-        axes.plot(range(1, len(run) + 1), run, color=colour, linewidth=0.6, alpha=0.45)
+        axes.plot(
+            range(1, len(run) + 1), run, color=colour, linewidth=0.6, alpha=0.45, marker="." if len(run) == 1 else None
+        )
     length = max(len(run) for run in runs)
     # Runs stop at different epochs; the median is drawn as far as half of them go.
     reached = [[run[epoch] for run in runs if len(run) > epoch] for epoch in range(length)]
     median = [float(np.median(values)) for values in reached if 2 * len(values) >= len(runs)]
-    axes.plot(range(1, len(median) + 1), median, color=colour, linewidth=2, label=label)
+    axes.plot(
+        range(1, len(median) + 1),
+        median,
+        color=colour,
+        linewidth=2,
+        label=label,
+        marker="o" if len(median) == 1 else None,
+    )
 
 
 def _finish_curves(axes: Axes) -> None:

@@ -90,7 +90,11 @@ def _curves_sentence(summary: Summary) -> str:
 
 def _autoencoder_sentence(runs: list[dict[str, Any]]) -> str:
     errors = [run["held_out_mse"] for run in runs]
-    kept = [100 * (1 - run["held_out_mse"] / run["held_out_variance"]) for run in runs if run["held_out_variance"] > 0]
+    kept = [
+        100 * (1 - run["held_out_mse"] / run["held_out_variance"])
+        for run in runs
+        if run["held_out_mse"] < run["held_out_variance"]
+    ]
     spread = f"{min(errors):.4f}" if len(errors) == 1 else f"{min(errors):.4f} to {max(errors):.4f}"
     first = runs[0]
     explained = f", which explains {min(kept):.1f} % of the pixels' variance" if kept else ""

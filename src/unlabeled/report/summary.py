@@ -59,6 +59,8 @@ def summarise(folder: Path) -> Summary:
     if not (folder / "result.json").exists():
         raise UserError(f"{folder}: no result.json, so this is no finished run; run it again to go on")
     result, config = read_json(folder / "result.json"), read_json(folder / "config.json")
+    if not isinstance(result, dict) or not {"contrasts", "arms", "rows", "protocol"} <= result.keys():
+        raise UserError(f"{folder / 'result.json'}: not the result of a run; run it again")
     main = result["contrasts"][0]
     curves = {
         arm: [read_history(folder / row["run"] / "history.jsonl") for row in result["rows"] if row["arm"] == arm]
@@ -67,7 +69,7 @@ def summarise(folder: Path) -> Summary:
     return Summary(
         result=result,
         config=config,
-        headline=_headline(main),
+        headline=_headline(main, seeds=result["protocol"]["seeds"]),
         verdict=main["verdict"],
         protocol=describe_protocol(result["protocol"]),
         caveats=_caveats(result),
@@ -131,7 +133,7 @@ def fits_table(summary: Summary) -> bool:
     return len(summary.result["protocol"]["class_names"]) <= _MOST_CLASSES_IN_TABLE
 
 
-def _headline(main: dict[str, Any]) -> str:
+def _headline(main: dict[str, Any], *, seeds: int) -> str:
     effect = main["accuracy"]
     size = f"{abs(effect['mean']):.1f} points {'more' if effect['mean'] >= 0 else 'less'} accurate"
     start = {
@@ -142,6 +144,7 @@ def _headline(main: dict[str, Any]) -> str:
     return (
         f"{start}: a network that starts from the autoencoder's weights is {size} than the same network from scratch "
         f"(95 % interval {interval(effect['low'], effect['high'])} points; better on {effect['folds_won']} of {effect['folds']} folds)."
+        + (" With one seed, this is about one autoencoder." if seeds == 1 else "")
     )
 
 
@@ -153,8 +156,11 @@ def _caveats(result: dict[str, Any]) -> list[str]:
         "other means, can be worth more or less.",
         f"It is about {_range(protocol['folds']['train'])} training labels. With fewer labels the same unlabeled images are often worth "
         "more, and with many labels little.",
-        "The intervals cover the choice of training images within these labels, the random seeds and the choice of test "
-        "images. They do not cover images taken elsewhere or labeled by someone else.",
+        "The intervals cover the split of these labels into training and validation, the random seeds and the choice of test "
+        "images. They do not cover another draw of labeled images, or images taken elsewhere."
+        if protocol["folds"]["origin"].startswith("stratified")
+        else "The intervals cover the draw of the folds' labels, the random seeds and the choice of test images. They do not "
+        "cover images taken elsewhere.",
     ]
     if protocol["seeds"] == 1:
         caveats.append(
@@ -164,15 +170,13 @@ def _caveats(result: dict[str, Any]) -> list[str]:
         caveats.append(
             "Two seeds tell little about how much autoencoders differ; --seeds 3 or more makes the interval steadier."
         )
-    if leaks["policy"] == "keep" and leaks["unlabeled_in_test"]:
+    best = max(arm["accuracy"]["mean"] for arm in result["arms"] if arm["arm"].endswith("network"))
+    if best < 1.2 * 100 / len(protocol["class_names"]):
         caveats.append(
-            f"{count(leaks['unlabeled_in_test'], 'unlabeled image')} stand in the test split too and were kept: the autoencoder has "
-            "seen test images, so its numbers are transductive."
+            "Neither network is clearly better than guessing, so their difference says nothing yet: train them longer "
+            "(--network.training.epochs), or with another learning rate."
         )
-    if leaks["policy"] == "keep" and leaks["labeled_in_test"]:
-        caveats.append(
-            f"{count(leaks['labeled_in_test'], 'labeled image')} stand in the test split too and were kept: every accuracy is too high."
-        )
+    caveats += _leak_caveats(leaks)
     if protocol["data"] == "shapes":
         caveats.append(
             "Drawn shapes are not photographs: this data set shows how the comparison works, not what your images are worth."
@@ -182,6 +186,20 @@ def _caveats(result: dict[str, Any]) -> list[str]:
         for arm in result["arms"]
         if arm["not_converged"]
     ]
+    return caveats
+
+
+def _leak_caveats(leaks: dict[str, Any]) -> list[str]:
+    caveats = []
+    if leaks["policy"] == "keep" and leaks["unlabeled_in_test"]:
+        caveats.append(
+            f"{count(leaks['unlabeled_in_test'], 'unlabeled image')} stand in the test split too and were kept: the autoencoder has "
+            "seen test images, so its numbers are transductive."
+        )
+    if leaks["policy"] == "keep" and leaks["labeled_in_test"]:
+        caveats.append(
+            f"{count(leaks['labeled_in_test'], 'labeled image')} stand in the test split too and were kept: every accuracy is too high."
+        )
     return caveats
 
 

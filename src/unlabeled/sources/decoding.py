@@ -69,7 +69,7 @@ def decode_batch(paths: Sequence[Path], side: int) -> Decoded:
 
 
 def decode(path: Path, side: int) -> tuple[NDArray[np.uint8], bytes]:
-    """Return the image uint8 (3, side, side), and the SHA-256 of its pixels before shrinking.
+    """Return the image uint8 (3, side, side), and the SHA-256 of its size and its pixels as decoded.
 
     Grey becomes RGB, 16 bits become 8, transparency lies on white, the camera's orientation is applied, and of an
     image that is not square the middle is taken.
@@ -80,10 +80,12 @@ def decode(path: Path, side: int) -> tuple[NDArray[np.uint8], bytes]:
             raise ValueError(
                 f"{opened.width}x{opened.height} is {megapixels:,.0f} megapixels; the limit is {MAX_MEGAPIXELS}"
             )
+        size = opened.size
         # For JPEG: decode at a half, a quarter or an eighth, as long as twice the side remains.
         opened.draft("RGB", (2 * side, 2 * side))
         image = _to_rgb(ImageOps.exif_transpose(opened))
-    found = digest(np.asarray(image))
+    # With the size: two images of one colour and the same area are not the same.
+    found = digest(np.asarray(image), f"{size[0]}x{size[1]}")
     if image.size != (side, side):
         image = ImageOps.fit(image, (side, side), method=Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)), found

@@ -62,6 +62,7 @@ def download_resumably(url: str, part: Path) -> None:
         If the server can't be reached, or breaks off five times without sending anything new.
     """
     import requests
+    from urllib3.exceptions import HTTPError
 
     failures = 0
     while True:
@@ -70,7 +71,7 @@ def download_resumably(url: str, part: Path) -> None:
             if _download_rest(url, part, before):
                 return
             error: Exception | None = None
-        except requests.RequestException as caught:
+        except (requests.RequestException, HTTPError) as caught:
             error = caught
         failures = failures + 1 if (part.exists() and part.stat().st_size == before) or not part.exists() else 0
         if failures == _TRIES or (before == 0 and not part.exists()):
@@ -85,7 +86,9 @@ def _download_rest(url: str, part: Path, start: int) -> bool:
     import requests
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-    with requests.get(url, headers={"Range": f"bytes={start}-"} if start else {}, stream=True, timeout=30) as response:
+    # The bytes as they are: a server that calls the archive an encoding would have it unpacked on the way.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with requests.get(url, headers=headers, stream=True, timeout=30) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             return True  # nothing after what we have; the checksum decides
         response.raise_for_status()
@@ -101,7 +104,7 @@ def _download_rest(url: str, part: Path, start: int) -> bool:
         )
         with part.open("ab" if resumed else "wb") as file, Progress(*columns, disable=not sys.stderr.isatty()) as bar:
             task = bar.add_task(part.name.removesuffix(".part"), total=total or None, completed=start)
-            for block in response.iter_content(_BLOCK):
+            for block in response.raw.stream(_BLOCK, decode_content=False):
                 file.write(block)
                 bar.update(task, advance=len(block))
         return part.stat().st_size >= total

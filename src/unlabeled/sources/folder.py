@@ -53,6 +53,10 @@ def _build(path: Path, listing: _Listing, cache: Path, side: int) -> Path:
             f"There is no test folder: {len(test):,} of the {len(listing.train):,} labeled images, the same share of every "
             "class, were set aside as the test split."
         )
+    present = {label for _, label in test}
+    absent = [name for number, name in enumerate(listing.class_names) if number not in present]
+    if absent:
+        notes.append(f"No test image is of class {', '.join(absent)}: the accuracy says nothing of it.")
     if listing.ignored:
         notes.append(f"{listing.ignored:,} files that are no images by their names were ignored.")
     with StoreWriter(cache, "folder", (3, side, side)) as writer:
@@ -170,7 +174,7 @@ def _list_images(path: Path) -> tuple[list[Path], int]:
 def _walk(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (folder, name) of every visible file, following links but never in a circle."""
     seen = set()
-    for folder, below, names in os.walk(path, followlinks=True):
+    for folder, below, names in os.walk(path, followlinks=True, onerror=_refuse):
         real = os.path.realpath(folder)
         if real in seen:
             below.clear()
@@ -178,6 +182,12 @@ def _walk(path: Path) -> Iterator[tuple[str, str]]:
         seen.add(real)
         below[:] = [name for name in below if not name.startswith(".")]
         yield from ((folder, name) for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename}: this folder can't be read ({error.strerror}); change its permissions, or remove it"
+    )
 
 
 def _is_image(name: str) -> bool:

@@ -49,7 +49,8 @@ FILES = {
     "class_names.txt": OfficialFile(55, "6de44d022411c4d5cda4673b7f147c3f"),
 }
 _SPLIT_OF = {"train": "labeled", "test": "test", "unlabeled": "unlabeled"}
-_CHUNK = 500  # images; 14 MB
+_CHUNK = 200  # images; 5.5 MB, of which a few a worker are in memory
+_MOST_WORKERS = 8  # beyond, reading is what takes the time
 
 
 def store_stl10(path: Path, cache: Path, *, side: int, name: str = "stl10") -> Path:
@@ -163,7 +164,7 @@ def _shrink_file(file: IO[bytes], where: str, size: int, side: int, writer: Stor
         raise DataError(
             f"{where} has {size:,} bytes, which is no whole number of images of {IMAGE_BYTES:,}; it seems truncated, get it again"
         )
-    workers = os.cpu_count() or 1
+    workers = min(os.cpu_count() or 1, _MOST_WORKERS)
     waiting: list[Future[tuple[NDArray[np.uint8], NDArray[np.uint8]]]] = []
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, size, _CHUNK * IMAGE_BYTES):

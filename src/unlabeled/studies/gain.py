@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unlabeled.checkpoints import load_weights, save_weights
 from unlabeled.classifiers import Labeled, choose_logistic, choose_trees, log_losses, score
-from unlabeled.comparison import ARMS, Arm, compare
+from unlabeled.comparison import ARMS, SOURCES, Arm, compare
 from unlabeled.config import Config
 from unlabeled.errors import UserError
 from unlabeled.features import encode, fit_components, pixel_features
@@ -48,15 +48,13 @@ def run_study(config: Config, splits: Splits, *, folder: Path, progress: RunProg
     began = time.perf_counter()
     folds = make_folds(splits, count=config.folds, labels=config.labels)
     study = _Study(config, splits, folds, folder)
-    (folder / "result.json").unlink(missing_ok=True)
-    write_json(folder / "config.json", config.model_dump(mode="json"))
-    write_arrays(folder / "test.npz", labels=splits.test.classes)
     rows: list[dict[str, Any]] = []
     autoencoders: list[dict[str, Any]] = []
     with progress or RunProgress(study.plan()) as shown:
         for seed in range(config.seeds):
             autoencoders.append(study.train_autoencoder(seed, shown))
-            for arm in ARMS:
+            # By source, so that its features are made once for all models.
+            for arm in sorted(ARMS, key=lambda arm: SOURCES.index(arm.source)):
                 rows += [study.run_arm(arm, fold, seed, shown) for fold in range(len(folds.folds))]
     correlation = folds.correlation
     result = {
@@ -69,6 +67,9 @@ def run_study(config: Config, splits: Splits, *, folder: Path, progress: RunProg
         "this_run_seconds": time.perf_counter() - began,
         "peak_memory_mb": peak_memory(),
     }
+    # An earlier result in this folder stays whole until this one takes its place.
+    write_arrays(folder / "test.npz", labels=splits.test.classes)
+    write_json(folder / "config.json", config.model_dump(mode="json"))
     write_json(folder / "result.json", result)
     return folder
 
@@ -160,7 +161,7 @@ class _Study:
                     "seed": seed,
                     "run": str(run.folder.relative_to(self.folder)),
                     "held_out_mse": error,
-                    "held_out_variance": _variance(self.held_out),
+                    "held_out_variance": _error_of_mean(self.watched, self.held_out),
                     "code_size": list(model.geometry.code_size),
                     "code_length": model.geometry.code_length,
                     "input_length": model.geometry.input_length,
@@ -185,7 +186,7 @@ class _Study:
     def run_arm(self, arm: Arm, fold: int, seed: int, progress: RunProgress) -> dict[str, Any]:
         """Fit an arm on a fold, choose on its validation part, score the test split once; unless that is done."""
         run = self._arm_run(arm, fold, seed)
-        progress.start(f"{arm.source} {arm.model}", f"{_LABELS[arm.key]}, fold {fold + 1}, seed {seed}")
+        progress.start(f"{arm.source} {arm.model}", f"{arm.label}, fold {fold + 1}, seed {seed}")
         repeated = run.finished
         if not repeated:
             run.start()
@@ -219,10 +220,18 @@ class _Study:
             configuration["autoencoder"] = self.autoencoder_run(seed).folder.name
         if arm.source == "random" or arm.model == "network":
             configuration["encoder"] = config.encoder.model_dump(mode="json")
+        if arm.source in ("pixels", "random"):
+            # These never see an unlabeled image.
+            configuration["data"].pop("unlabeled")
         if arm.source == "pca":
             configuration["length"] = self.geometry.code_length
+        fields = {
+            "network": None,
+            "logistic": {"strengths", "max_iter"},
+            "trees": {"ensemble", "trees", "min_samples_leaf"},
+        }
         section = config.network if arm.model == "network" else config.classical
-        configuration[arm.model] = section.model_dump(mode="json")
+        configuration[arm.model] = section.model_dump(mode="json", include=fields[arm.model])
         if arm.source in ("random", "autoencoder"):
             configuration["precision"] = config.precision
         name = f"fold{fold}-seed{seed}" if arm.seeded else f"fold{fold}"
@@ -238,7 +247,9 @@ class _Study:
         if arm.model == "logistic":
             chosen = choose_logistic(*parts, classes=classes, config=self.config.classical)
         else:
-            chosen = choose_trees(*parts, classes=classes, config=self.config.classical, seed=seed)
+            chosen = choose_trees(
+                *parts, classes=classes, config=self.config.classical, seed=seed, threads=self.config.threads
+            )
         seconds = time.perf_counter() - start
         start = time.perf_counter()
         probabilities = chosen.classifier.predict(features.test)
@@ -270,7 +281,7 @@ class _Study:
         save_weights(run.folder / "weights.safetensors", network)
         write_history(run.folder / "history.jsonl", fitted.history)
         for path in run.folder.glob("rate*/checkpoint.safetensors"):
-            path.unlink()
+            path.unlink(missing_ok=True)
         start = time.perf_counter()
         probabilities = predict(network, self.splits.test, runtime=self.runtime)
         outcome = {
@@ -302,7 +313,7 @@ class _Study:
         training = config.network.training
         pca = min(self.geometry.code_length, self.geometry.input_length, len(splits.unlabeled) - 1)
         return {
-            "data": config.data if config.source in ("shapes", "digits") else config.source,
+            "data": config.data_name,
             "preset": config.preset,
             "image": [channels, height, width],
             "class_names": list(splits.class_names),
@@ -328,20 +339,6 @@ class _Study:
         }
 
 
-_LABELS = {
-    "pixels-logistic": "pixels, logistic regression",
-    "random-logistic": "random encoder, logistic regression",
-    "pca-logistic": "PCA, logistic regression",
-    "autoencoder-logistic": "autoencoder, logistic regression",
-    "pixels-trees": "pixels, trees",
-    "random-trees": "random encoder, trees",
-    "pca-trees": "PCA, trees",
-    "autoencoder-trees": "autoencoder, trees",
-    "random-network": "network from scratch",
-    "autoencoder-network": "network from the autoencoder",
-}
-
-
 def predict(model: ConvNet, images: Images, *, runtime: Runtime | None = None) -> NDArray[np.float64]:
     """Return a network's probabilities (n, classes)."""
     runtime = runtime or Runtime.of()
@@ -349,13 +346,13 @@ def predict(model: ConvNet, images: Images, *, runtime: Runtime | None = None) -
     with evaluating(model), runtime.autocast():
         for rows in batches(len(images), 500):
             logits = model(to_images(runtime.place(torch.from_numpy(images.take(rows)))))
-            parts.append(F.softmax(logits.double(), dim=1).cpu().numpy())
+            parts.append(F.softmax(logits.float().cpu().double(), dim=1).numpy())
     return np.concatenate(parts)
 
 
 def _hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:
     """Split the unlabeled images into those to train on and those that only measure the error; fixed for all seeds."""
-    count = min(max(1, round(share * len(unlabeled))), _MOST_HELD_OUT)
+    count = min(max(1, round(share * len(unlabeled))), _MOST_HELD_OUT, len(unlabeled) - 1)
     if len(unlabeled) < 2:
         raise UserError(
             f"{len(unlabeled)} unlabeled image; an autoencoder needs 2 or more, one of them to measure its error"
@@ -375,10 +372,10 @@ def _pictures(model: ConvAutoEncoder, images: Images, runtime: Runtime) -> dict[
     return {"originals": originals, "reconstructions": reconstructions, "filters": filters}
 
 
-def _variance(images: Images) -> float:
-    """Return the mean squared error on [-1, 1] of always guessing the mean image."""
-    pixels = pixel_features(images)
-    return float(pixels.var(axis=0, dtype=np.float64).mean())
+def _error_of_mean(images: Images, held_out: Images) -> float:
+    """Return the mean squared error on [-1, 1] of always guessing the mean of the (first) images."""
+    mean = pixel_features(images.subset(np.arange(min(len(images), _MOST_HELD_OUT)))).mean(axis=0, dtype=np.float64)
+    return float(((pixel_features(held_out) - mean) ** 2).mean())
 
 
 def _read_scores(
