@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from conftest import make_images
-from unlabeled.classifiers import Labeled, choose_logistic, choose_trees, log_losses, score
+from unlabeled.classifiers import Labeled, _Scale, choose_logistic, choose_trees, log_losses, score
 from unlabeled.config import ClassicalConfig
 from unlabeled.errors import DataError
 from unlabeled.features import encode, fit_components, pixel_features
@@ -197,3 +197,32 @@ def test_a_class_too_small_for_the_folds_is_named():
         "class 'b' has 3 labeled images for 5 folds, after limits, dropped leaks and images set aside for the test; "
         "use --folds 3 or fewer"
     )
+
+
+def test_components_that_hold_nothing_but_rounding_are_left_out():
+    """Grey pictures stored as RGB have a third of the components that their pixels could have."""
+    grey = make_images(200, shape=(1, 6, 7)).pixels
+    images = Images(np.repeat(grey, 3, axis=1))
+    assert len(fit_components(images, 126).components) <= 42
+
+
+def test_components_of_a_sample_are_those_of_the_whole_when_it_is_the_whole(monkeypatch):
+    images = make_images(60)
+    exact = fit_components(images, 5)
+    monkeypatch.setattr("unlabeled.features._MOST_PIXELS", 100)
+    sampled = fit_components(images, 5)
+    assert sampled.explained == pytest.approx(exact.explained, abs=1e-4)
+    np.testing.assert_allclose(np.abs(sampled.components @ exact.components.T), np.eye(5), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["common", "each"])
+def test_a_feature_of_rounding_noise_is_not_blown_up(random, kind):
+    features = random.normal(size=(50, 6)).astype(np.float32)
+    features[:, 3] *= 1e-9
+    features[:, 5] = 2.0
+    scaled = _Scale.of(features, kind).apply(features)
+    assert np.abs(scaled[:, [3, 5]]).max() < 1e-6
+    if kind == "each":
+        np.testing.assert_allclose(scaled[:, [0, 1, 2, 4]].std(0), 1, rtol=1e-5)
+    else:
+        assert (scaled**2).mean() == pytest.approx(1, rel=1e-5)

@@ -132,6 +132,33 @@ def test_presets_differ_and_the_data_have_their_own_defaults():
         resolve({"network": {"training": {"epochs": 0}}})
 
 
+def test_one_learning_rate_is_taken_as_the_only_one():
+    config = resolve({"network": {"training": {"learning_rate": 0.02}}})
+    assert config.network.learning_rates == (0.02,)
+    with pytest.raises(UserError, match="give one of the two"):
+        resolve({"network": {"training": {"learning_rate": 0.02}, "learning_rates": [0.1]}})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"network": {"learning_rates": [float("nan")]}},
+        {"classical": {"strengths": [float("inf")]}},
+        {"preset": ["quick"]},
+    ],
+)
+def test_values_that_are_no_numbers_or_no_choice_are_refused(given):
+    with pytest.raises(UserError):
+        resolve(given)
+
+
+def test_paths_of_the_wrong_kind_are_said_in_a_line(capsys, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for arguments in (["--out", str(file)], ["--cache", str(file)], ["--config", str(tmp_path)]):
+        assert "give other paths" in fails(capsys, "run", *SMALL, *arguments).splitlines()[-1]
+
+
 def test_ctrl_c_ends_with_130_and_says_what_to_do(capsys, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt

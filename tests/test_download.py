@@ -19,6 +19,7 @@ class _Server(ThreadingHTTPServer):
     breaks = 0  # how many answers end in the middle
     ranges = True  # whether it knows Range
     status = 200
+    encoding = None  # as what it declares the archive
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -36,6 +37,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(206 if start else 200)
+        if server.encoding:
+            self.send_header("Content-Encoding", server.encoding)
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
         end = len(CONTENT)
@@ -102,3 +105,8 @@ def test_a_server_that_refuses_is_said_in_a_line(server, tmp_path):
 def test_no_server_is_said_in_a_line(tmp_path):
     with pytest.raises(DataError, match="can't be downloaded"):
         fetch_stl10(tmp_path, url="http://127.0.0.1:9/x.tar.gz", md5=MD5)
+
+
+def test_an_archive_that_a_server_calls_an_encoding_comes_as_it_is(server, tmp_path):
+    server.encoding = "x-gzip"
+    assert fetch(server, tmp_path).read_bytes() == CONTENT

@@ -172,3 +172,33 @@ def test_the_protocol_says_what_was_compared(finished):
 def test_results_are_plain_json(finished):
     for path in finished.rglob("*.json"):
         assert json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_an_earlier_result_stays_until_a_new_one_takes_its_place(finished, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gain, "choose_trees", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        study(folder, classical={"trees": 7})
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_a_higher_loss_is_never_called_a_help(finished):
+    for contrast in read_json(finished / "result.json")["contrasts"]:
+        assert "verdict" not in contrast["log_loss"]
+        better = contrast["accuracy"]["mean"] > 0
+        assert contrast["verdict"] in ("no evidence", "helps" if better else "hurts")
+
+
+def test_no_choice_of_the_held_out_share_leaves_nothing_to_train_on(tmp_path):
+    images = load(resolve(TINY)).unlabeled.subset(np.arange(12))
+    for share in (0.01, 0.5, 0.999):
+        watched, held_out = gain._hold_out(images, share)
+        assert len(watched) >= 1
+        assert len(held_out) >= 1
+        assert len(watched) + len(held_out) == 12

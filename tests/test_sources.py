@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import os
 import shutil
 import tarfile
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from unlabeled.config import ShapesConfig, resolve
 from unlabeled.errors import DataError
+from unlabeled.folds import make_folds
 from unlabeled.leaks import find_leaks
 from unlabeled.shrinking import shrink
 from unlabeled.sources import decoding, load, stl10
@@ -412,3 +414,49 @@ def test_too_small_a_disk_is_noticed_before_the_work(folder_of_images, monkeypat
     monkeypatch.setattr("unlabeled.store.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1000))
     with pytest.raises(DataError, match=r"38 images of side 32 take 0 MB and 0 MB are free; free some space"):
         in_folder(folder_of_images, cache=folder_of_images.parent / "small")
+
+
+def test_another_folder_with_the_same_names_sizes_and_times_is_another_source(tmp_path):
+    found = []
+    for name, value in (("a", 0), ("b", 200)):
+        for part in ("train/x", "train/y", "unlabeled"):
+            folder = tmp_path / name / "photos" / part
+            folder.mkdir(parents=True)
+            for number in range(10):
+                path = save(folder / f"{number}.bmp", np.full((8, 8, 3), value + number, dtype=np.uint8))
+                os.utime(path, (1, 1))
+        found.append(in_folder(tmp_path / name / "photos", leaks="keep").unlabeled.pixels)
+    assert (found[0].max(), found[1].min()) == (9, 200)
+
+
+def test_links_that_lead_nowhere_are_reported_or_skipped(folder_of_images):
+    (folder_of_images / "unlabeled" / "broken.png").symlink_to("nowhere.png")
+    assert "1 unlabeled images can't be read" in in_folder(folder_of_images).notes[0]
+    (folder_of_images / "train" / "cat" / "broken.png").symlink_to("nowhere.png")
+    with pytest.raises(DataError, match=r"1 labeled images can't be read: .*broken.png"):
+        in_folder(folder_of_images)
+
+
+def test_a_class_without_test_images_and_copies_among_the_labeled_are_noted(folder_of_images):
+    shutil.rmtree(folder_of_images / "test" / "dog")
+    shutil.copy(folder_of_images / "train" / "cat" / "1.png", folder_of_images / "train" / "cat" / "copy.png")
+    assert in_folder(folder_of_images).notes == (
+        "No test image is of class dog: the accuracy says nothing of it.",
+        "1 labeled images repeat another labeled image; one may train and the other validate.",
+    )
+
+
+def test_images_of_one_colour_and_other_shape_are_not_the_same(folder_of_images):
+    save(folder_of_images / "test" / "cat" / "wide.png", np.zeros((10, 20, 3), dtype=np.uint8))
+    save(folder_of_images / "unlabeled" / "high.png", np.zeros((20, 10, 3), dtype=np.uint8))
+    assert in_folder(folder_of_images).leaks.total == 0
+
+
+def test_one_fold_or_folds_that_are_the_same_are_refused(tmp_path):
+    write_stl10(tmp_path / "a")
+    config = resolve({"data": f"stl10:{tmp_path / 'a'}", "cache": tmp_path / "cache"})
+    everything = " ".join(map(str, range(20))) + "\n"
+    for text in (everything, everything * 2):
+        (tmp_path / "a" / "fold_indices.txt").write_text(text)
+        with pytest.raises(DataError, match="one and the same or nearly so"):
+            make_folds(load(config))

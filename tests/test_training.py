@@ -385,3 +385,24 @@ def test_two_processes_under_torchrun_end_in_the_weights_of_one(tmp_path):
     for one, two in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
     assert math.isclose(losses[0], losses[1], rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["labels", "pixels", "first weights", "valid", "dropout", "precision"])
+def test_a_checkpoint_is_only_taken_up_by_the_very_same_training(tmp_path, change):
+    images, valid = make_images(), make_images(6, seed=2)
+    fit(
+        network(dropout=0.1),
+        Classification(),
+        images,
+        valid=valid,
+        config=TrainingConfig(epochs=1),
+        folder=tmp_path,
+        runtime=CPU,
+    )
+    other = Images(images.pixels, images.labels[::-1].copy()) if change == "labels" else images
+    other = Images(255 - images.pixels, images.labels) if change == "pixels" else other
+    model = network(seed=1 if change == "first weights" else 0, dropout=0.2 if change == "dropout" else 0.1)
+    runtime = Runtime.of("cpu", "bf16" if change == "precision" else "fp32")
+    with pytest.raises(UserError, match="this checkpoint is of another training"):
+        fit(model, Classification(), other, valid=None if change == "valid" else valid, config=TrainingConfig(epochs=1),
+            folder=tmp_path, runtime=runtime)  # fmt: skip
