@@ -224,7 +224,7 @@ def _run(config: Config) -> None:
     summary = summarise(folder)
     Console(width=max(_out.width, 92)).print(_arms_table(summary.result))
     _out.print(f"{summary.protocol}.\n", soft_wrap=True, markup=False)
-    _out.print(f"{summary.headline}\n", soft_wrap=True, markup=False)
+    _out.print(f"{summary.headline}\n{summary.features}\n", soft_wrap=True, markup=False)
     _out.print(f"report: {path}", soft_wrap=True, markup=False)
 
 

@@ -39,6 +39,7 @@ class Summary:
     result: dict[str, Any]
     config: dict[str, Any]
     headline: str
+    features: str
     verdict: str
     protocol: str
     caveats: list[str]
@@ -70,6 +71,7 @@ def summarise(folder: Path) -> Summary:
         result=result,
         config=config,
         headline=_headline(main, seeds=result["protocol"]["seeds"]),
+        features=_features_sentence(result["contrasts"]),
         verdict=main["verdict"],
         protocol=describe_protocol(result["protocol"]),
         caveats=_caveats(result),
@@ -146,6 +148,18 @@ def _headline(main: dict[str, Any], *, seeds: int) -> str:
         f"(95 % interval {interval(effect['low'], effect['high'])} points; better on {effect['folds_won']} of {effect['folds']} folds)."
         + (" With one seed, this is about one autoencoder." if seeds == 1 else "")
     )
+
+
+def _features_sentence(contrasts: list[dict[str, Any]]) -> str:
+    """Say what frozen features gain over pixels, and how much of it a random encoder has too."""
+    parts = []
+    for model in ("logistic", "trees"):
+        over = {c["control"].partition("-")[0]: c for c in contrasts if c["treated"] == f"autoencoder-{model}"}
+        pixels, random = (
+            f"{signed(over[source]['accuracy']['mean'])} ({over[source]['verdict']})" for source in ("pixels", "random")
+        )
+        parts.append(f"{MODEL_NAMES[model]} {pixels} over pixels and {random} over a random encoder")
+    return f"Its frozen features, in points: {'; '.join(parts)}."
 
 
 def _caveats(result: dict[str, Any]) -> list[str]:
