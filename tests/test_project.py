@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import unlabeled
+from unlabeled.config import read_file, resolve
 
 PACKAGE = Path(unlabeled.__file__).parent
 # From the bottom to the top: a module may import only from lines above its own.
@@ -78,3 +79,20 @@ def test_public_names_are_there():
         assert getattr(unlabeled, name).__doc__
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = unlabeled.nothing
+
+
+def test_the_readmes_ten_lines_of_python_run(capsys):
+    readme = (PACKAGE.parent.parent / "README.md").read_text()
+    code = readme.partition("```python\n")[2].partition("```")[0]
+    exec(compile(code, "README.md", "exec"), {})
+    loss, accuracy = ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
+    assert loss < 2.3
+    assert accuracy > 0.4
+
+
+def test_the_readmes_configuration_is_legal(tmp_path):
+    readme = (PACKAGE.parent.parent / "README.md").read_text()
+    file = readme.partition("```toml\n")[2].partition("```")[0]
+    path = tmp_path / "study.toml"
+    path.write_text(file)
+    assert resolve(read_file(path)).data_name == "photos"

@@ -84,6 +84,8 @@ def test_the_page_says_the_verdict_first_and_the_protocol_with_the_numbers(run):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page[page.index("<h1>") : page.index("</h1>")]))
     assert html.unescape(text).strip() == summary.headline
     assert page.count(summary.protocol) >= 6
+    assert summary.features in html.unescape(page)
+    assert summary.features.startswith("Its frozen features, in points: logistic regression ")
     for arm in summary.result["arms"]:
         assert f"<td>{arm['accuracy']['mean']:.1f}</td>" in page
 
@@ -182,3 +184,25 @@ def test_a_browser_shows_the_page_without_overflow_or_complaint(run, width, sche
             assert all(url.startswith(("file:", "data:")) for url in requests)
         finally:
             browser.close()
+
+
+def test_networks_that_only_guess_are_called_so(run, tmp_path):
+    folder = tmp_path / "guess"
+    shutil.copytree(run, folder)
+    result = read_json(folder / "result.json")
+    for arm in result["arms"]:
+        arm["accuracy"]["mean"] = 11.0
+    write_json(folder / "result.json", result)
+    assert any("no better" in caveat or "better than guessing" in caveat for caveat in summarise(folder).caveats)
+    result["arms"][-1]["accuracy"]["mean"] = 40.0
+    write_json(folder / "result.json", result)
+    assert not any("better than guessing" in caveat for caveat in summarise(folder).caveats)
+
+
+@pytest.mark.parametrize(("name", "content"), [("result.json", "{}"), ("result.json", "{"), ("test.npz", "no archive")])
+def test_a_damaged_run_is_said_in_words(run, tmp_path, name, content):
+    folder = tmp_path / "damaged"
+    shutil.copytree(run, folder)
+    (folder / name).write_text(content)
+    with pytest.raises(UserError, match=r"run it again|run again"):
+        write_report(folder)
