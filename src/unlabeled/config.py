@@ -224,11 +224,11 @@ class Config(_Model):
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
-        "folds": 4,
-        "seeds": 2,
+        "folds": 3,
+        "seeds": 3,
         "shapes": {"train": 3000, "test": 2000, "unlabeled": 8000},
         # Few images in few epochs: small batches give the autoencoder enough steps.
-        "autoencoder": {"training": {"epochs": 5, "batch_size": 32, "learning_rate": 2e-3}},
+        "autoencoder": {"training": {"epochs": 4, "batch_size": 32, "learning_rate": 2e-3}},
         "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "patience": 8}},
         "classical": {"trees": 100, "min_samples_leaf": [1]},
     },
