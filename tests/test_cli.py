@@ -221,8 +221,10 @@ def test_a_real_interrupt_leaves_whole_files_and_status_130(tmp_path):
     ]
     command = [sys.executable, "-m", "unlabeled", "run", *long, "--out", str(tmp_path)]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Whoever runs the tests in the background may have told its children to ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     checkpoint = None
     for _ in range(600):
         checkpoint = next(Path(tmp_path).glob("runs/autoencoder/*/checkpoint.safetensors"), None)

@@ -95,7 +95,7 @@ def _autoencoder_sentence(runs: list[dict[str, Any]]) -> str:
         for run in runs
         if run["held_out_mse"] < run["held_out_variance"]
     ]
-    spread = f"{min(errors):.4f}" if len(errors) == 1 else f"{min(errors):.4f} to {max(errors):.4f}"
+    spread = " to ".join(dict.fromkeys(f"{error:.4f}" for error in (min(errors), max(errors))))
     first = runs[0]
     explained = f", which explains {min(kept):.1f} % of the pixels' variance" if kept else ""
     return (
