@@ -219,12 +219,11 @@ def test_a_real_interrupt_leaves_whole_files_and_status_130(tmp_path):
     long = [
         option if SMALL[place - 1] != "--autoencoder.training.epochs" else "400" for place, option in enumerate(SMALL)
     ]
-    command = [sys.executable, "-m", "unlabeled", "run", *long, "--out", str(tmp_path)]
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # Whoever runs the tests in the background may have told its children to ignore interrupts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    # Whoever runs the tests in the background may have told their children to ignore interrupts.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from unlabeled.cli import main; main()"
+    command = [sys.executable, "-c", code, "run", *long, "--out", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment)
     checkpoint = None
     for _ in range(600):
         checkpoint = next(Path(tmp_path).glob("runs/autoencoder/*/checkpoint.safetensors"), None)
