@@ -92,7 +92,7 @@ class _Study:
         self.geometry = self.new_autoencoder(0).geometry
         # Of one seed and source at a time: on large data sets they are the largest thing in memory.
         self.features = lru_cache(maxsize=1)(self._make_features)
-        self.components = lru_cache(maxsize=1)(lambda: fit_components(self.splits.unlabeled, self.geometry.code_length))
+        self.components = lru_cache(maxsize=1)(lambda: fit_components(self.watched, self.geometry.code_length))
 
     def plan(self) -> list[str]:
         """Name the kind of every run to come."""
@@ -224,7 +224,7 @@ class _Study:
             # These never see an unlabeled image.
             configuration["data"].pop("unlabeled")
         if arm.source == "pca":
-            configuration["length"] = self.geometry.code_length
+            configuration |= {"length": self.geometry.code_length, "images": len(self.watched)}
         fields = {
             "network": None,
             "logistic": {"strengths", "max_iter"},
@@ -311,7 +311,7 @@ class _Study:
         splits, config = self.splits, self.config
         channels, height, width = splits.labeled.shape
         training = config.network.training
-        pca = min(self.geometry.code_length, self.geometry.input_length, len(splits.unlabeled) - 1)
+        pca = min(self.geometry.code_length, self.geometry.input_length, len(self.watched) - 1)
         return {
             "data": config.data_name,
             "preset": config.preset,
