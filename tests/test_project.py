@@ -13,8 +13,9 @@ from unlabeled.config import read_file, resolve
 PACKAGE = Path(unlabeled.__file__).parent
 # From the bottom to the top: a module may import only from lines above its own.
 LAYERS = [
-    ["errors", "geometry"],
-    ["results", "pooling"],
+    ["errors"],
+    ["geometry", "results"],
+    ["pooling"],
     ["images", "config", "models"],
     ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking"],
     ["store", "checkpoints", "folds", "comparison"],

@@ -176,10 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except CycloptsError as error:
         _fail(_what_is_wrong(error))
-    except (UserError, ValueError) as error:
-        # Configurations that contradict themselves are ValueErrors with the way out in them.
-        if not isinstance(error, UserError) and not _is_ours(error):
-            raise
+    except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         print("\ninterrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
@@ -211,7 +208,7 @@ def _run(config: Config) -> None:
     """Load, run, report, and say the answer."""
     import torch
 
-    from unlabeled.report.page import write_report
+    from unlabeled.report.page import write_page
     from unlabeled.report.summary import summarise
     from unlabeled.studies.gain import run_study
 
@@ -220,8 +217,8 @@ def _run(config: Config) -> None:
     folder = config.out.expanduser() if config.out else Path("runs") / f"{config.data_name}-{config.preset}"
     splits = _load(config)
     run_study(config, splits, folder=folder)
-    path = write_report(folder)
     summary = summarise(folder)
+    path = write_page(folder, summary)
     Console(width=max(_out.width, 92)).print(_arms_table(summary.result))
     _out.print(f"{summary.protocol}.\n", soft_wrap=True, markup=False)
     _out.print(f"{summary.headline}\n{summary.features}\n", soft_wrap=True, markup=False)
@@ -254,12 +251,6 @@ def _plain(text: str) -> str:
     from rich.markup import escape
 
     return escape(text)
-
-
-def _is_ours(error: ValueError) -> bool:
-    from unlabeled.geometry import GeometryError
-
-    return isinstance(error, GeometryError)
 
 
 def _what_is_wrong(error: CycloptsError) -> str:

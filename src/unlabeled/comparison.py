@@ -102,8 +102,8 @@ def compare(rows: Sequence[Mapping[str, Any]], scores: Scores, *, correlation: f
             {
                 "arm": arm,
                 # No accuracy is below 0 or above 100 %, whatever a symmetric interval says of few runs.
-                "accuracy": _numbers(replace(accuracy, low=max(accuracy.low, 0.0), high=min(accuracy.high, 100.0))),
-                "log_loss": _numbers(replace(loss, low=max(loss.low, 0.0))),
+                "accuracy": asdict(replace(accuracy, low=max(accuracy.low, 0.0), high=min(accuracy.high, 100.0))),
+                "log_loss": asdict(replace(loss, low=max(loss.low, 0.0))),
                 "seconds": float(np.median([row["seconds"] for row in own])),
                 "not_converged": sum(not row["converged"] for row in own),
                 "runs": len(own),
@@ -125,8 +125,8 @@ def _contrast(contrast: Contrast, table: Any, correlation: float, runs: tuple[li
     return {
         "treated": contrast.treated,
         "control": contrast.control,
-        "accuracy": _numbers(_effect(accuracy, correlation)),
-        "log_loss": _numbers(_effect(loss, correlation)),
+        "accuracy": asdict(_effect(accuracy, correlation)),
+        "log_loss": asdict(_effect(loss, correlation)),
         "differences": [
             {"fold": fold, "seed": seed, "accuracy": float(differences[row, column])}
             for row, fold in enumerate(runs[0])
@@ -140,7 +140,3 @@ def _effect(values: NDArray[np.float64], correlation: float) -> Effect:
     of_images = values.mean(axis=(0, 1))
     test_variance = float(of_images.var(ddof=1)) / len(of_images) if len(of_images) > 1 else 0.0
     return paired_effect(values.mean(axis=2), correlation=correlation, test_variance=test_variance)
-
-
-def _numbers(effect: Effect) -> dict[str, Any]:
-    return asdict(effect) | {"parts": list(effect.parts)}

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-import torch
 from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
 from unlabeled.images import Images
-from unlabeled.models import Encoder, to_images
+from unlabeled.models import Encoder
 from unlabeled.runtime import Runtime, evaluating
 from unlabeled.training import batches
 
@@ -36,8 +35,7 @@ def encode(encoder: Encoder, images: Images, *, runtime: Runtime | None = None) 
     features = np.empty((len(images), encoder.geometry.code_length), dtype=np.float32)
     with evaluating(encoder), runtime.autocast():
         for rows in batches(len(images), _BATCH):
-            batch = to_images(runtime.place(torch.from_numpy(images.take(rows))))
-            code = encoder(batch).code
+            code = encoder(runtime.load(images.take(rows))).code
             features[rows[0] : rows[-1] + 1] = code.float().flatten(1).cpu().numpy()
     return features
 
@@ -85,9 +83,7 @@ def fit_components(images: Images, length: int) -> PrincipalComponents:
     covariance = squares / len(images) - np.outer(mean, mean)
     # All of them by divide and conquer take less than half the time of the leading ones alone.
     variances, vectors = scipy.linalg.eigh(covariance, driver="evd", overwrite_a=True)
-    # What lies below the precision of the pixels is noise of the arithmetic, not a component of the images.
-    length = max(1, min(length, int((variances > 1e-7 * variances[-1]).sum())))
-    explained = float(variances[-length:].sum() / variances.sum()) if variances.sum() > 0 else 1.0
+    length, explained = _keep(variances, length)
     components = np.ascontiguousarray(vectors[:, ::-1].T[:length].astype(np.float32))
     return PrincipalComponents((mean + shift).astype(np.float32), components, explained)
 
@@ -99,10 +95,16 @@ def _components_of_sample(images: Images, length: int) -> PrincipalComponents:
     mean = sample.mean(axis=0)
     sample -= mean
     variances, vectors = scipy.linalg.eigh((sample @ sample.T).astype(np.float64), driver="evd")
-    length = max(1, min(length, len(rows) - 1, int((variances > 1e-7 * variances[-1]).sum())))
-    explained = float(variances[-length:].sum() / variances.sum()) if variances.sum() > 0 else 1.0
+    length, explained = _keep(variances, min(length, len(rows) - 1))
     leading = vectors[:, ::-1][:, :length] / np.sqrt(np.maximum(variances[::-1][:length], 1e-12))
     return PrincipalComponents(mean, leading.astype(np.float32).T @ sample, explained)
+
+
+def _keep(variances: NDArray[np.float64], length: int) -> tuple[int, float]:
+    """Return how many of the components, by rising variance, are kept, and the share of the variance they hold."""
+    # What lies below the precision of the pixels is noise of the arithmetic, not a component of the images.
+    length = max(1, min(length, int((variances > 1e-7 * variances[-1]).sum())))
+    return length, float(variances[-length:].sum() / variances.sum()) if variances.sum() > 0 else 1.0
 
 
 def _flat(images: Images, rows: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any, TypeAlias
 
+from unlabeled.errors import UserError
+
 Pair: TypeAlias = tuple[int, int]
 PerLayer: TypeAlias = "int | Sequence[int | Sequence[int]]"
 
 
-class GeometryError(ValueError):
+class GeometryError(UserError, ValueError):
     """A specification whose sizes do not close; the message names the block, the numbers and a way out."""
 
 

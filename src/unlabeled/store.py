@@ -101,11 +101,11 @@ class StoreWriter:
         self._files[split, "pixels"].write(np.ascontiguousarray(pixels).data)
         self._files[split, "sha256"].write(np.ascontiguousarray(digests).data)
         if labels is not None:
-            self._files[split, "labels"].write(np.asarray(labels, dtype="<i8").data)
+            self.set_labels(split, labels)
         self.counts[split] += len(pixels)
 
     def set_labels(self, split: str, labels: NDArray[np.integer[Any]]) -> None:
-        """Write all labels of a split at once."""
+        """Add the labels of images that were, or will be, appended without."""
         self._files[split, "labels"].write(np.asarray(labels, dtype="<i8").data)
 
     def finish(
@@ -210,10 +210,8 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
     place[labeled_rows] = np.arange(len(labeled_rows))
     folds = tuple(place[np.asarray(fold, dtype=np.intp)] for fold in described["folds"])
     return Splits(
-        labeled=images["labeled"].subset(labeled_rows) if len(labeled_rows) < counts["labeled"] else images["labeled"],
-        unlabeled=images["unlabeled"].subset(unlabeled_rows)
-        if len(unlabeled_rows) < counts["unlabeled"]
-        else images["unlabeled"],
+        labeled=_keep(images["labeled"], labeled_rows),
+        unlabeled=_keep(images["unlabeled"], unlabeled_rows),
         test=images["test"],
         class_names=tuple(described["class_names"]),
         folds=tuple(fold[fold >= 0] for fold in folds),
@@ -228,6 +226,16 @@ def digest(image: NDArray[np.uint8], size: str = "") -> bytes:
     found = hashlib.sha256(size.encode())
     found.update(np.ascontiguousarray(image).data)
     return found.digest()
+
+
+def digests_of(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the SHA-256 of each image's bytes, uint8 (n, 32)."""
+    return np.frombuffer(b"".join(digest(image) for image in images), dtype=np.uint8).reshape(-1, 32)
+
+
+def _keep(images: Images, rows: NDArray[np.intp]) -> Images:
+    """Return the images of some rows; of all rows the images as they are, which need no list of rows."""
+    return images.subset(rows) if len(rows) < len(images) else images
 
 
 def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:

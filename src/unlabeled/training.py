@@ -20,7 +20,6 @@ from unlabeled.checkpoints import load_checkpoint, pack_optimizer, save_checkpoi
 from unlabeled.config import TrainingConfig
 from unlabeled.errors import DataError, TrainingDiverged, UserError
 from unlabeled.images import Images
-from unlabeled.models import to_images
 from unlabeled.objectives import Objective
 from unlabeled.results import fingerprint, write_history
 from unlabeled.runtime import Runtime, evaluating, seeded
@@ -314,7 +313,7 @@ class _Training:
 
 def _load(images: Images, rows: np.ndarray, pixels: np.ndarray, runtime: Runtime) -> tuple[Tensor, Tensor | None]:
     """Bring a batch to the device: float images in [-1, 1], and classes where there are some."""
-    batch = to_images(runtime.place(torch.from_numpy(pixels)))
+    batch = runtime.load(pixels)
     if images.labels is None:
         return batch, None
     labels = images.labels[rows if images.rows is None else images.rows[rows]]

@@ -23,7 +23,12 @@ def write_report(folder: Path) -> Path:
     UserError
         If the folder holds no finished run.
     """
-    page = render(summarise(folder))
+    return write_page(folder, summarise(folder))
+
+
+def write_page(folder: Path, summary: Summary) -> Path:
+    """Write ``report.html`` from what was read of the folder already, and return its path."""
+    page = render(summary)
     path = folder / "report.html"
     write_atomically(path, lambda file: file.write(page.encode("utf-8")))
     return path

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unlabeled.shrinking import shrink
-from unlabeled.store import StoreWriter, digest, stored
+from unlabeled.store import StoreWriter, digests_of, stored
 
 _LABELED, _TEST = 300, 500  # of 1,797; the labels of the other 997 are hidden
 
@@ -30,7 +30,6 @@ def _build(cache: Path, side: int) -> Path:
     }
     with StoreWriter(cache, "digits", (1, side, side)) as writer:
         for split, rows in parts.items():
-            digests = np.frombuffer(b"".join(digest(image) for image in pixels[rows]), dtype=np.uint8).reshape(-1, 32)
             labels = None if split == "unlabeled" else data.target[rows]
-            writer.append(split, shrink(pixels[rows], side), digests, labels)
+            writer.append(split, shrink(pixels[rows], side), digests_of(pixels[rows]), labels)
         return writer.finish(class_names=[str(digit) for digit in range(10)], origin={"source": "digits"})

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
-from unlabeled.store import StoreWriter, digest, look_at, stored
+from unlabeled.store import StoreWriter, digests_of, look_at, stored
 
 URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
 ARCHIVE_MD5 = "91f7769df0f17e558f3565bffb0c7dfb"
@@ -186,9 +186,8 @@ def _shrink_chunk(chunk: bytes, side: int) -> tuple[NDArray[np.uint8], NDArray[n
     from unlabeled.shrinking import shrink
 
     images = np.frombuffer(chunk, dtype=np.uint8).reshape(-1, 3, SIDE, SIDE)
-    digests = np.frombuffer(b"".join(digest(image) for image in images), dtype=np.uint8).reshape(-1, 32)
     # The filter treats both sides alike, so the small images are transposed instead of the large ones.
-    return np.ascontiguousarray(shrink(images, side).swapaxes(2, 3)), digests
+    return np.ascontiguousarray(shrink(images, side).swapaxes(2, 3)), digests_of(images)
 
 
 def _open_parts(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from unlabeled.features import encode, fit_components, pixel_features
 from unlabeled.folds import Folds, describe, make_folds
 from unlabeled.images import Images, Splits
 from unlabeled.machine import describe_machine, peak_memory
-from unlabeled.models import ConvAutoEncoder, ConvNet, count_parameters, to_images
+from unlabeled.models import ConvAutoEncoder, ConvNet, count_parameters
 from unlabeled.objectives import Classification, Reconstruction
 from unlabeled.progress import RunProgress
 from unlabeled.results import Run, read_arrays, write_arrays, write_history, write_json
 from unlabeled.runtime import Runtime, evaluating, seeded
-from unlabeled.training import Fitted, batches, evaluate, fit
+from unlabeled.training import Fitted, batches, fit
 
 # Raise it when the same configuration would give other results.
 _VERSION = 1
@@ -56,10 +56,9 @@ def run_study(config: Config, splits: Splits, *, folder: Path, progress: RunProg
             # By source, so that its features are made once for all models.
             for arm in sorted(ARMS, key=lambda arm: SOURCES.index(arm.source)):
                 rows += [study.run_arm(arm, fold, seed, shown) for fold in range(len(folds.folds))]
-    correlation = folds.correlation
     result = {
         "protocol": study.protocol(),
-        **compare(rows, _read_scores(folder, rows, splits.test.classes), correlation=correlation),
+        **compare(rows, _read_scores(folder, rows, splits.test.classes), correlation=folds.correlation),
         "rows": rows,
         "autoencoders": autoencoders,
         "machine": describe_machine(study.runtime),
@@ -154,13 +153,12 @@ class _Study:
                 seed=seed, runtime=self.runtime, folder=run.folder, watcher=progress,
             )  # fmt: skip
             save_weights(run.folder / "weights.safetensors", model)
-            _, error = evaluate(model, Reconstruction(), self.held_out, runtime=self.runtime)
             write_arrays(run.folder / "pictures.npz", **_pictures(model, self.held_out, self.runtime))
             run.finish(
                 {
                     "seed": seed,
                     "run": str(run.folder.relative_to(self.folder)),
-                    "held_out_mse": error,
+                    "held_out_mse": fitted.history[fitted.best_epoch - 1]["valid_mse"],
                     "held_out_variance": _error_of_mean(self.watched, self.held_out),
                     "code_size": list(model.geometry.code_size),
                     "code_length": model.geometry.code_length,
@@ -323,12 +321,7 @@ class _Study:
             "test": len(splits.test),
             "folds": describe(self.folds),
             "seeds": config.seeds,
-            "leaks": {
-                "policy": splits.leaks.policy,
-                "unlabeled_in_test": splits.leaks.unlabeled_in_test,
-                "unlabeled_in_labeled": splits.leaks.unlabeled_in_labeled,
-                "labeled_in_test": splits.leaks.labeled_in_test,
-            },
+            "leaks": asdict(splits.leaks),
             "notes": list(splits.notes),
             "origin": {name: value for name, value in splits.origin.items() if name != "counts"},
             "pca_length": pca,
@@ -345,7 +338,7 @@ def predict(model: ConvNet, images: Images, *, runtime: Runtime | None = None) -
     parts = []
     with evaluating(model), runtime.autocast():
         for rows in batches(len(images), 500):
-            logits = model(to_images(runtime.place(torch.from_numpy(images.take(rows)))))
+            logits = model(runtime.load(images.take(rows)))
             parts.append(F.softmax(logits.float().cpu().double(), dim=1).numpy())
     return np.concatenate(parts)
 
@@ -365,7 +358,7 @@ def _pictures(model: ConvAutoEncoder, images: Images, runtime: Runtime) -> dict[
     """Return held-out originals and their reconstructions, uint8, and the first layer's filters, float32."""
     originals = images.take(np.arange(min(_PICTURES, len(images))))
     with evaluating(model), runtime.autocast():
-        outputs = model(to_images(runtime.place(torch.from_numpy(originals)))).float().cpu()
+        outputs = model(runtime.load(originals)).float().cpu()
     reconstructions = ((outputs.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
     first = next(model.encoder.convolutions.parameters())  # its weight comes before its bias
     filters = first.detach().float().cpu().numpy()
