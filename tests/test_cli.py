@@ -8,8 +8,9 @@ import pytest
 
 from unlabeled import cli
 from unlabeled.cli import main
-from unlabeled.config import Config, merge, read_file, resolve
+from unlabeled.config import Config, read_file
 from unlabeled.errors import UserError
+from unlabeled.presets import merge, resolve
 
 SMALL = [
     "--data", "digits", "--folds", "2", "--seeds", "1", "--unlabeled", "60", "--test", "40", "--device", "cpu",
@@ -33,7 +34,7 @@ def test_run_answers_and_writes_the_report(tmp_path, capsys):
     output = capsys.readouterr()
     assert "ConvNet from scratch" in output.out
     assert f"report: {tmp_path / 'out' / 'report.html'}" in output.out
-    assert "[21/21] network from the autoencoder, fold 2, seed 0: test accuracy" in output.err
+    assert "[20/20] ConvNet from the autoencoder, fold 2, seed 0: test accuracy" in output.err
     (tmp_path / "out" / "report.html").unlink()
     main(["report", str(tmp_path / "out")])
     assert (tmp_path / "out" / "report.html").exists()

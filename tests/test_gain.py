@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from unlabeled.config import resolve
 from unlabeled.errors import TrainingDiverged
+from unlabeled.presets import resolve
 from unlabeled.progress import RunProgress
 from unlabeled.results import read_arrays, read_json
 from unlabeled.sources import load
-from unlabeled.studies import gain
-from unlabeled.studies.gain import run_study
+from unlabeled.studies import lab, networks, tasks
+from unlabeled.studies.gain import run_gain
+from unlabeled.studies.lab import Lab, Learned
+from unlabeled.studies.networks import NetworkTask
 
 TINY = {
     "data": "digits",
@@ -21,6 +23,7 @@ TINY = {
     "unlabeled": 120,
     "test": 60,
     "device": "cpu",
+    "jobs": 1,
     "encoder": {"conv_out_channels": [4], "conv_kernel_size": 3, "conv_padding": 1},
     "autoencoder": {"training": {"epochs": 2}},
     "network": {"learning_rates": [1e-3, 1e-2], "training": {"epochs": 2}},
@@ -30,7 +33,7 @@ TINY = {
 
 def study(folder, **changes):
     config = resolve(TINY, changes)
-    return run_study(config, load(config), folder=folder)
+    return run_gain(config, load(config), folder=folder)
 
 
 def results(folder):
@@ -38,11 +41,7 @@ def results(folder):
 
     def strip(value):
         if isinstance(value, dict):
-            return {
-                k: strip(v)
-                for k, v in value.items()
-                if "seconds" not in k and k not in ("peak_memory_mb", "images_per_second")
-            }
+            return {k: strip(v) for k, v in value.items() if "second" not in k and k != "peak_memory_mb"}
         return [strip(entry) for entry in value] if isinstance(value, list) else value
 
     return strip(read_json(folder / "result.json"))
@@ -88,9 +87,12 @@ def test_choices_are_the_least_validation_loss(finished):
 def test_networks_start_alike_but_for_the_autoencoders_training(finished):
     config = resolve(TINY)
     splits = load(config)
-    study_of = gain._Study(config, splits, gain.make_folds(splits, count=2), finished)
-    scratch, copied = study_of.new_network("random", 1), study_of.new_network("autoencoder", 1)
-    untrained, trained = study_of.new_autoencoder(1), study_of.trained_autoencoder(1)
+    own = Lab(config, splits, finished)
+    learned = Learned(config.encoder, config.autoencoder, 1)
+    scratch, copied = (
+        NetworkTask("", config.encoder, config.network, 0, 1, start=start).new_network(own) for start in (None, learned)
+    )
+    untrained, trained = own.new_autoencoder(config.encoder, 1), own.trained_autoencoder(learned)
     for name, tensor in scratch.head.state_dict().items():
         assert torch.equal(tensor, copied.head.state_dict()[name])
     for name, tensor in scratch.encoder.state_dict().items():
@@ -111,22 +113,28 @@ def test_a_frozen_encoder_keeps_its_bytes(finished):
 
 def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     before = results(finished)
-    for name in ("fit", "choose_logistic", "choose_trees", "fit_components"):
-        monkeypatch.setattr(gain, name, lambda *_, **__: pytest.fail("it was run again"))
+    for module, name in (
+        (tasks, "fit"),
+        (networks, "fit"),
+        (tasks, "choose_logistic"),
+        (tasks, "choose_trees"),
+        (lab, "fit_components"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was run again"))
     study(finished)
     assert results(finished) == before
 
 
 def test_an_interrupted_study_goes_on_and_ends_alike(finished, tmp_path):
     class Interrupt(RunProgress):
-        def done(self, outcome, *, repeated=False):
-            super().done(outcome, repeated=repeated)
-            if self._kind == "random network":
+        def done(self, name, outcome):
+            super().done(name, outcome)
+            if "random-network" in name:
                 raise KeyboardInterrupt
 
     config = resolve(TINY)
     with pytest.raises(KeyboardInterrupt):
-        run_study(config, load(config), folder=tmp_path, progress=Interrupt([]))
+        run_gain(config, load(config), folder=tmp_path, progress=Interrupt())
     assert not (tmp_path / "result.json").exists()
     kept = len(list(tmp_path.glob("runs/*/*/result.json")))
     assert 5 < kept < 20
@@ -166,7 +174,7 @@ def test_the_protocol_says_what_was_compared(finished):
         "count": 2, "origin": "stratified parts of the labeled images", "correlation": 0.5,
         "train": [150, 150], "valid": [150, 150],
     }  # fmt: skip
-    assert (protocol["code_length"], protocol["pca_length"]) == (64, 64)
+    assert (protocol["code_length"], protocol["pca_length"]) == (64, 54)
 
 
 def test_results_are_plain_json(finished):
@@ -182,7 +190,7 @@ def test_an_earlier_result_stays_until_a_new_one_takes_its_place(finished, tmp_p
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gain, "choose_trees", interrupt)
+    monkeypatch.setattr(tasks, "choose_trees", interrupt)
     with pytest.raises(KeyboardInterrupt):
         study(folder, classical={"trees": 7})
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
@@ -198,7 +206,7 @@ def test_a_higher_loss_is_never_called_a_help(finished):
 def test_no_choice_of_the_held_out_share_leaves_nothing_to_train_on(tmp_path):
     images = load(resolve(TINY)).unlabeled.subset(np.arange(12))
     for share in (0.01, 0.5, 0.999):
-        watched, held_out = gain._hold_out(images, share)
+        watched, held_out = lab.hold_out(images, share)
         assert len(watched) >= 1
         assert len(held_out) >= 1
         assert len(watched) + len(held_out) == 12

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import unlabeled
-from unlabeled.config import read_file, resolve
+from unlabeled.config import read_file
+from unlabeled.presets import resolve
 
 PACKAGE = Path(unlabeled.__file__).parent
 # From the bottom to the top: a module may import only from lines above its own.
@@ -17,12 +18,22 @@ LAYERS = [
     ["geometry", "results"],
     ["pooling"],
     ["images", "config", "models"],
-    ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking"],
+    ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking", "optimizers", "filters", "presets"],
     ["store", "checkpoints", "folds", "comparison"],
     ["sources.decoding", "sources.stl10", "sources.digits", "training"],
     ["sources.folder", "sources.shapes", "sources.download", "features", "classifiers"],
+    ["linear"],
     ["sources", "progress", "machine"],
-    ["studies", "studies.gain"],
+    ["studies", "studies.lab"],
+    ["studies.performing"],
+    ["studies.tasks"],
+    ["studies.networks"],
+    ["studies.runner"],
+    ["studies.gain", "studies.baselines", "studies.autoencoder"],
+    ["studies.network"],
+    ["studies.features"],
+    ["studies.finetune"],
+    ["studies.course"],
     ["report", "report.summary", "report.sheet"],
     ["report.figures"],
     ["report.page"],

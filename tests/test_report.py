@@ -9,13 +9,13 @@ import pytest
 
 from test_gain import TINY
 from unlabeled.cli import main
-from unlabeled.config import resolve
 from unlabeled.errors import UserError
+from unlabeled.presets import resolve
 from unlabeled.report.page import write_report
 from unlabeled.report.summary import describe_protocol, interval, signed, summarise
 from unlabeled.results import read_json, write_json
 from unlabeled.sources import load
-from unlabeled.studies.gain import run_study
+from unlabeled.studies.gain import run_gain
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         config = resolve(TINY)
-        folder = run_study(config, load(config), folder=tmp_path_factory.mktemp("report") / "run")
+        folder = run_gain(config, load(config), folder=tmp_path_factory.mktemp("report") / "run")
     write_report(folder)
     return folder
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unlabeled.config import ShapesConfig, resolve
+from unlabeled.config import ShapesConfig
 from unlabeled.errors import DataError
 from unlabeled.folds import make_folds
 from unlabeled.leaks import find_leaks
+from unlabeled.presets import resolve
 from unlabeled.shrinking import shrink
 from unlabeled.sources import decoding, load, stl10
 from unlabeled.sources.decoding import decode

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from unlabeled.config import Config, explain, read_file, resolve
+from unlabeled.config import Config, explain, read_file
 from unlabeled.errors import UserError
+from unlabeled.presets import resolve
 
 if TYPE_CHECKING:
     from unlabeled.images import Splits
@@ -210,13 +211,13 @@ def _run(config: Config) -> None:
 
     from unlabeled.report.page import write_page
     from unlabeled.report.summary import summarise
-    from unlabeled.studies.gain import run_study
+    from unlabeled.studies.gain import run_gain
 
     if config.threads:
         torch.set_num_threads(config.threads)
     folder = config.out.expanduser() if config.out else Path("runs") / f"{config.data_name}-{config.preset}"
     splits = _load(config)
-    run_study(config, splits, folder=folder)
+    run_gain(config, splits, folder=folder)
     summary = summarise(folder)
     path = write_page(folder, summary)
     Console(width=max(_out.width, 92)).print(_arms_table(summary.result))
@@ -226,7 +227,7 @@ def _run(config: Config) -> None:
 
 
 def _arms_table(result: dict[str, Any]) -> Table:
-    from unlabeled.report.summary import ARM_NAMES
+    from unlabeled.comparison import ARM_NAMES
 
     table = Table("arm", "accuracy, %", "95 % interval", "log loss, nats", "fit, s", box=None, padding=(0, 2, 0, 0))
     for column in table.columns[1:]:

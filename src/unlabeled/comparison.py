@@ -14,6 +14,11 @@ from unlabeled.statistics import Effect, holm, paired_effect
 Source: TypeAlias = Literal["pixels", "random", "pca", "autoencoder"]
 Model: TypeAlias = Literal["logistic", "trees", "network"]
 
+# What is told of an arm beside its scores: the median over its runs.
+_MEDIANS = (
+    "seconds", "predict_seconds", "images_per_second", "predictions_per_second", "seconds_to_best", "valid_log_loss",
+    "train_accuracy", "features", "parameters",
+)  # fmt: skip
 SOURCES: tuple[Source, ...] = ("pixels", "random", "pca", "autoencoder")
 
 
@@ -29,19 +34,6 @@ class Arm:
         """Its name in folders and results."""
         return f"{self.source}-{self.model}"
 
-    @property
-    def label(self) -> str:
-        """Its name in a line of progress."""
-        if self.model == "network":
-            return "network from scratch" if self.source == "random" else "network from the autoencoder"
-        source = {"random": "random encoder", "pca": "PCA"}.get(self.source, self.source)
-        return f"{source}, {'logistic regression' if self.model == 'logistic' else 'trees'}"
-
-    @property
-    def seeded(self) -> bool:
-        """Whether its outcome depends on the seed."""
-        return self.model != "logistic" or self.source in ("random", "autoencoder")
-
 
 ARMS = (
     *(Arm(source, "logistic") for source in SOURCES),
@@ -49,6 +41,20 @@ ARMS = (
     Arm("random", "network"),
     Arm("autoencoder", "network"),
 )
+
+# What people call them.
+ARM_NAMES = {
+    "pixels-logistic": "pixels → logistic regression",
+    "random-logistic": "random encoder → logistic regression",
+    "pca-logistic": "PCA → logistic regression",
+    "autoencoder-logistic": "autoencoder → logistic regression",
+    "pixels-trees": "pixels → trees",
+    "random-trees": "random encoder → trees",
+    "pca-trees": "PCA → trees",
+    "autoencoder-trees": "autoencoder → trees",
+    "random-network": "ConvNet from scratch",
+    "autoencoder-network": "ConvNet from the autoencoder",
+}
 
 
 @dataclass(frozen=True)
@@ -72,67 +78,101 @@ CONTRASTS = (
 Scores: TypeAlias = Mapping[tuple[str, int, int], tuple[NDArray[np.bool_], NDArray[np.floating[Any]]]]
 
 
-def compare(rows: Sequence[Mapping[str, Any]], scores: Scores, *, correlation: float) -> dict[str, Any]:
+def compare(
+    rows: Sequence[Mapping[str, Any]],
+    scores: Scores,
+    contrasts: Sequence[Contrast],
+    *,
+    correlation: float,
+    named_first: bool = False,
+) -> dict[str, Any]:
     """Return every arm's mean and every contrast's effect, in JSON's types.
+
+    An arm with a run that diverged has no mean (None), and its contrasts no effect.
 
     Parameters
     ----------
     rows
         One for each (arm, fold, seed), all combinations.
     scores
-        By (arm, fold, seed).
+        By (arm, fold, seed); what diverged has none.
+    contrasts
+        Which arms to compare. Their p values are corrected for their number by Holm's method.
     correlation
         Between the results of two folds, for ``paired_effect``.
+    named_first
+        Whether the first contrast was named as the answer beforehand, and so is left out of the correction.
     """
-    folds = sorted({row["fold"] for row in rows})
-    seeds = sorted({row["seed"] for row in rows})
-
-    def table(arm: str, metric: int) -> NDArray[np.float64]:
-        """Return each test image's value, (folds, seeds, images): percent right, or nats."""
-        unit = 100.0 if metric == 0 else 1.0
-        return unit * np.array(
-            [[scores[arm, fold, seed][metric] for seed in seeds] for fold in folds], dtype=np.float64
-        )
-
-    arms = []
-    for arm in (arm.key for arm in ARMS):
-        own = [row for row in rows if row["arm"] == arm]
-        accuracy, loss = (_effect(table(arm, metric), correlation) for metric in (0, 1))
-        arms.append(
-            {
-                "arm": arm,
-                # No accuracy is below 0 or above 100 %, whatever a symmetric interval says of few runs.
-                "accuracy": asdict(replace(accuracy, low=max(accuracy.low, 0.0), high=min(accuracy.high, 100.0))),
-                "log_loss": asdict(replace(loss, low=max(loss.low, 0.0))),
-                "seconds": float(np.median([row["seconds"] for row in own])),
-                "not_converged": sum(not row["converged"] for row in own),
-                "runs": len(own),
-            }
-        )
-    contrasts = [_contrast(contrast, table, correlation, (folds, seeds)) for contrast in CONTRASTS]
-    corrected = holm([contrast["accuracy"]["p"] for contrast in contrasts[1:]])
-    for contrast, p in zip(contrasts, [contrasts[0]["accuracy"]["p"], *corrected], strict=True):
+    compared = _Compared(rows, scores, correlation)
+    arms = [compared.describe(arm) for arm in dict.fromkeys(row["arm"] for row in rows)]
+    described = [compared.contrast(contrast) for contrast in contrasts]
+    measured = [contrast for contrast in described if contrast["accuracy"] is not None]
+    first = measured[:1] if named_first and measured == described else []
+    corrected = holm([contrast["accuracy"]["p"] for contrast in measured[len(first) :]])
+    for contrast, p in zip(measured, [*(c["accuracy"]["p"] for c in first), *corrected], strict=True):
         contrast["p"] = p
         mean = contrast["accuracy"]["mean"]
         contrast["verdict"] = ("helps" if mean > 0 else "hurts") if p < 0.05 else "no evidence"
-    return {"arms": arms, "contrasts": contrasts}
+    return {"arms": arms, "contrasts": described}
 
 
-def _contrast(contrast: Contrast, table: Any, correlation: float, runs: tuple[list[int], list[int]]) -> dict[str, Any]:
-    accuracy = table(contrast.treated, 0) - table(contrast.control, 0)
-    loss = table(contrast.treated, 1) - table(contrast.control, 1)
-    differences = accuracy.mean(axis=2)
-    return {
-        "treated": contrast.treated,
-        "control": contrast.control,
-        "accuracy": asdict(_effect(accuracy, correlation)),
-        "log_loss": asdict(_effect(loss, correlation)),
-        "differences": [
-            {"fold": fold, "seed": seed, "accuracy": float(differences[row, column])}
-            for row, fold in enumerate(runs[0])
-            for column, seed in enumerate(runs[1])
-        ],
-    }
+class _Compared:
+    """The rows and scores of a comparison."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], scores: Scores, correlation: float) -> None:
+        self.rows, self.scores, self.correlation = rows, scores, correlation
+        self.folds = sorted({row["fold"] for row in rows})
+        self.seeds = sorted({row["seed"] for row in rows})
+
+    def table(self, arm: str, metric: int) -> NDArray[np.float64]:
+        """Return each test image's value, (folds, seeds, images): percent right, or nats."""
+        unit = 100.0 if metric == 0 else 1.0
+        return unit * np.array(
+            [[self.scores[arm, fold, seed][metric] for seed in self.seeds] for fold in self.folds], dtype=np.float64
+        )
+
+    def whole(self, arm: str) -> bool:
+        """Tell whether each of an arm's runs came to an end."""
+        return all((arm, fold, seed) in self.scores for fold in self.folds for seed in self.seeds)
+
+    def describe(self, arm: str) -> dict[str, Any]:
+        """Return an arm's means with intervals, medians of times and speeds, and what went wrong."""
+        own = [row for row in self.rows if row["arm"] == arm]
+        described: dict[str, Any] = {"arm": arm, "accuracy": None, "log_loss": None}
+        if self.whole(arm):
+            accuracy, loss = (_effect(self.table(arm, metric), self.correlation) for metric in (0, 1))
+            # No accuracy is below 0 or above 100 %, whatever a symmetric interval says of few runs.
+            described["accuracy"] = asdict(
+                replace(accuracy, low=max(accuracy.low, 0.0), high=min(accuracy.high, 100.0))
+            )
+            described["log_loss"] = asdict(replace(loss, low=max(loss.low, 0.0)))
+        ended = [row for row in own if "diverged" not in row]
+        for name in _MEDIANS:
+            values = [row[name] for row in ended if name in row]
+            described[name] = float(np.median(values)) if values else None
+        return described | {
+            "not_converged": sum(not row["converged"] for row in ended),
+            "diverged": len(own) - len(ended),
+            "runs": len(own),
+        }
+
+    def contrast(self, contrast: Contrast) -> dict[str, Any]:
+        """Return the effect of what two arms differ in."""
+        treated, control = contrast.treated, contrast.control
+        described: dict[str, Any] = {"treated": treated, "control": control, "accuracy": None, "log_loss": None}
+        if not (self.whole(treated) and self.whole(control)):
+            return described | {"p": None, "verdict": "diverged", "differences": []}
+        accuracy, loss = (self.table(treated, metric) - self.table(control, metric) for metric in (0, 1))
+        differences = accuracy.mean(axis=2)
+        return described | {
+            "accuracy": asdict(_effect(accuracy, self.correlation)),
+            "log_loss": asdict(_effect(loss, self.correlation)),
+            "differences": [
+                {"fold": fold, "seed": seed, "accuracy": float(differences[row, column])}
+                for row, fold in enumerate(self.folds)
+                for column, seed in enumerate(self.seeds)
+            ],
+        }
 
 
 def _effect(values: NDArray[np.float64], correlation: float) -> Effect:

@@ -25,6 +25,7 @@ PerLayer: TypeAlias = Annotated[
     PlainSerializer(lambda numbers: numbers[0] if len(numbers) == 1 else list(numbers)),
 ]
 Preset: TypeAlias = Literal["quick", "standard", "full"]
+Study: TypeAlias = Literal["gain", "baselines", "network", "autoencoder", "features", "finetune", "all"]
 
 
 class _Model(BaseModel):
@@ -42,6 +43,8 @@ class TrainingConfig(_Model):
     """Step size at its peak."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Share of the last step kept (sgd, rmsprop)."""
+    momentum_start: float | None = Field(default=None, ge=0, lt=1)
+    """Momentum of the first step, from which it rises evenly to ``momentum`` (sgd, rmsprop); left out, it stays."""
     dampening: float = Field(default=0.0, ge=0, le=1)
     """Share of the gradient left out of the momentum (sgd)."""
     nesterov: bool = False
@@ -134,6 +137,12 @@ class ClassicalConfig(_Model):
     """Inverse L2 strengths C of logistic regression, tried in rising order until the validation loss has risen twice."""
     max_iter: int = Field(default=2000, ge=1)
     """Iterations of logistic regression at the most; a fit that needs more is reported as not converged."""
+    boosting_iterations: int = Field(default=100, ge=1)
+    """Rounds of gradient boosting at the most, one tree a class each; how many are kept is chosen on validation data."""
+    boosting_rate: float = Field(default=0.1, gt=0, le=1)
+    """Learning rate of gradient boosting."""
+    neighbours: tuple[int, ...] = (1, 5, 10, 20, 50)
+    """Numbers of nearest neighbours to choose from on validation data."""
     ensemble: Literal["forest", "extra-trees"] = "forest"
     """Tree ensemble: random forest or extremely randomised trees."""
     trees: int = Field(default=300, ge=1)
@@ -147,7 +156,102 @@ class ClassicalConfig(_Model):
             raise ValueError("strengths needs at least one number above 0")
         if not self.min_samples_leaf or min(self.min_samples_leaf) < 1:
             raise ValueError("min_samples_leaf needs at least one number of at least 1")
+        if not self.neighbours or min(self.neighbours) < 1:
+            raise ValueError("neighbours needs at least one number of at least 1")
         return self
+
+
+class NetworkGrid(_Model):
+    """Study 2: what kernel, filters, blocks, momentum, optimiser and the rest do to a small network."""
+
+    labels: int | None = Field(default=None, ge=10)
+    """Labeled images to use at the most, for this study has many runs; left out, all."""
+    kernels: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8)
+    """Sides of the kernel, pixels; the padding is half of it, so that the map keeps its size."""
+    filters: tuple[int, ...] = (5, 10, 20, 40)
+    """Numbers of filters."""
+    blocks: tuple[int, ...] = (1, 2, 3, 4)
+    """Numbers of blocks."""
+    momenta: tuple[Literal["none", "0.5", "0.9", "0.99", "nesterov", "rising", "dampening"], ...] = (
+        "none", "0.5", "0.9", "0.99", "nesterov", "rising", "dampening",
+    )  # fmt: skip
+    """Momenta of SGD: constant, Nesterov's 0.9, rising from 0.5 to 0.99, and 0.9 with dampening 0.9."""
+    optimizers: tuple[Literal["adam", "adamw", "adagrad", "rmsprop"], ...] = ("adam", "adamw", "adagrad", "rmsprop")
+    """Optimisers to set against the best SGD."""
+    weight_decays: tuple[float, ...] = (1e-5, 5e-4, 1e-2)
+    """L2 penalties."""
+    activations: tuple[Literal["sigmoid", "tanh", "relu", "leaky-relu"], ...] = (
+        "sigmoid",
+        "tanh",
+        "relu",
+        "leaky-relu",
+    )
+    """Activations, of the smallest network and of the deepest."""
+    batch_sizes: tuple[int, ...] = (8, 32, 128)
+    """Images a step."""
+    pools: tuple[Literal["max", "average"], ...] = ("max", "average")
+    """Kinds of pool."""
+    sgd_rates: tuple[float, ...] = (0.01, 0.03, 0.1)
+    """Learning rates to choose from for each kind of SGD."""
+    adam_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    """Learning rates to choose from for Adam and AdamW, and for each batch size."""
+    adagrad_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    """Learning rates to choose from for Adagrad."""
+    rmsprop_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    """Learning rates to choose from for RMSprop."""
+    encoder: EncoderConfig = EncoderConfig(conv_out_channels=(20,), conv_kernel_size=(5,), conv_padding=(2,))
+    """The network that one thing at a time is changed of."""
+    training: TrainingConfig = TrainingConfig(batch_size=32, epochs=15, flip=True, shift=2, weight_decay=5e-4)
+    """How it is trained."""
+
+
+class AutoencoderGrid(_Model):
+    """Study 3: the search for a one-layer autoencoder; every combination is a candidate."""
+
+    images: int = Field(default=10_000, ge=10)
+    """Unlabeled images that a candidate is trained on at the most."""
+    kernels: tuple[int, ...] = (3, 5)
+    """Sides of the kernel, pixels."""
+    paddings: tuple[int, ...] = (0, 2)
+    """Zeros around the image, pixels."""
+    strides: tuple[int, ...] = (1, 2)
+    """Steps of the convolution, pixels."""
+    pools: tuple[int, ...] = (2, 4)
+    """Sides of the max-pool and its steps, pixels; 1 leaves it out."""
+    filters: tuple[int, ...] = (12, 32)
+    """Numbers of filters."""
+    losses: tuple[Literal["mse", "mae", "smooth-l1"], ...] = ("mse", "mae", "smooth-l1")
+    """Errors to lower; all but the first only for the candidate that is best with the first."""
+    longest: float = Field(default=1.0, gt=0)
+    """Longest code that can be chosen, in lengths of an image: a longer one can copy the image and learn nothing."""
+    training: TrainingConfig = TrainingConfig(epochs=8, batch_size=64, learning_rate=2e-3, weight_decay=1e-5)
+    """How candidates are trained."""
+
+
+class FinetuneGrid(_Model):
+    """Study 5: fine-tuning from an autoencoder's weights."""
+
+    labels: tuple[int, ...] = (10, 50, 100, 500)
+    """Labels a class, those to choose with included; all come besides."""
+    unlabeled: tuple[int, ...] = (1000, 10_000)
+    """Unlabeled images; none and all come besides."""
+    slow: float = Field(default=0.1, gt=0, lt=1)
+    """Factor on the learning rate of copied layers, where they learn more slowly."""
+    most_epochs: int = Field(default=4, ge=1)
+    """With fewer labels an epoch has fewer steps, so there are more epochs, up to so many times as many."""
+
+
+class StudiesConfig(_Model):
+    """The studies of the course."""
+
+    encoder: Literal["chosen", "given"] = "chosen"
+    """The encoder of studies 4 and 5: the one that study 3 chooses, or the one given by --encoder."""
+    network: NetworkGrid = NetworkGrid()
+    """Study 2."""
+    autoencoder: AutoencoderGrid = AutoencoderGrid()
+    """Study 3."""
+    finetune: FinetuneGrid = FinetuneGrid()
+    """Study 5."""
 
 
 class ShapesConfig(_Model):
@@ -164,14 +268,16 @@ class ShapesConfig(_Model):
 
 
 class Config(_Model):
-    """The main job: what are the unlabeled images worth?"""
+    """What is run: the main job, or the studies of the course."""
 
+    study: Study = "gain"
+    """What to run: gain (what the unlabeled images are worth), one of the five studies, or all five."""
     data: str = "shapes"
     """Where the images are: shapes, digits, stl10, stl10:PATH (folder or archive) or folder:PATH."""
     preset: Preset = "quick"
     """Sizes to start from: quick (3 minutes), standard (an evening at STL-10's size) or full."""
     out: Path | None = None
-    """Folder for the results; left out, runs/DATA-PRESET."""
+    """Folder for the results; left out, runs/DATA-PRESET, or runs/DATA-PRESET-studies."""
     cache: Path | None = None
     """Folder for shrunken images; left out, the user's cache folder or UNLABELED_CACHE."""
     side: Side | None = None
@@ -194,6 +300,8 @@ class Config(_Model):
     """Arithmetic of the networks: fp32, or bf16 where the processor has it."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads; left out, all cores."""
+    jobs: int | None = Field(default=None, ge=1)
+    """Runs at the same time, on the processor only; left out, one a thread."""
     encoder: EncoderConfig = EncoderConfig()
     """The encoder."""
     autoencoder: AutoencoderConfig = AutoencoderConfig()
@@ -202,6 +310,8 @@ class Config(_Model):
     """The networks."""
     classical: ClassicalConfig = ClassicalConfig()
     """The classical models."""
+    studies: StudiesConfig = StudiesConfig()
+    """What the studies vary."""
     shapes: ShapesConfig = ShapesConfig()
     """The embedded data set."""
 
@@ -220,77 +330,6 @@ class Config(_Model):
     def pixels(self) -> int:
         """The side of the shrunken images."""
         return self.side or (8 if self.source == "digits" else 32)
-
-
-_PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
-        "folds": 3,
-        "seeds": 3,
-        "shapes": {"train": 3000, "test": 2000, "unlabeled": 8000},
-        # Few images in few epochs: small batches give the autoencoder enough steps.
-        "autoencoder": {"training": {"epochs": 4, "batch_size": 32, "learning_rate": 2e-3}},
-        "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "patience": 8}},
-        "classical": {"trees": 100, "min_samples_leaf": [1]},
-    },
-    "standard": {},
-    "full": {
-        "folds": 10,
-        "seeds": 3,
-        "shapes": {"train": 5000, "test": 8000, "unlabeled": 100000},
-        "autoencoder": {"training": {"epochs": 20}},
-        "network": {"learning_rates": [5e-4, 1e-3, 3e-3], "training": {"epochs": 80, "patience": 20}},
-        "classical": {"trees": 500},
-    },
-}
-
-# Digits are small, and a mirrored or moved digit can be another one.
-_DIGITS: dict[str, Any] = {
-    "encoder": {"conv_kernel_size": 3, "conv_padding": 1},
-    "autoencoder": {"training": {"epochs": 30, "batch_size": 32}},
-    "network": {"training": {"flip": False, "shift": 0}},
-}
-
-
-def resolve(*layers: dict[str, Any]) -> Config:
-    """Make the configuration: the preset, then what suits the data, then the layers, later ones winning.
-
-    Raises
-    ------
-    UserError
-        If a value is out of range or a name is unknown.
-    """
-    given: dict[str, Any] = {}
-    for layer in layers:
-        given = merge(given, layer)
-    preset = given.get("preset", Config.model_fields["preset"].default)
-    base = _PRESETS.get(preset, {}) if isinstance(preset, str) else {}
-    if str(given.get("data", "")).partition(":")[0] == "digits":
-        base = merge(base, _DIGITS)
-    network = given.get("network", {})
-    if isinstance(network, dict) and "learning_rate" in (network.get("training") or {}):
-        # One learning rate leaves nothing to choose.
-        if "learning_rates" in network:
-            raise UserError(
-                "--network.training.learning-rate goes without --network.learning-rates; give one of the two"
-            )
-        given = merge(given, {"network": {"learning_rates": [network["training"]["learning_rate"]]}})
-    try:
-        config = Config.model_validate(merge(merge(Config().model_dump(), base), given))
-    except ValidationError as error:
-        raise UserError(explain(error)) from None
-    for name, training in (("autoencoder", config.autoencoder.training), ("network", config.network.training)):
-        if training.nesterov and (training.optimizer != "sgd" or training.momentum == 0 or training.dampening != 0):
-            raise UserError(f"--{name}.training.nesterov needs optimizer sgd, a momentum above 0 and dampening 0")
-    return config
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return base with the values of over, section by section."""
-    merged = dict(base)
-    for name, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
-        merged[name] = merge(merged[name], value) if both else value
-    return merged
 
 
 def read_file(path: Path) -> dict[str, Any]:

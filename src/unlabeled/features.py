@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,25 @@ def encode(encoder: Encoder, images: Images, *, runtime: Runtime | None = None) 
     return features
 
 
+def pool_quadrants(codes: NDArray[np.float32], size: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Return the mean of each channel over each quadrant of its map, (n, 4 * channels).
+
+    The pooling of Coates, Ng and Lee ("An Analysis of Single-Layer Networks in Unsupervised Feature Learning", 2011), with means
+    in place of sums. An odd map's middle row or column belongs to both sides; a side of 1 is not divided.
+
+    Parameters
+    ----------
+    codes
+        (n, channels * height * width), as ``encode`` returns them.
+    size
+        (channels, height, width) of a code.
+    """
+    maps = codes.reshape(len(codes), *size)
+    halves = [(slice(0, -(-n // 2)), slice(n // 2, n)) if n > 1 else (slice(0, 1),) for n in size[1:]]
+    pooled = [maps[:, :, rows, columns].mean(axis=(2, 3)) for rows in halves[0] for columns in halves[1]]
+    return np.concatenate(pooled, axis=1, dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class PrincipalComponents:
     """Mean (d,), components (k, d) by falling variance, and the share of the variance that they hold."""
@@ -47,6 +67,24 @@ class PrincipalComponents:
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
     explained: float
+
+    def error(self, images: Images, lengths: Sequence[int]) -> list[float]:
+        """Return, for each number of components, the mean squared error of the images rebuilt from them, on [-1, 1]."""
+        total, kept = 0.0, np.zeros(len(self.components))
+        for rows in batches(len(images), _BATCH):
+            centred = _flat(images, rows) - self.mean
+            total += float((centred.astype(np.float64) ** 2).sum())
+            kept += ((centred @ self.components.T).astype(np.float64) ** 2).sum(axis=0)
+        left = np.maximum(total - np.concatenate([[0.0], kept.cumsum()]), 0.0)
+        numbers = len(images) * len(self.mean)
+        return [float(left[min(length, len(kept))] / numbers) for length in lengths]
+
+    def rebuild(self, images: Images, length: int) -> NDArray[np.float32]:
+        """Return images rebuilt from their first components, float32 (n, c, h, w)."""
+        components = self.components[:length]
+        centred = _flat(images, np.arange(len(images))) - self.mean
+        rebuilt: NDArray[np.float32] = (centred @ components.T @ components + self.mean).astype(np.float32)
+        return rebuilt.reshape(len(images), *images.shape)
 
     def scores(self, images: Images) -> NDArray[np.float32]:
         """Return the images' coordinates on the components, float32 (n, k)."""

@@ -68,6 +68,40 @@ def make_folds(splits: Splits, *, count: int | None = None, labels: int | None =
     return Folds(tuple(cross), "stratified parts of the labeled images", 1 / count)
 
 
+def limit_folds(folds: Folds, classes: NDArray[np.int64], per_class: int) -> Folds | None:
+    """Keep so many labeled images a class in every fold, drawn anew for each; a fifth of them, rounded, is to choose with.
+
+    Returns None if a fold's class has fewer. A fold of more labels holds those of a fold of fewer. As subsets drawn from the same
+    labels the folds are correlated by the share that two of them have in common.
+    """
+    valid = max(1, round(_VALID_SHARE * per_class))
+    limited = []
+    for number, fold in enumerate(folds.folds):
+        parts = [
+            _first_of_class(rows, classes, count, number)
+            for rows, count in ((fold.train, per_class - valid), (fold.valid, valid))
+        ]
+        if parts[0] is None or parts[1] is None:
+            return None
+        limited.append(Fold(parts[0], parts[1]))
+    drawn = [np.concatenate([fold.train, fold.valid]) for fold in limited]
+    correlation = fold_correlation(drawn) if len(drawn) > 1 else 0.0
+    return Folds(
+        tuple(limited), f"{per_class} labels a class drawn from {folds.origin}", min(correlation, _MOST_CORRELATION)
+    )
+
+
+def _first_of_class(
+    rows: NDArray[np.intp], classes: NDArray[np.int64], count: int, seed: int
+) -> NDArray[np.intp] | None:
+    """Return the first so many rows of each class of a fixed random order."""
+    shuffled = np.random.default_rng([seed, 3]).permutation(rows)
+    members = [shuffled[classes[shuffled] == label][:count] for label in np.unique(classes)]
+    if count < 1 or min(map(len, members)) < count:
+        return None
+    return np.sort(np.concatenate(members))
+
+
 def _stratified_parts(
     chosen: NDArray[np.intp], classes: NDArray[np.int64], names: tuple[str, ...], count: int
 ) -> list[NDArray[np.intp]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from statistics import mean
 from typing import Any
@@ -18,18 +18,17 @@ class RunProgress:
 
     Parameters
     ----------
-    planned
-        The kind of every run to come, for the guess at the time left.
     console
         Where to write; standard error if left out, so that output can be piped.
     """
 
-    def __init__(self, planned: Iterable[str], console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self._left: list[str] = list(planned)
-        self._total = len(self._left)
+        self._title = ""
+        self._left: Counter[str] = Counter()
+        self._number = self._total = 0
         self._took: dict[str, list[float]] = defaultdict(list)
-        self._started, self._kind, self._label = 0.0, "", ""
+        self._running: dict[str, tuple[str, str, float]] = {}
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -45,22 +44,31 @@ class RunProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def start(self, kind: str, label: str) -> None:
-        """Begin a run."""
-        self._kind, self._label, self._started = kind, label, time.perf_counter()
-        self._bar.update(self._task, description=label, completed=0, state=self._remaining(), visible=True)
+    def study(self, title: str) -> None:
+        """Say which study the runs to come belong to."""
+        self._title = f"{title} "
 
-    def done(self, outcome: str, *, repeated: bool = False) -> None:
-        """End the run that was begun; ``repeated`` means that it was found finished."""
-        took = time.perf_counter() - self._started
-        if self._kind in self._left:
-            self._left.remove(self._kind)
-        if repeated:
-            return
-        self._took[self._kind].append(took)
-        number = f"[{self._total - len(self._left):>{len(str(self._total))}}/{self._total}]"
-        line = f"{number} {self._label}: {outcome}, {took:.1f} s{self._remaining(', ')}"
+    def plan(self, kinds: Iterable[str]) -> None:
+        """Take note of the kinds of the runs to come, for the guess at the time left."""
+        self._left = Counter(kinds)
+        self._number, self._total = 0, self._left.total()
+
+    def start(self, name: str, kind: str, label: str) -> None:
+        """Begin a run; several can be under way."""
+        self._running[name] = (kind, label, time.perf_counter())
+        self._show()
+
+    def done(self, name: str, outcome: str) -> None:
+        """End a run that was begun."""
+        kind, label, began = self._running.pop(name)
+        took = time.perf_counter() - began
+        self._left[kind] -= 1
+        self._number += 1
+        self._took[kind].append(took)
+        number = f"[{self._title}{self._number:>{len(str(self._total))}}/{self._total}]"
+        line = f"{number} {label}: {outcome}, {took:.1f} s{self._remaining(', ')}"
         self.console.print(Text(line), soft_wrap=True, highlight=False)
+        self._show()
 
     def note(self, text: str) -> None:
         """Write a line."""
@@ -76,12 +84,25 @@ class RunProgress:
         state = f"epoch {row['epoch']}, {', '.join(losses)}, {row['images_per_second']:,.0f} images/s"
         self._bar.update(self._task, state=state + self._remaining(", "))
 
+    def _show(self) -> None:
+        """Draw the bar: what runs, and how far all runs are."""
+        labels = [label for _, label, _ in self._running.values()]
+        completed = self._number / self._total if len(labels) > 1 and self._total else 0
+        description = self._title + " | ".join(labels)
+        state = self._remaining()
+        self._bar.update(self._task, description=description, completed=completed, state=state, visible=bool(labels))
+
     def _remaining(self, before: str = "") -> str:
-        """Guess the time left from how long runs of each kind took; nothing until every kind was seen."""
-        if not self._left or any(kind not in self._took for kind in set(self._left)):
+        """Guess the time left from how long runs of each kind took; nothing before a first one of half the kinds."""
+        left = {kind: count for kind, count in self._left.items() if count > 0}
+        known = [kind for kind in left if self._took[kind]]
+        if not left or 2 * len(known) < len(left):
             return ""
-        seconds = sum(mean(self._took[kind]) for kind in self._left)
-        return f"{before}{_duration(seconds)} left"
+        usual = mean(mean(self._took[kind]) for kind in known)
+        seconds = sum(count * (mean(self._took[kind]) if self._took[kind] else usual) for kind, count in left.items())
+        # What runs at the same time is done at the same time.
+        seconds /= max(1, len(self._running))
+        return f"{before}about {_duration(seconds)} left"
 
 
 def _duration(seconds: float) -> str:

@@ -6,8 +6,8 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from unlabeled.config import TrainingConfig
 from unlabeled.errors import DataError, TrainingDiverged, UserError
 from unlabeled.images import Images
 from unlabeled.objectives import Objective
+from unlabeled.optimizers import Group, frozen, learning_rate, make_optimizer, momentum
 from unlabeled.results import fingerprint, write_history
 from unlabeled.runtime import Runtime, evaluating, seeded
 
@@ -60,6 +61,7 @@ def fit(
     *,
     valid: Images | None,
     config: TrainingConfig,
+    groups: Sequence[Group] = (),
     seed: int = 0,
     runtime: Runtime | None = None,
     folder: Path | None = None,
@@ -79,6 +81,8 @@ def fit(
         Images that tell the best epoch, by the objective's mean loss; without, it is the last one.
     config
         How to train.
+    groups
+        Parameters that learn otherwise, by the first prefix that fits; the rest learns as ``config`` says.
     seed
         Decides order, augmentation and dropout. Epoch e draws from (seed, e) alone, so a resumed run needs no
         more than the number of the epoch to go on with the same random numbers.
@@ -99,15 +103,39 @@ def fit(
     """
     _check(objective, images, valid)
     runtime = runtime or Runtime.of()
-    training = _Training(model, objective, images, valid, config, seed, runtime, watcher)
+    with frozen(model, groups):
+        return _train(_Training(model, objective, images, valid, config, groups, seed, runtime, watcher), folder)
+
+
+def _train(training: _Training, folder: Path | None) -> Fitted:
     if folder is not None:
         training.resume(folder / "checkpoint.safetensors")
     while not training.over:
         training.train_epoch()
-        if folder is not None and runtime.rank == 0:
+        if folder is not None and training.runtime.rank == 0:
             training.save(folder)
-    model.load_state_dict(training.best_weights)
+    training.model.load_state_dict(training.best_weights)
     return training.fitted
+
+
+def gradient_norms(
+    model: nn.Module, objective: Objective, images: Images, *, runtime: Runtime | None = None
+) -> dict[str, float]:
+    """Return, for each weight by its name, the root mean square of the loss's gradient over its numbers.
+
+    The images are one batch; the model is neither changed nor left with gradients.
+    """
+    runtime = runtime or Runtime.of()
+    rows = np.arange(len(images))
+    batch, labels = _load(images, rows, images.take(rows), runtime)
+    named = [(name, weight) for name, weight in model.named_parameters() if name.endswith("weight")]
+    with runtime.autocast():
+        loss, _ = objective(model, batch, labels)
+    gradients = torch.autograd.grad(loss, [weight for _, weight in named])
+    return {
+        name: float(gradient.double().square().mean().sqrt())
+        for (name, _), gradient in zip(named, gradients, strict=True)
+    }
 
 
 def evaluate(
@@ -131,36 +159,6 @@ def batches(n: int, size: int) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + size, n))
 
 
-def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
-    """Return the learning rate at a step 0..steps-1: a linear warm-up, then the schedule over what is left."""
-    warm = round(config.warmup * steps)
-    if step < warm:
-        return config.learning_rate * (step + 1) / warm
-    done = (step - warm) / max(steps - warm, 1)
-    factor = {
-        "constant": 1.0,
-        "cosine": 0.5 * (1 + math.cos(math.pi * done)),  # Loshchilov and Hutter 2017, without restarts
-        "linear": 1 - done,
-        "step": 1.0 if done < 0.5 else (0.1 if done < 0.75 else 0.01),
-    }[config.schedule]
-    return config.learning_rate * factor
-
-
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the optimiser over the model's trainable parameters."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    shared: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, momentum=config.momentum, dampening=config.dampening, nesterov=config.nesterov, **shared
-        )
-    if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(parameters, momentum=config.momentum, **shared)
-    kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad}
-    optimizer: torch.optim.Optimizer = kinds[config.optimizer](parameters, **shared)
-    return optimizer
-
-
 class _Training:
     """The state of one training: where it is, and the best so far."""
 
@@ -171,15 +169,17 @@ class _Training:
         images: Images,
         valid: Images | None,
         config: TrainingConfig,
+        groups: Sequence[Group],
         seed: int,
         runtime: Runtime,
         watcher: Watcher | None,
     ) -> None:
         self.model, self.objective, self.images, self.valid = model, objective, images, valid
-        self.config, self.seed, self.runtime, self.watcher = config, seed, runtime, watcher
+        self.config, self.groups, self.seed = config, tuple(groups), seed
+        self.runtime, self.watcher = runtime, watcher
         self.fabric = runtime.fabric()
         model.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(model, config)
+        self.optimizer = make_optimizer(model, config, self.groups)
         self.wrapped, self.wrapped_optimizer = self.fabric.setup(model, self.optimizer)
         self.steps_an_epoch = math.ceil(len(images) / config.batch_size)
         self.fitted = Fitted()
@@ -214,7 +214,7 @@ class _Training:
             watched, measured = evaluate(self.model, self.objective, self.valid, runtime=self.runtime)
             row |= {"valid_loss": watched, f"valid_{name}": measured}
         self._check_finite(watched)
-        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        row["learning_rate"] = max(group["lr"] for group in self.optimizer.param_groups)
         row["images_per_second"] = len(self.images) / trained
         row["seconds"] = time.perf_counter() - start
         self.fitted.history.append(row)
@@ -233,9 +233,8 @@ class _Training:
             np.array_split(order, range(self.config.batch_size, len(order), self.config.batch_size))
         ):
             step = self.epoch * self.steps_an_epoch + number
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.config, step, steps)
-            totals += self._step(rows, random)
+            self._set_rates(step, steps)
+            totals += self._step(rows, random, done=step / steps)
             if number % _BATCHES_BETWEEN_LOOKS == 0:
                 self._check_finite(float(totals[0]))
                 if self.watcher:
@@ -245,7 +244,14 @@ class _Training:
         self._check_finite(loss)
         return loss, metric
 
-    def _step(self, rows: np.ndarray, random: np.random.Generator) -> Tensor:
+    def _set_rates(self, step: int, steps: int) -> None:
+        rate, kept = learning_rate(self.config, step, steps), momentum(self.config, step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["group"].rate
+            if "momentum" in group:
+                group["momentum"] = kept
+
+    def _step(self, rows: np.ndarray, random: np.random.Generator, *, done: float) -> Tensor:
         """Take one step on a batch; return the sums of loss and metric over this process's share."""
         pixels = augment(self.images.take(rows), random, flip=self.config.flip, shift=self.config.shift)
         runtime, size = self.runtime, len(rows)
@@ -257,6 +263,11 @@ class _Training:
         loss, metric = self.objective(self.wrapped, images, labels)
         # Processes' gradients are averaged, so this weight makes them add up to the mean over the whole batch.
         self.fabric.backward(loss * (share * runtime.processes / size))
+        for group in self.optimizer.param_groups:
+            if done < group["group"].after:
+                # Optimisers pass over parameters without a gradient, and their averages do not move either.
+                for parameter in group["params"]:
+                    parameter.grad = None
         self.wrapped_optimizer.step()
         return torch.stack([loss.detach().float(), metric.float()]) * share
 
@@ -277,7 +288,7 @@ class _Training:
             weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         structure = [repr(self.model), nn.Module.__repr__(self.model), repr(self.objective)]
         data = [_digest(self.images), None if self.valid is None else _digest(self.valid)]
-        how = [self.config.model_dump(), self.seed, self.runtime.precision]
+        how = [self.config.model_dump(), [asdict(group) for group in self.groups], self.seed, self.runtime.precision]
         return fingerprint([weights.hexdigest(), structure, data, how])
 
     def save(self, folder: Path) -> None:

@@ -17,7 +17,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 from PIL import Image
 
-from unlabeled.report.summary import ARM_NAMES, Summary, contrast_name
+from unlabeled.comparison import ARM_NAMES
+from unlabeled.report.summary import Summary, contrast_name
 
 # Matplotlib writes these colours, which nothing else uses, and the page's variables take their place.
 _COLOURS = {"ink": "#010203", "muted": "#040506", "line": "#070809"}

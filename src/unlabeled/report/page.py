@@ -9,9 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from unlabeled.comparison import ARM_NAMES
 from unlabeled.report import figures
 from unlabeled.report import summary as numbers
-from unlabeled.report.summary import ARM_NAMES, Summary, summarise
+from unlabeled.report.summary import Summary, summarise
 from unlabeled.results import write_atomically
 
 

@@ -10,21 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unlabeled.comparison import ARM_NAMES
 from unlabeled.errors import UserError
 from unlabeled.results import read_arrays, read_history, read_json
 
-ARM_NAMES = {
-    "pixels-logistic": "pixels → logistic regression",
-    "random-logistic": "random encoder → logistic regression",
-    "pca-logistic": "PCA → logistic regression",
-    "autoencoder-logistic": "autoencoder → logistic regression",
-    "pixels-trees": "pixels → trees",
-    "random-trees": "random encoder → trees",
-    "pca-trees": "PCA → trees",
-    "autoencoder-trees": "autoencoder → trees",
-    "random-network": "ConvNet from scratch",
-    "autoencoder-network": "ConvNet from the autoencoder",
-}
 MODEL_NAMES = {"logistic": "logistic regression", "trees": "trees", "network": "ConvNet"}
 SOURCE_NAMES = {"pixels": "pixels", "random": "random encoder", "pca": "PCA", "autoencoder": "autoencoder"}
 MINUS = "\N{MINUS SIGN}"

@@ -1,0 +1,114 @@
+"""The presets, and how they, a file and the command line become one configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from unlabeled.config import Config, explain
+from unlabeled.errors import UserError
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "folds": 3,
+        "seeds": 3,
+        "shapes": {"train": 3000, "test": 2000, "unlabeled": 8000},
+        # Few images in few epochs: small batches give the autoencoder enough steps.
+        "autoencoder": {"training": {"epochs": 4, "batch_size": 32, "learning_rate": 2e-3}},
+        "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "patience": 8}},
+        "classical": {"trees": 100, "min_samples_leaf": [1]},
+    },
+    "standard": {},
+    "full": {
+        "folds": 10,
+        "seeds": 3,
+        "shapes": {"train": 5000, "test": 8000, "unlabeled": 100000},
+        "autoencoder": {"training": {"epochs": 20}},
+        "network": {"learning_rates": [5e-4, 1e-3, 3e-3], "training": {"epochs": 80, "patience": 20}},
+        "classical": {"trees": 500},
+    },
+}
+
+# What the studies take otherwise than the main job: they have many more runs.
+_STUDY_PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "folds": 2,
+        "seeds": 2,
+        "shapes": {"train": 1200, "test": 1000, "unlabeled": 5000},
+        "autoencoder": {"training": {"epochs": 5, "batch_size": 32, "learning_rate": 2e-3}},
+        "network": {"learning_rates": [3e-3], "training": {"epochs": 16, "patience": 6}},
+        "classical": {"trees": 100, "min_samples_leaf": [1], "boosting_iterations": 12, "boosting_rate": 0.3},
+        "studies": {
+            "network": {
+                "kernels": [2, 3, 5, 8], "filters": [5, 20, 40], "sgd_rates": [0.01, 0.1], "adam_rates": [1e-3, 5e-3],
+                "adagrad_rates": [5e-3, 3e-2], "rmsprop_rates": [5e-4, 3e-3],
+                "training": {"epochs": 6, "learning_rate": 3e-3},
+            },
+            "autoencoder": {"images": 1500, "pools": [2], "filters": [12], "training": {"epochs": 5, "batch_size": 32}},
+            "finetune": {"labels": [10, 50], "unlabeled": [1000]},
+        },
+    },
+    "standard": {"folds": 3, "seeds": 2},
+    "full": {
+        "studies": {
+            "network": {"filters": [5, 10, 15, 20, 30, 40], "blocks": [1, 2, 3, 4, 5], "training": {"epochs": 30}},
+            "autoencoder": {
+                "images": 100_000, "kernels": [2, 3, 4, 5, 7], "paddings": [0, 1, 2], "strides": [1, 2], "pools": [1, 2, 3, 4],
+                "filters": [4, 8, 12, 16, 32, 48],
+            },
+        },
+    },
+}  # fmt: skip
+
+# Digits are small, and a mirrored or moved digit can be another one.
+_DIGITS: dict[str, Any] = {
+    "encoder": {"conv_kernel_size": 3, "conv_padding": 1},
+    "autoencoder": {"training": {"epochs": 30, "batch_size": 32}},
+    "network": {"training": {"flip": False, "shift": 0}},
+    "studies": {"network": {"training": {"flip": False, "shift": 0}}, "autoencoder": {"filters": [4, 12]}},
+}
+
+
+def resolve(*layers: dict[str, Any]) -> Config:
+    """Make the configuration: the preset, then what suits the data, then the layers, later ones winning.
+
+    Raises
+    ------
+    UserError
+        If a value is out of range or a name is unknown.
+    """
+    given: dict[str, Any] = {}
+    for layer in layers:
+        given = merge(given, layer)
+    preset = given.get("preset", Config.model_fields["preset"].default)
+    base = _PRESETS.get(preset, {}) if isinstance(preset, str) else {}
+    if given.get("study", "gain") != "gain" and isinstance(preset, str):
+        base = merge(base, _STUDY_PRESETS.get(preset, {}))
+    if str(given.get("data", "")).partition(":")[0] == "digits":
+        base = merge(base, _DIGITS)
+    network = given.get("network", {})
+    if isinstance(network, dict) and "learning_rate" in (network.get("training") or {}):
+        # One learning rate leaves nothing to choose.
+        if "learning_rates" in network:
+            raise UserError(
+                "--network.training.learning-rate goes without --network.learning-rates; give one of the two"
+            )
+        given = merge(given, {"network": {"learning_rates": [network["training"]["learning_rate"]]}})
+    try:
+        config = Config.model_validate(merge(merge(Config().model_dump(), base), given))
+    except ValidationError as error:
+        raise UserError(explain(error)) from None
+    for name, training in (("autoencoder", config.autoencoder.training), ("network", config.network.training)):
+        if training.nesterov and (training.optimizer != "sgd" or training.momentum == 0 or training.dampening != 0):
+            raise UserError(f"--{name}.training.nesterov needs optimizer sgd, a momentum above 0 and dampening 0")
+    return config
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return base with the values of over, section by section."""
+    merged = dict(base)
+    for name, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merge(merged[name], value) if both else value
+    return merged

@@ -1,0 +1,314 @@
+"""Study 3: which one-layer autoencoder reconstructs best, and what its code holds. Sees the unlabeled split alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from unlabeled.config import AutoencoderConfig, AutoencoderGrid, EncoderConfig
+from unlabeled.errors import UserError
+from unlabeled.features import fit_components
+from unlabeled.geometry import Geometry, GeometryError
+from unlabeled.models import ConvAutoEncoder, Encoding, to_images
+from unlabeled.results import write_arrays
+from unlabeled.runtime import evaluating
+from unlabeled.studies.lab import Lab, Learned
+from unlabeled.studies.performing import Perform
+from unlabeled.studies.tasks import AutoencoderTask, to_pixels
+from unlabeled.training import batches
+
+_SHOWN = 10
+_CANDIDATES_SHOWN = 4
+_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An autoencoder of the search."""
+
+    encoder: EncoderConfig
+    config: AutoencoderConfig
+
+    @property
+    def arm(self) -> str:
+        """Its name: kernel, padding, stride, pool, filters, loss."""
+        e = self.encoder
+        pool = "-" if e.pool_kernel_size[0] == 1 else f"{e.pool}{e.pool_kernel_size[0]}"
+        return (
+            f"k{e.conv_kernel_size[0]} p{e.conv_padding[0]} s{e.conv_stride[0]} {pool} f{e.conv_out_channels[0]} "
+            f"{self.config.loss}"
+        )
+
+    def learned(self, seed: int, images: int | None) -> Learned:
+        """Return the autoencoder of a seed, trained on so many images."""
+        return Learned(self.encoder, self.config, seed, images)
+
+    def describe(self, geometry: Geometry, pool: str) -> dict[str, Any]:
+        """Return its parameters, and the size of its code."""
+        e, block = self.encoder, geometry.blocks[0]
+        switches = geometry.code_length if block.pools and pool == "max" else 0
+        return {
+            "arm": self.arm,
+            "kernel": e.conv_kernel_size[0],
+            "padding": e.conv_padding[0],
+            "stride": e.conv_stride[0],
+            "pool": "none" if not block.pools else pool,
+            "pool_size": e.pool_kernel_size[0],
+            "filters": e.conv_out_channels[0],
+            "loss": self.config.loss,
+            "code_size": list(geometry.code_size),
+            "code_length": geometry.code_length,
+            "compression": geometry.input_length / geometry.code_length,
+            "switch_bits": float(switches * np.log2(block.pool_kernel[0] * block.pool_kernel[1])),
+        }
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the search found: a line for each candidate, the illegal ones, the chosen one, and all rows."""
+
+    candidates: dict[str, Candidate]
+    lines: list[dict[str, Any]]
+    illegal: list[dict[str, Any]]
+    chosen: Candidate
+    rows: list[dict[str, Any]]
+
+
+def run(lab: Lab, do: Perform) -> dict[str, Any]:
+    """Search, compare with principal components and with a small picture, and look into the chosen one."""
+    found = search(lab, do)
+    best = next(line for line in found.lines if line["arm"] == found.chosen.arm)
+    components = fit_components(lab.watched(lab.config.studies.autoencoder.images), max(_lengths(found.lines)))
+    chosen = _trained(lab, found.chosen)
+    shown = _shown(found)
+    pictures = _pictures(lab, [_trained(lab, found.candidates[arm]) for arm in shown])
+    first = lab.held_out.take(np.arange(len(pictures["originals"])))
+    pictures["pca"] = to_pixels(
+        torch.from_numpy(components.rebuild(lab.held_out.subset(np.arange(len(first))), best["code_length"]))
+    )
+    pictures["bicubic"] = to_pixels(_through_small(to_images(torch.from_numpy(first)), best["code_length"]))
+    switches, more = _switches(lab, chosen)
+    write_arrays(lab.folder / "autoencoder" / "pictures.npz", **pictures, **more, error_map=_error_map(lab, chosen))
+    # Shorter ones besides, for the curves of both.
+    pixels = int(np.prod(lab.splits.unlabeled.shape))
+    lengths = sorted({*_lengths(found.lines), *(max(1, pixels // 2**power) for power in range(1, 7))})
+    return {
+        "candidates": found.lines,
+        "illegal": found.illegal,
+        "chosen": found.chosen.arm,
+        "longest": _longest(lab),
+        "images": len(lab.watched(lab.config.studies.autoencoder.images)),
+        "held_out": len(lab.held_out),
+        "held_out_variance": found.rows[0]["held_out_variance"],
+        "pca": [{"length": n, "mse": e} for n, e in zip(lengths, components.error(lab.held_out, lengths), strict=True)],
+        "bicubic": [{"length": n, "mse": _bicubic_error(lab, n)} for n in lengths],
+        "shown": shown,
+        "switches": switches,
+        "model": repr(chosen),
+        "rows": found.rows,
+    }
+
+
+def search(lab: Lab, do: Perform) -> Search:
+    """Train every candidate, then the chosen geometry with the other losses and kinds of pool.
+
+    Raises
+    ------
+    UserError
+        If no candidate is legal, or none came to an end.
+    """
+    grid = lab.config.studies.autoencoder
+    legal, illegal = _legal(lab, _geometries(lab.config.autoencoder, grid))
+    if not legal:
+        raise UserError(f"no candidate of --studies.autoencoder fits these images; the first: {illegal[0]['reason']}")
+    lines, rows = _train(lab, do, legal)
+    best = _choose(lab, legal, lines)
+    others, more_illegal = _legal(lab, [c for c in _relatives(best, grid) if c.arm not in legal])
+    if others:
+        more_lines, more_rows = _train(lab, do, others)
+        lines, rows = lines + more_lines, rows + more_rows
+    every = legal | others
+    return Search(every, lines, illegal + more_illegal, _choose(lab, every, lines), rows)
+
+
+def _geometries(base: AutoencoderConfig, grid: AutoencoderGrid) -> list[Candidate]:
+    config = base.model_copy(update={"loss": grid.losses[0], "training": grid.training})
+    return [
+        Candidate(
+            EncoderConfig(
+                conv_out_channels=(filters,), conv_kernel_size=(kernel,), conv_stride=(stride,), conv_padding=(padding,),
+                pool_kernel_size=(pool,), pool_stride=(pool,),
+            ),
+            config,
+        )
+        for kernel, padding, stride, pool, filters in product(
+            grid.kernels, grid.paddings, grid.strides, grid.pools, grid.filters
+        )
+    ]  # fmt: skip
+
+
+def _relatives(best: Candidate, grid: AutoencoderGrid) -> list[Candidate]:
+    """Return the best candidate with other losses, and with the mean in place of the maximum."""
+    losses = [Candidate(best.encoder, best.config.model_copy(update={"loss": loss})) for loss in grid.losses[1:]]
+    return [*losses, Candidate(best.encoder.model_copy(update={"pool": "average"}), best.config)]
+
+
+def _legal(lab: Lab, candidates: list[Candidate]) -> tuple[dict[str, Candidate], list[dict[str, Any]]]:
+    legal, illegal = {}, []
+    for candidate in candidates:
+        try:
+            lab.geometry(candidate.encoder)
+        except GeometryError as error:
+            illegal.append({"arm": candidate.arm, "reason": str(error)})
+        else:
+            legal[candidate.arm] = candidate
+    return legal, illegal
+
+
+def _train(
+    lab: Lab, do: Perform, candidates: dict[str, Candidate]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    images, seeds = lab.config.studies.autoencoder.images, range(lab.config.seeds)
+    rows = do([AutoencoderTask(arm, c.learned(seed, images)) for seed in seeds for arm, c in candidates.items()])
+    lines = []
+    for arm, candidate in candidates.items():
+        own = [row for row in rows if row["arm"] == arm]
+        errors = [row["held_out_mse"] for row in own if "diverged" not in row]
+        lines.append(
+            candidate.describe(lab.geometry(candidate.encoder), candidate.encoder.pool)
+            | {
+                # A candidate that diverged with one seed can't be relied on.
+                "mse": float(np.mean(errors)) if len(errors) == len(own) else None,
+                "errors": errors,
+                "diverged": len(own) - len(errors),
+                "images_per_second": _median(own, "images_per_second"),
+                "seconds": _median(own, "seconds"),
+            }
+        )
+    return lines, rows
+
+
+def _median(rows: list[dict[str, Any]], name: str) -> float | None:
+    values = [row[name] for row in rows if "diverged" not in row]
+    return float(np.median(values)) if values else None
+
+
+def _longest(lab: Lab) -> int:
+    return int(lab.config.studies.autoencoder.longest * np.prod(lab.splits.unlabeled.shape))
+
+
+def _choose(lab: Lab, candidates: dict[str, Candidate], lines: list[dict[str, Any]]) -> Candidate:
+    """Return the candidate with the least error, of those whose code is not too long, or else the shortest."""
+    ended = [line for line in lines if line["mse"] is not None]
+    if not ended:
+        raise UserError("every autoencoder of the search diverged; lower --studies.autoencoder.training.learning-rate")
+    short = [line for line in ended if line["code_length"] <= _longest(lab)]
+    if not short:
+        least = min(line["code_length"] for line in ended)
+        short = [line for line in ended if line["code_length"] == least]
+    return candidates[min(short, key=lambda line: line["mse"])["arm"]]
+
+
+def _lengths(lines: list[dict[str, Any]]) -> list[int]:
+    return sorted({line["code_length"] for line in lines})
+
+
+def _trained(lab: Lab, candidate: Candidate) -> ConvAutoEncoder:
+    """Read a candidate's first seed."""
+    return lab.trained_autoencoder(candidate.learned(0, lab.config.studies.autoencoder.images))
+
+
+def _shown(found: Search) -> list[str]:
+    """Return the candidates to show: the chosen one first, then others spread over the errors."""
+    ended = sorted((line for line in found.lines if line["mse"] is not None), key=lambda line: line["mse"])
+    names = [line["arm"] for line in ended if line["arm"] != found.chosen.arm]
+    places = np.unique(np.linspace(0, len(names) - 1, min(_CANDIDATES_SHOWN, len(names))).round().astype(int))
+    return [found.chosen.arm, *(names[place] for place in places)]
+
+
+def _pictures(lab: Lab, models: list[ConvAutoEncoder]) -> dict[str, NDArray[Any]]:
+    """Return the same held-out images, and what each model makes of them: (models, images, c, h, w)."""
+    originals = lab.held_out.take(np.arange(min(_SHOWN, len(lab.held_out))))
+    outputs = []
+    for model in models:
+        with evaluating(model.to(lab.runtime.device)):
+            outputs.append(to_pixels(model(lab.runtime.load(originals))))
+    filters = models[0].encoder.state_dict()["convolutions.0.weight"].float().cpu().numpy()
+    return {"originals": originals, "reconstructions": np.stack(outputs), "filters": filters}
+
+
+def _error_map(lab: Lab, model: ConvAutoEncoder) -> NDArray[np.float32]:
+    """Return the mean squared error at each pixel (h, w), over channels and all held-out images."""
+    total = torch.zeros(lab.splits.unlabeled.shape[1:], dtype=torch.float64)
+    with evaluating(model):
+        for rows in batches(len(lab.held_out), _BATCH):
+            images = lab.runtime.load(lab.held_out.take(rows))
+            total += (model(images) - images).square().mean(dim=1).sum(dim=0).cpu().double()
+    return (total / len(lab.held_out)).numpy().astype(np.float32)
+
+
+def _switches(lab: Lab, model: ConvAutoEncoder) -> tuple[dict[str, float] | None, dict[str, NDArray[Any]]]:
+    """Measure what the switches alone carry: a constant code with the true ones, and the true code with wrong ones.
+
+    The constant code is each filter's mean over held-out images and places; wrong switches are those of the next image.
+    """
+    code, switches = _encode_all(lab, model)
+    if switches is None:
+        return None, {}
+    constant = code.mean(dim=(0, 2, 3), keepdim=True).expand_as(code)
+    ways = {
+        "true": Encoding(code, (switches,)),
+        "constant_code": Encoding(constant.contiguous(), (switches,)),
+        "wrong_switches": Encoding(code, (switches.roll(1, dims=0),)),
+        "neither": Encoding(constant.contiguous(), (switches.roll(1, dims=0),)),
+    }
+    errors, pictures = {}, {}
+    for name, encoding in ways.items():
+        total = 0.0
+        for rows in batches(len(code), _BATCH):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            with torch.no_grad():
+                output = model.decode(Encoding(encoding.code[part], (encoding.switches[0][part],)))  # type: ignore[index]
+            images = lab.runtime.load(lab.held_out.take(rows))
+            total += float((output - images).square().mean(dim=(1, 2, 3)).sum())
+            if rows[0] == 0:
+                pictures[f"switches_{name}"] = to_pixels(output[:_SHOWN])
+        errors[name] = total / len(code)
+    return errors, pictures
+
+
+def _encode_all(lab: Lab, model: ConvAutoEncoder) -> tuple[torch.Tensor, torch.Tensor | None]:
+    codes, switches = [], []
+    with evaluating(model.to(lab.runtime.device)):
+        for rows in batches(min(len(lab.held_out), 4 * _BATCH), _BATCH):
+            encoding = model.encode(lab.runtime.load(lab.held_out.take(rows)))
+            codes.append(encoding.code)
+            switches.append(encoding.switches[0])
+    found = [switch for switch in switches if switch is not None]
+    return torch.cat(codes), torch.cat(found) if found else None
+
+
+def _bicubic_error(lab: Lab, length: int) -> float:
+    """Return the error of held-out images shrunken to so many numbers and enlarged again."""
+    total = 0.0
+    for rows in batches(len(lab.held_out), _BATCH):
+        images = to_images(torch.from_numpy(lab.held_out.take(rows)))
+        total += float((_through_small(images, length) - images).square().mean(dim=(1, 2, 3)).sum())
+    return total / len(lab.held_out)
+
+
+def _through_small(images: torch.Tensor, length: int) -> torch.Tensor:
+    """Shrink images (n, c, h, w) to at most so many numbers by bicubic interpolation, and enlarge them again."""
+    channels, height, width = images.shape[1:]
+    share = min(1.0, (length / (channels * height * width)) ** 0.5)
+    size = [max(1, int(height * share + 1e-9)), max(1, int(width * share + 1e-9))]
+    if size == [height, width]:
+        return images
+    small = F.interpolate(images, size=size, mode="bicubic", antialias=True)
+    return F.interpolate(small, size=(height, width), mode="bicubic", antialias=True).clamp(-1, 1)

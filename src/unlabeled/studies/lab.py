@@ -1,0 +1,249 @@
+"""What all runs of a study share: configuration, data, folds, device, the folder of runs, and features made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from unlabeled.checkpoints import load_weights
+from unlabeled.config import AutoencoderConfig, Config, EncoderConfig
+from unlabeled.errors import DataError
+from unlabeled.features import PrincipalComponents, encode, fit_components, pixel_features, pool_quadrants
+from unlabeled.filters import hand_made_filters
+from unlabeled.folds import Folds, describe, limit_folds, make_folds
+from unlabeled.geometry import Geometry
+from unlabeled.images import Images, Splits
+from unlabeled.models import ConvAutoEncoder, Encoder
+from unlabeled.results import Run, fingerprint
+from unlabeled.runtime import Runtime, seeded
+
+# Raise it when the same configuration would give other results.
+VERSION = 2
+_MOST_HELD_OUT = 2000
+
+Source: TypeAlias = Literal["pixels", "random", "filters", "pca", "autoencoder"]
+Pooling: TypeAlias = Literal["whole", "quadrants"]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """An autoencoder: its shape, how it is trained, on how many unlabeled images (None: all), and its seed."""
+
+    encoder: EncoderConfig
+    config: AutoencoderConfig
+    seed: int
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Where features come from. ``encoder`` gives the shape, ``learned`` the trained one; the others leave them out."""
+
+    source: Source
+    encoder: EncoderConfig | None = None
+    learned: Learned | None = None
+    seed: int | None = None
+    pooling: Pooling = "whole"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what determines the features, the trained encoder apart."""
+        encoder = None if self.encoder is None else self.encoder.model_dump(mode="json")
+        return {"source": self.source, "encoder": encoder, "seed": self.seed, "pooling": self.pooling}
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the labeled and of the test images, float32 (n, d)."""
+
+    labeled: NDArray[np.float32]
+    test: NDArray[np.float32]
+
+
+class Lab:
+    """What all runs share; it travels to other processes by its three arguments, and is made there once."""
+
+    def __init__(self, config: Config, splits: Splits, folder: Path) -> None:
+        self.config, self.splits, self.folder = config, splits, folder
+        self.runtime = Runtime.of(config.device, config.precision)
+        # Of one kind at a time: on large data sets they are the largest thing in memory.
+        self.features: Callable[[FeatureSpec], Features] = lru_cache(maxsize=1)(self._make_features)
+        self.components: Callable[[int], PrincipalComponents] = lru_cache(maxsize=1)(self._fit_components)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _same_lab, (self.config, self.splits, self.folder)
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.splits.class_names)
+
+    @cached_property
+    def folds(self) -> Folds:
+        """The folds, all their labels in use."""
+        return make_folds(self.splits, count=self.config.folds, labels=self.config.labels)
+
+    def folds_of(self, per_class: int | None) -> Folds:
+        """The folds with so many labels a class."""
+        if per_class is None:
+            return self.folds
+        limited = limit_folds(self.folds, self.splits.labeled.classes, per_class)
+        if limited is None:
+            raise DataError(f"a fold has fewer than {per_class} labeled images of some class; use fewer labels")
+        return limited
+
+    @cached_property
+    def hold_out(self) -> tuple[Images, Images]:
+        """The unlabeled images to train on, and those that only measure the error; fixed for all seeds."""
+        return hold_out(self.splits.unlabeled, self.config.autoencoder.held_out)
+
+    @property
+    def held_out(self) -> Images:
+        """Unlabeled images that no autoencoder is trained on."""
+        return self.hold_out[1]
+
+    def watched(self, images: int | None = None) -> Images:
+        """Return the unlabeled images to train on, or so many of them; fewer are a part of more."""
+        watched = self.hold_out[0]
+        if images is None or images >= len(watched):
+            return watched
+        return watched.subset(np.sort(np.random.default_rng(1).permutation(len(watched))[:images]))
+
+    def new_autoencoder(
+        self, encoder: EncoderConfig, seed: int, *, config: AutoencoderConfig | None = None
+    ) -> ConvAutoEncoder:
+        """Make an autoencoder with the initial weights of a seed."""
+        config = config or self.config.autoencoder
+        with seeded(seed):
+            return ConvAutoEncoder(
+                self.splits.labeled.shape, output_activation=config.output_activation, **encoder.model_dump()
+            )
+
+    def geometry(self, encoder: EncoderConfig) -> Geometry:
+        """Solve the sizes of an encoder on these images."""
+        return self.new_autoencoder(encoder, 0).geometry
+
+    def data_key(self, *, unlabeled: bool = True, test: bool = True) -> dict[str, Any]:
+        """Everything about the data that determines an outcome, of those parts that it has to do with."""
+        config = self.config
+        return {
+            "store": self.splits.origin["key"],
+            "leaks": config.leaks,
+            "version": VERSION,
+            **({"unlabeled": config.unlabeled} if unlabeled else {}),
+            **({"test": config.test} if test else {}),
+        }
+
+    def autoencoder_run(self, learned: Learned) -> Run:
+        """Return the run that trains an autoencoder; it knows neither labels nor folds."""
+        configuration = {
+            "data": self.data_key(test=False),
+            "encoder": learned.encoder.model_dump(mode="json"),
+            "autoencoder": learned.config.model_dump(mode="json"),
+            "images": len(self.watched(learned.images)),
+            "precision": self.config.precision,
+            "seed": learned.seed,
+        }
+        return Run(self.folder / "runs", f"autoencoder/seed{learned.seed}", configuration)
+
+    def trained_autoencoder(self, learned: Learned) -> ConvAutoEncoder:
+        """Read a trained autoencoder."""
+        model = self.new_autoencoder(learned.encoder, learned.seed, config=learned.config)
+        load_weights(self.autoencoder_run(learned).folder / "weights.safetensors", model)
+        return model
+
+    def hand_made_encoder(self, encoder: EncoderConfig) -> Encoder:
+        """Make an encoder of one block's shape whose filters are the hand-made ones, without offsets."""
+        made = self.new_autoencoder(encoder, 0).encoder
+        if len(made.convolutions) != 1:
+            raise DataError("hand-made filters stand in an encoder of one block; give --encoder one layer")
+        block = made.geometry.blocks[0]
+        weights = hand_made_filters(block.out_channels, block.in_channels, block.conv_kernel)
+        state = {"weight": torch.from_numpy(weights), "bias": torch.zeros(block.out_channels)}
+        made.convolutions[0].load_state_dict(state)
+        return made
+
+    def _fit_components(self, length: int) -> PrincipalComponents:
+        return fit_components(self.watched(), length)
+
+    def _make_features(self, spec: FeatureSpec) -> Features:
+        splits = (self.splits.labeled, self.splits.test)
+        if spec.source == "pixels":
+            return Features(*map(pixel_features, splits))
+        if spec.source == "pca":
+            assert spec.encoder is not None
+            return Features(*map(self.components(self.geometry(spec.encoder).code_length).scores, splits))
+        encoder = self._encoder(spec)
+        codes = [encode(encoder, images, runtime=self.runtime) for images in splits]
+        if spec.pooling == "quadrants":
+            codes = [pool_quadrants(code, encoder.geometry.code_size) for code in codes]
+        return Features(*codes)
+
+    def _encoder(self, spec: FeatureSpec) -> Encoder:
+        assert spec.encoder is not None
+        if spec.source == "filters":
+            return self.hand_made_encoder(spec.encoder)
+        if spec.source == "random":
+            assert spec.seed is not None
+            return self.new_autoencoder(spec.encoder, spec.seed).encoder
+        assert spec.learned is not None
+        return self.trained_autoencoder(spec.learned).encoder
+
+    def protocol(self) -> dict[str, Any]:
+        """Say what was compared on what, for the report to print beside the numbers."""
+        splits, config = self.splits, self.config
+        channels, height, width = splits.labeled.shape
+        training = config.network.training
+        return {
+            "data": config.data_name,
+            "preset": config.preset,
+            "image": [channels, height, width],
+            "class_names": list(splits.class_names),
+            "labeled": len(splits.labeled),
+            "unlabeled": len(splits.unlabeled),
+            "held_out": len(self.held_out) if len(splits.unlabeled) > 1 else 0,
+            "test": len(splits.test),
+            "folds": describe(self.folds),
+            "seeds": config.seeds,
+            "leaks": asdict(splits.leaks),
+            "notes": list(splits.notes),
+            "origin": {name: value for name, value in splits.origin.items() if name != "counts"},
+            "ensemble": config.classical.ensemble,
+            "augmentation": {"flip": training.flip, "shift": training.shift},
+            "precision": config.precision,
+        }
+
+
+def hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:
+    """Split unlabeled images into those to train on and those that only measure the error.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two.
+    """
+    if len(unlabeled) < 2:
+        raise DataError(
+            f"{len(unlabeled)} unlabeled images; an autoencoder needs 2 or more, one of them to measure its error"
+        )
+    count = min(max(1, round(share * len(unlabeled))), _MOST_HELD_OUT, len(unlabeled) - 1)
+    order = np.random.default_rng(0).permutation(len(unlabeled))
+    return unlabeled.subset(np.sort(order[count:])), unlabeled.subset(np.sort(order[:count]))
+
+
+_labs: dict[str, Lab] = {}
+
+
+def _same_lab(config: Config, splits: Splits, folder: Path) -> Lab:
+    """Return this process's lab of that configuration, so that what it has made is made once."""
+    key = fingerprint([config.model_dump(mode="json"), splits.origin.get("key"), str(folder)])
+    if key not in _labs:
+        _labs.clear()
+        _labs[key] = Lab(config, splits, folder)
+    return _labs[key]
