@@ -14,6 +14,41 @@ from unlabeled.images import Images
 torch.set_num_threads(1)
 
 
+# The five studies at their smallest.
+TINY_STUDIES = {
+    "study": "all", "data": "digits", "preset": "quick", "folds": 2, "seeds": 2, "unlabeled": 150, "test": 80, "device": "cpu",
+    "jobs": 1,
+    "autoencoder": {"training": {"epochs": 1}},
+    "network": {"learning_rates": [1e-2], "training": {"epochs": 2, "patience": 0}},
+    "classical": {"trees": 4, "strengths": [0.01, 0.1], "boosting_iterations": 2, "neighbours": [3]},
+    "studies": {
+        "network": {
+            "kernels": [3, 5], "filters": [4], "blocks": [1, 2, 5], "momenta": ["none", "rising", "dampening"],
+            "optimizers": ["adam", "rmsprop"],
+            "weight_decays": [5e-4], "activations": ["relu", "sigmoid"], "batch_sizes": [32], "pools": ["max", "average"],
+            "sgd_rates": [0.1, 1e6], "training": {"epochs": 1}, "encoder": {"conv_out_channels": [4]},
+        },
+        "autoencoder": {
+            "images": 60, "kernels": [3, 5], "paddings": [1, 3], "strides": [1, 2], "filters": [3, 40], "training": {"epochs": 2},
+        },
+        "finetune": {"labels": [10, 10000], "unlabeled": [50, 10000]},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the five studies, run once for all tests."""
+    from unlabeled.presets import resolve
+    from unlabeled.sources import load
+    from unlabeled.studies.course import run_studies
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        config = resolve(TINY_STUDIES)
+        return run_studies(config, load(config), folder=tmp_path_factory.mktemp("studies") / "run")
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache; all of a session share one."""

@@ -3,16 +3,28 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from conftest import make_images
-from unlabeled.classifiers import Labeled, _Scale, choose_logistic, choose_trees, log_losses, score
+from unlabeled.classifiers import (
+    Labeled,
+    Scale,
+    choose_boosting,
+    choose_logistic,
+    choose_neighbours,
+    choose_trees,
+    log_losses,
+    score,
+)
 from unlabeled.config import ClassicalConfig
 from unlabeled.errors import DataError
 from unlabeled.features import encode, fit_components, pixel_features
-from unlabeled.folds import make_folds
+from unlabeled.folds import limit_folds, make_folds
 from unlabeled.images import Images, Splits
+from unlabeled.linear import fit_linear_network
 from unlabeled.models import ConvAutoEncoder, to_images
 from unlabeled.runtime import Runtime
 
@@ -190,6 +202,31 @@ def test_labels_limit_a_fold_and_keep_the_classes_shares():
     assert np.bincount(np.asarray(labels)[used]).tolist() == [12, 6, 2]
 
 
+def test_limited_folds_hold_so_many_of_each_class_and_fewer_are_part_of_more():
+    labels = np.repeat([0, 1, 2], [40, 60, 50])
+    folds = make_folds(splits_of(labels), count=3)
+    five, ten = limit_folds(folds, labels, 5), limit_folds(folds, labels, 10)
+    for small, large, whole in zip(five.folds, ten.folds, folds.folds, strict=True):
+        assert np.bincount(labels[small.train]).tolist() == [4, 4, 4]
+        assert np.bincount(labels[small.valid]).tolist() == [1, 1, 1]
+        assert np.bincount(labels[large.train]).tolist() == [8, 8, 8]
+        assert np.bincount(labels[large.valid]).tolist() == [2, 2, 2]
+        for part in ("train", "valid"):
+            assert set(getattr(small, part)) < set(getattr(large, part)) < set(getattr(whole, part))
+    drawn = [set(fold.train) | set(fold.valid) for fold in ten.folds]
+    shares = [len(drawn[a] & drawn[b]) / 30 for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert ten.correlation == pytest.approx(np.mean(shares))
+    assert drawn[0] != drawn[1]
+
+
+def test_a_fold_with_fewer_labels_has_no_limited_one():
+    labels = np.repeat([0, 1], [12, 30])
+    folds = make_folds(splits_of(labels), count=3)
+    assert limit_folds(folds, labels, 13) is None
+    assert limit_folds(folds, labels, 8) is not None
+    assert limit_folds(folds, labels, 1) is None
+
+
 def test_a_class_too_small_for_the_folds_is_named():
     with pytest.raises(DataError) as caught:
         make_folds(splits_of([0] * 9 + [1] * 3), count=5)
@@ -220,9 +257,78 @@ def test_a_feature_of_rounding_noise_is_not_blown_up(random, kind):
     features = random.normal(size=(50, 6)).astype(np.float32)
     features[:, 3] *= 1e-9
     features[:, 5] = 2.0
-    scaled = _Scale.of(features, kind).apply(features)
+    scaled = Scale.of(features, kind).apply(features)
     assert np.abs(scaled[:, [3, 5]]).max() < 1e-6
     if kind == "each":
         np.testing.assert_allclose(scaled[:, [0, 1, 2, 4]].std(0), 1, rtol=1e-5)
     else:
         assert (scaled**2).mean() == pytest.approx(1, rel=1e-5)
+
+
+def test_both_ways_to_logistic_regression_end_alike():
+    train, valid, test = digits()
+    config = ClassicalConfig(strengths=(0.1,))
+    ours = choose_logistic(train, valid, classes=10, config=config)
+    twin = fit_linear_network(train, classes=10, scaling=ours.choice["scaling"], strength=0.1)
+    assert twin.converged
+    assert twin.classifier.predict(test.features) == pytest.approx(ours.classifier.predict(test.features), abs=2e-3)
+
+
+def test_the_one_layer_network_ends_where_no_direction_goes_down(random):
+    """The gradient of mean cross-entropy + |W|^2 / (2 C n), by hand, is zero at its weights; offsets have no penalty."""
+    features = random.normal(size=(40, 5)).astype(np.float32) * 3 + 1
+    labels = random.integers(0, 3, 40)
+    chosen = fit_linear_network(Labeled(features, labels), classes=3, scaling="each", strength=0.7)
+    scaled = chosen.classifier.scale.apply(features).astype(np.float64)
+    error = (chosen.classifier.predict(features) - np.eye(3)[labels]) / 40
+    assert np.abs(error.T @ scaled + chosen.classifier.weights / (0.7 * 40)).max() < 1e-5
+    assert np.abs(error.sum(axis=0)).max() < 1e-5
+
+
+def test_an_unseen_class_has_no_probability_in_the_one_layer_network(random):
+    labels = np.array([0, 2] * 10)
+    chosen = fit_linear_network(
+        Labeled(random.normal(size=(20, 4)).astype(np.float32), labels), classes=4, scaling="common", strength=1.0
+    )
+    probabilities = chosen.classifier.predict(random.normal(size=(6, 4)).astype(np.float32))
+    assert probabilities[:, [1, 3]].max() == 0
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_boosting_keeps_the_rounds_that_validation_prefers():
+    """What is kept is scikit-learn's own model of so many rounds, and no other number has less validation loss."""
+    train, valid, test = digits()
+    config = ClassicalConfig(boosting_iterations=12, boosting_rate=0.5)
+    chosen = choose_boosting(train, valid, classes=10, config=config, seed=3)
+    rounds = chosen.choice["rounds"]
+    oracle = HistGradientBoostingClassifier(
+        max_iter=rounds, learning_rate=0.5, max_leaf_nodes=15, max_bins=63, early_stopping=False, random_state=3
+    ).fit(train.features, train.labels)
+    assert chosen.classifier.predict(test.features) == pytest.approx(oracle.predict_proba(test.features))
+    losses = [row["valid_log_loss"] for row in chosen.tried]
+    assert len(losses) == 12
+    assert losses[rounds - 1] == min(losses)
+    assert score(chosen.classifier.predict(valid.features), valid.labels)[1] == pytest.approx(min(losses))
+
+
+def test_neighbours_vote_as_scikit_learns_do():
+    train, valid, test = digits()
+    chosen = choose_neighbours(train, valid, classes=10, config=ClassicalConfig(neighbours=(4,)), scalings=("each",))
+    scale = Scale.of(train.features, "each")
+    oracle = KNeighborsClassifier(4, algorithm="brute").fit(scale.apply(train.features), train.labels)
+    shares = oracle.predict_proba(scale.apply(test.features))
+    # One more vote is spread over all classes.
+    assert chosen.classifier.predict(test.features) == pytest.approx((4 * shares + 1 / 10) / 5)
+
+
+def test_more_neighbours_than_images_are_all_images():
+    train, valid, _ = digits()
+    few = Labeled(train.features[:6], train.labels[:6])
+    chosen = choose_neighbours(few, valid, classes=10, config=ClassicalConfig(neighbours=(50,)))
+    assert chosen.choice["neighbours"] == 6
+
+
+def test_depth_of_trees_is_told():
+    train, valid, _ = digits()
+    chosen = choose_trees(train, valid, classes=10, config=ClassicalConfig(trees=4, min_samples_leaf=(1,)), seed=0)
+    assert chosen.facts["depth"] == np.mean([tree.get_depth() for tree in chosen.classifier.model.estimators_])

@@ -8,9 +8,9 @@ import pytest
 
 from unlabeled import cli
 from unlabeled.cli import main
-from unlabeled.config import Config, read_file
+from unlabeled.config import Config
 from unlabeled.errors import UserError
-from unlabeled.presets import merge, resolve
+from unlabeled.presets import merge, read_file, resolve
 
 SMALL = [
     "--data", "digits", "--folds", "2", "--seeds", "1", "--unlabeled", "60", "--test", "40", "--device", "cpu",

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import unlabeled
-from unlabeled.config import read_file
-from unlabeled.presets import resolve
+from unlabeled.presets import read_file, resolve
 
 PACKAGE = Path(unlabeled.__file__).parent
 # From the bottom to the top: a module may import only from lines above its own.
@@ -34,15 +33,20 @@ LAYERS = [
     ["studies.features"],
     ["studies.finetune"],
     ["studies.course"],
-    ["report", "report.summary", "report.sheet"],
-    ["report.figures"],
-    ["report.page"],
+    ["report", "report.language", "report.drawing", "report.summary", "report.sheet"],
+    ["report.figures", "report.plots", "report.sections", "report.sections.parts"],
+    ["report.page", "report.sections.baselines", "report.sections.autoencoder"],
+    ["report.sections.network", "report.sections.features", "report.sections.finetune"],
+    ["report.course"],
+    ["report.display", "notebook"],
+    ["bundle"],
     ["cli"],
     ["__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = ["errors", "geometry", "results", "images", "config", "leaks", "store", "statistics", "comparison", "folds", "progress",
-         "sources.decoding", "sources.folder", "report.page", "report.sheet", "cli"]  # fmt: skip
+         "sources.decoding", "sources.folder", "report.page", "report.course", "report.display", "report.sheet",
+         "presets", "filters", "cli"]  # fmt: skip
 
 
 def name_of(path):

@@ -178,7 +178,7 @@ def scores_of(differences, images=400):
 def test_comparison_pairs_by_fold_and_seed():
     differences = np.array([[8, 10], [12, 14], [9, 11]])
     rows, scores = scores_of(differences)
-    result = compare(rows, scores, CONTRASTS, correlation=1 / 3)
+    result = compare(rows, scores, CONTRASTS, correlation=1 / 3, named_first=True)
     main = result["contrasts"][0]
     assert (main["treated"], main["control"]) == ("autoencoder-network", "random-network")
     assert main["accuracy"]["mean"] == pytest.approx(differences.mean() / 4)

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from unlabeled.models import ConvNet as ConvNet
     from unlabeled.objectives import Classification as Classification
     from unlabeled.objectives import Reconstruction as Reconstruction
+    from unlabeled.optimizers import Group as Group
+    from unlabeled.presets import resolve as resolve
+    from unlabeled.report.display import show as show
+    from unlabeled.results import read_json as read_json
     from unlabeled.sources import load as load
     from unlabeled.statistics import paired_effect as paired_effect
+    from unlabeled.studies.course import run_studies as run_studies
+    from unlabeled.studies.gain import run_gain as run_gain
     from unlabeled.training import evaluate as evaluate
     from unlabeled.training import fit as fit
 
@@ -28,6 +34,7 @@ _HOMES = {
     "Config": "config",
     "ConvAutoEncoder": "models",
     "ConvNet": "models",
+    "Group": "optimizers",
     "Images": "images",
     "Reconstruction": "objectives",
     "Splits": "images",
@@ -37,12 +44,17 @@ _HOMES = {
     "fit": "training",
     "load": "sources",
     "paired_effect": "statistics",
+    "read_json": "results",
+    "resolve": "presets",
+    "run_gain": "studies.gain",
+    "run_studies": "studies.course",
+    "show": "report.display",
 }
 __all__ = [  # noqa: RUF022 - by what they are for
     "load", "Images", "Splits",
     "ConvAutoEncoder", "ConvNet",
-    "Reconstruction", "Classification", "TrainingConfig", "fit", "evaluate", "encode",
-    "Config", "paired_effect",
+    "Reconstruction", "Classification", "TrainingConfig", "Group", "fit", "evaluate", "encode",
+    "Config", "resolve", "run_gain", "run_studies", "read_json", "show", "paired_effect",
 ]  # fmt: skip
 
 

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from unlabeled.config import Config, explain, read_file
+from unlabeled.config import Config, Lang
 from unlabeled.errors import UserError
-from unlabeled.presets import resolve
+from unlabeled.presets import explain, read_file, resolve
 
 if TYPE_CHECKING:
     from unlabeled.images import Splits
@@ -75,11 +75,37 @@ def run(
 
 
 @app.command
-def report(run: Annotated[Path, Parameter(help="Folder of a finished run.")], /) -> None:
-    """Write report.html anew from the results of a finished run."""
-    from unlabeled.report.page import write_report
+def report(
+    run: Annotated[Path, Parameter(help="Folder of a finished run.")], /, *,
+    lang: Annotated[Lang, Parameter(help="Language: en or ru.")] = "en",
+) -> None:  # fmt: skip
+    """Write the report anew from the results of a finished run; in Russian it is report.ru.html."""
+    _out.print(str(_write_report(run, lang)), soft_wrap=True)
 
-    _out.print(str(write_report(run)), soft_wrap=True)
+
+@app.command
+def notebook(
+    run: Annotated[Path, Parameter(help="Folder of finished studies.")], /, *,
+    lang: Annotated[Lang, Parameter(help="Language: en or ru.")] = "en",
+) -> None:  # fmt: skip
+    """Write an executed Jupyter notebook that calls the package; needs the extra, unlabeled[notebook]."""
+    from unlabeled.notebook import write_notebook
+
+    _out.print(str(write_notebook(run, lang)), soft_wrap=True)
+
+
+@app.command
+def bundle(
+    run: Annotated[Path, Parameter(help="Folder of finished studies.")], /, *,
+    surname: Annotated[str, Parameter(help="Surname of the student.")],
+    name: Annotated[str, Parameter(help="First name of the student.")],
+    lang: Annotated[Lang, Parameter(help="Language of notebook and report: en or ru.")] = "en",
+    out: Annotated[Path, Parameter(help="Folder for the archive.")] = Path(),
+) -> None:  # fmt: skip
+    """Write task1_SURNAME_NAME.zip, as the course asks for it: report, notebook, modules and results."""
+    from unlabeled.bundle import write_bundle
+
+    _out.print(str(write_bundle(run, surname=surname, name=name, code=lang, out=out)), soft_wrap=True)
 
 
 @data_app.command
@@ -209,21 +235,61 @@ def _run(config: Config) -> None:
     """Load, run, report, and say the answer."""
     import torch
 
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.study == "gain":
+        _run_gain(config)
+    else:
+        _run_studies(config)
+
+
+def _run_gain(config: Config) -> None:
     from unlabeled.report.page import write_page
     from unlabeled.report.summary import summarise
     from unlabeled.studies.gain import run_gain
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    folder = config.out.expanduser() if config.out else Path("runs") / f"{config.data_name}-{config.preset}"
-    splits = _load(config)
-    run_gain(config, splits, folder=folder)
+    if config.lang != "en":
+        raise UserError(
+            "--lang ru goes with --study all or one of the five studies; the main job's report is in English"
+        )
+    folder = run_gain(config, _load(config), folder=config.folder)
     summary = summarise(folder)
     path = write_page(folder, summary)
     Console(width=max(_out.width, 92)).print(_arms_table(summary.result))
     _out.print(f"{summary.protocol}.\n", soft_wrap=True, markup=False)
     _out.print(f"{summary.headline}\n{summary.features}\n", soft_wrap=True, markup=False)
     _out.print(f"report: {path}", soft_wrap=True, markup=False)
+
+
+def _run_studies(config: Config) -> None:
+    from unlabeled.report.course import answer, read_results, read_section
+    from unlabeled.report.language import Language
+    from unlabeled.studies.course import run_studies
+
+    folder = run_studies(config, _load(config, partly=True), folder=config.folder)
+    language = Language(config.lang)
+    results = read_results(folder)
+    for name in results if config.study == "all" else (config.study,):
+        section = read_section(folder, name, language)
+        _out.print(f"\n{section.title}", soft_wrap=True, markup=False)
+        for line in section.conclusion or section.setup:
+            _out.print(f"  {line}", soft_wrap=True, markup=False)
+    if config.study == "all":
+        _verdict, headline, _more = answer(results, language)
+        _out.print(f"\n{headline}", soft_wrap=True, markup=False)
+    _out.print(f"\nreport: {_write_report(folder, config.lang)}", soft_wrap=True, markup=False)
+
+
+def _write_report(folder: Path, lang: Lang) -> Path:
+    """Write the report of whatever was run in a folder."""
+    from unlabeled.report.course import is_course, write_course_report
+    from unlabeled.report.page import write_report
+
+    if is_course(folder):
+        return write_course_report(folder, lang)
+    if lang != "en":
+        raise UserError(f"{folder}: the main job's report is in English; --lang ru goes with the folder of the studies")
+    return write_report(folder)
 
 
 def _arms_table(result: dict[str, Any]) -> Table:
@@ -241,10 +307,10 @@ def _arms_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _load(config: Config) -> Splits:
+def _load(config: Config, *, partly: bool = False) -> Splits:
     from unlabeled.sources import load
 
-    return load(config)
+    return load(config, partly=partly)
 
 
 def _plain(text: str) -> str:

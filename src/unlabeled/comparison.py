@@ -164,8 +164,10 @@ class _Compared:
             return described | {"p": None, "verdict": "diverged", "differences": []}
         accuracy, loss = (self.table(treated, metric) - self.table(control, metric) for metric in (0, 1))
         differences = accuracy.mean(axis=2)
+        effect = _effect(accuracy, self.correlation)
         return described | {
-            "accuracy": asdict(_effect(accuracy, self.correlation)),
+            # No two accuracies are further apart than 100 points, whatever a symmetric interval says of few runs.
+            "accuracy": asdict(replace(effect, low=max(effect.low, -100.0), high=min(effect.high, 100.0))),
             "log_loss": asdict(_effect(loss, self.correlation)),
             "differences": [
                 {"fold": fold, "seed": seed, "accuracy": float(differences[row, column])}

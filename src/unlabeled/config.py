@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
-
-from unlabeled.errors import UserError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 Side: TypeAlias = Annotated[int, Field(ge=4, le=512)]
 # One number for all layers, or one a layer; written as the specification takes it, a single number as a number.
@@ -25,6 +16,7 @@ PerLayer: TypeAlias = Annotated[
     PlainSerializer(lambda numbers: numbers[0] if len(numbers) == 1 else list(numbers)),
 ]
 Preset: TypeAlias = Literal["quick", "standard", "full"]
+Lang: TypeAlias = Literal["en", "ru"]
 Study: TypeAlias = Literal["gain", "baselines", "network", "autoencoder", "features", "finetune", "all"]
 
 
@@ -204,6 +196,21 @@ class NetworkGrid(_Model):
     training: TrainingConfig = TrainingConfig(batch_size=32, epochs=15, flip=True, shift=2, weight_decay=5e-4)
     """How it is trained."""
 
+    @model_validator(mode="after")
+    def _is_fair(self) -> NetworkGrid:
+        rates = (self.sgd_rates, self.adam_rates, self.adagrad_rates, self.rmsprop_rates)
+        if len({len(list_of_rates) for list_of_rates in rates}) > 1:
+            raise ValueError(
+                "sgd_rates, adam_rates, adagrad_rates and rmsprop_rates need equally many rates: the same budget"
+            )
+        if not self.sgd_rates or min(min(list_of_rates) for list_of_rates in rates) <= 0:
+            raise ValueError("every list of learning rates needs at least one number above 0")
+        if len(self.encoder.conv_out_channels) != 1:
+            raise ValueError("encoder is the smallest network's: one block")
+        if not all((self.kernels, self.filters, self.blocks)) or min(*self.kernels, *self.filters, *self.blocks) < 1:
+            raise ValueError("kernels, filters and blocks need at least one number each, of at least 1")
+        return self
+
 
 class AutoencoderGrid(_Model):
     """Study 3: the search for a one-layer autoencoder; every combination is a candidate."""
@@ -227,6 +234,15 @@ class AutoencoderGrid(_Model):
     training: TrainingConfig = TrainingConfig(epochs=8, batch_size=64, learning_rate=2e-3, weight_decay=1e-5)
     """How candidates are trained."""
 
+    @model_validator(mode="after")
+    def _has_candidates(self) -> AutoencoderGrid:
+        lists = (self.kernels, self.paddings, self.strides, self.pools, self.filters, self.losses)
+        if not all(lists):
+            raise ValueError("kernels, paddings, strides, pools, filters and losses need at least one value each")
+        if min(*self.kernels, *self.strides, *self.pools, *self.filters) < 1 or min(self.paddings) < 0:
+            raise ValueError("kernels, strides, pools and filters are at least 1, paddings at least 0")
+        return self
+
 
 class FinetuneGrid(_Model):
     """Study 5: fine-tuning from an autoencoder's weights."""
@@ -239,6 +255,12 @@ class FinetuneGrid(_Model):
     """Factor on the learning rate of copied layers, where they learn more slowly."""
     most_epochs: int = Field(default=4, ge=1)
     """With fewer labels an epoch has fewer steps, so there are more epochs, up to so many times as many."""
+
+    @model_validator(mode="after")
+    def _has_points(self) -> FinetuneGrid:
+        if any(number < 2 for number in self.labels) or any(number < 2 for number in self.unlabeled):
+            raise ValueError("labels and unlabeled are numbers of at least 2")
+        return self
 
 
 class StudiesConfig(_Model):
@@ -276,6 +298,8 @@ class Config(_Model):
     """Where the images are: shapes, digits, stl10, stl10:PATH (folder or archive) or folder:PATH."""
     preset: Preset = "quick"
     """Sizes to start from: quick (3 minutes), standard (an evening at STL-10's size) or full."""
+    lang: Lang = "en"
+    """Language of the report: English or Russian."""
     out: Path | None = None
     """Folder for the results; left out, runs/DATA-PRESET, or runs/DATA-PRESET-studies."""
     cache: Path | None = None
@@ -316,6 +340,12 @@ class Config(_Model):
     """The embedded data set."""
 
     @property
+    def folder(self) -> Path:
+        """Where results go."""
+        ending = "" if self.study == "gain" else "-studies"
+        return self.out.expanduser() if self.out else Path("runs") / f"{self.data_name}-{self.preset}{ending}"
+
+    @property
     def source(self) -> str:
         """The kind of data: the part of ``data`` before the colon."""
         return self.data.partition(":")[0]
@@ -330,39 +360,3 @@ class Config(_Model):
     def pixels(self) -> int:
         """The side of the shrunken images."""
         return self.side or (8 if self.source == "digits" else 32)
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    """Read a TOML file of the same tree: top-level names, and a table for each section."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; --config takes a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a TOML file: {error}") from None
-
-
-def explain(error: ValidationError) -> str:
-    """Say what pydantic found, one finding a clause."""
-    findings = []
-    for item in error.errors():
-        names = [part for part in item["loc"] if isinstance(part, str)]
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = "there is no such option" + _nearest(names)
-        given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
-        findings.append(f"{_option(names)}: {message}{given}")
-    return "; ".join(dict.fromkeys(findings))
-
-
-def _nearest(names: list[str]) -> str:
-    """Suggest the option that an unknown one in a file may have meant."""
-    model: Any = Config
-    for name in names[:-1]:
-        model = model.model_fields[name].annotation
-    close = get_close_matches(names[-1], model.model_fields, n=1)
-    return f"; did you mean {_option([*names[:-1], *close])}?" if close else ""
-
-
-def _option(names: list[str]) -> str:
-    return "--" + ".".join(names).replace("_", "-") if names else "configuration"

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from unlabeled.config import Config, explain
+from unlabeled.config import Config
 from unlabeled.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
@@ -35,15 +43,15 @@ _STUDY_PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "folds": 2,
         "seeds": 2,
-        "shapes": {"train": 1200, "test": 1000, "unlabeled": 5000},
+        "shapes": {"train": 2500, "test": 1000, "unlabeled": 5000},
         "autoencoder": {"training": {"epochs": 5, "batch_size": 32, "learning_rate": 2e-3}},
         "network": {"learning_rates": [3e-3], "training": {"epochs": 16, "patience": 6}},
         "classical": {"trees": 100, "min_samples_leaf": [1], "boosting_iterations": 12, "boosting_rate": 0.3},
         "studies": {
             "network": {
-                "kernels": [2, 3, 5, 8], "filters": [5, 20, 40], "sgd_rates": [0.01, 0.1], "adam_rates": [1e-3, 5e-3],
+                "kernels": [2, 5, 8], "filters": [5, 20, 40], "sgd_rates": [0.01, 0.1], "adam_rates": [1e-3, 5e-3],
                 "adagrad_rates": [5e-3, 3e-2], "rmsprop_rates": [5e-4, 3e-3],
-                "training": {"epochs": 6, "learning_rate": 3e-3},
+                "training": {"epochs": 10, "learning_rate": 3e-3},
             },
             "autoencoder": {"images": 1500, "pools": [2], "filters": [12], "training": {"epochs": 5, "batch_size": 32}},
             "finetune": {"labels": [10, 50], "unlabeled": [1000]},
@@ -112,3 +120,39 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(merged.get(name), dict)
         merged[name] = merge(merged[name], value) if both else value
     return merged
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read a TOML file of the same tree: top-level names, and a table for each section."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; --config takes a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """Say what pydantic found, one finding a clause."""
+    findings = []
+    for item in error.errors():
+        names = [part for part in item["loc"] if isinstance(part, str)]
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "there is no such option" + _nearest(names)
+        given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
+        findings.append(f"{_option(names)}: {message}{given}")
+    return "; ".join(dict.fromkeys(findings))
+
+
+def _nearest(names: list[str]) -> str:
+    """Suggest the option that an unknown one in a file may have meant."""
+    model: Any = Config
+    for name in names[:-1]:
+        model = model.model_fields[name].annotation
+    close = get_close_matches(names[-1], model.model_fields, n=1)
+    return f"; did you mean {_option([*names[:-1], *close])}?" if close else ""
+
+
+def _option(names: list[str]) -> str:
+    return "--" + ".".join(names).replace("_", "-") if names else "configuration"

@@ -14,19 +14,21 @@ from unlabeled.store import cache_folder, open_store
 KINDS = ("shapes", "digits", "stl10", "folder")
 
 
-def load(config: Config) -> Splits:
+def load(config: Config, *, partly: bool = False) -> Splits:
     """Return the splits of ``config.data``, shrunken, leaks handled, and cut to the wanted sizes.
+
+    With ``partly`` a split may be empty, for those who can do without.
 
     Raises
     ------
     DataError
         If the source is unknown, missing or damaged.
     """
-    splits = open_store(prepare(config), leaks=config.leaks)
+    splits = open_store(prepare(config, partly=partly), leaks=config.leaks)
     for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
-        if len(images) == 0:
+        if len(images) == 0 and not partly:
             raise DataError(
-                f"{config.data}: no {name} images are left after the leaks were dropped; look at them with --leaks keep"
+                f"{config.data}: no {name} images, or none is left after the leaks were dropped; add some, or try --leaks keep"
             )
     unlabeled, test = _at_most(splits.unlabeled, config.unlabeled), _at_most(splits.test, config.test)
     return Splits(
@@ -34,7 +36,7 @@ def load(config: Config) -> Splits:
     )
 
 
-def prepare(config: Config) -> Path:
+def prepare(config: Config, *, partly: bool = False) -> Path:
     """Return the folder of the store, and fill it first if need be."""
     kind, _, path = config.data.partition(":")
     cache, side = cache_folder(config.cache), config.pixels
@@ -50,11 +52,11 @@ def prepare(config: Config) -> Path:
         from unlabeled.sources.download import find_stl10
         from unlabeled.sources.stl10 import store_stl10
 
-        return store_stl10(find_stl10(Path(path) if path else None, cache), cache, side=side)
+        return store_stl10(find_stl10(Path(path) if path else None, cache), cache, side=side, partly=partly)
     if kind == "folder" and path:
         from unlabeled.sources.folder import store_folder
 
-        return store_folder(Path(path).expanduser(), cache, side=side)
+        return store_folder(Path(path).expanduser(), cache, side=side, partly=partly)
     if kind == "folder":
         raise DataError("data 'folder' needs a path; write folder:PATH")
     raise DataError(_unknown(config.data))

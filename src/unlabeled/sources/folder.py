@@ -16,6 +16,7 @@ from unlabeled.store import StoreWriter, look_at, stored
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 _TEST_SHARE = 0.2
+_PARTS = ("train", "unlabeled")
 _NAMED = 3  # files of one kind that a note names
 
 
@@ -30,15 +31,17 @@ class _Listing:
     ignored: int
 
 
-def store_folder(path: Path, cache: Path, *, side: int) -> Path:
+def store_folder(path: Path, cache: Path, *, side: int, partly: bool = False) -> Path:
     """Decode and shrink a folder's images into a store, and return the store's folder.
+
+    With ``partly`` a part may be missing or empty.
 
     Raises
     ------
     DataError
         If a part is missing or empty, there are fewer than two classes, or a labeled or test image can't be read.
     """
-    listing = _list(path)
+    listing = _list(path, partly)
     files = [file for file, _ in listing.train + listing.test] + listing.unlabeled
     signature = ["folder", str(side), listing.class_names, listing.ignored, look_at(files, path)]
     return stored(cache, signature, lambda: _build(path, listing, cache, side))
@@ -47,7 +50,7 @@ def store_folder(path: Path, cache: Path, *, side: int) -> Path:
 def _build(path: Path, listing: _Listing, cache: Path, side: int) -> Path:
     train, test = listing.train, listing.test
     notes = []
-    if not test:
+    if train and not test and not (path / "test").is_dir():
         train, test = _set_aside(train, len(listing.class_names))
         notes.append(
             f"There is no test folder: {len(test):,} of the {len(listing.train):,} labeled images, the same share of every "
@@ -67,7 +70,7 @@ def _build(path: Path, listing: _Listing, cache: Path, side: int) -> Path:
         for batch in decode_all(listing.unlabeled, side):
             writer.append("unlabeled", batch.pixels, batch.digests)
             skipped += batch.problems
-        if not writer.counts["unlabeled"]:
+        if listing.unlabeled and not writer.counts["unlabeled"]:
             raise DataError(
                 f"{path / 'unlabeled'}: none of its {len(skipped):,} images can be read, the first is {_named(skipped, 1)}"
             )
@@ -95,17 +98,17 @@ def _store_labeled(writer: StoreWriter, split: str, files: Sequence[tuple[Path, 
         )
 
 
-def _list(path: Path) -> _Listing:
+def _list(path: Path, partly: bool) -> _Listing:
     if not path.is_dir():
         raise DataError(
             f"{path}: no such folder; give one that holds train/<class>/, unlabeled/ and, if there is one, test/<class>/"
         )
     for part in ("train", "unlabeled"):
-        if not (path / part).is_dir():
+        if not (path / part).is_dir() and not (partly and any((path / other).is_dir() for other in _PARTS)):
             raise DataError(
                 f"{path}: no folder {part!r} in it; the layout is train/<class>/, unlabeled/ and, if there is one, test/<class>/"
             )
-    names = _class_names(path / "train")
+    names = _class_names(path / "train") if (path / "train").is_dir() else ()
     train, ignored = _list_classes(path / "train", names)
     test: list[tuple[Path, int]] = []
     if (path / "test").is_dir():
@@ -116,12 +119,12 @@ def _list(path: Path) -> _Listing:
             )
         test, more = _list_classes(path / "test", names)
         ignored += more
-        if not test:
+        if not test and not partly:
             raise DataError(
                 f"{path / 'test'}: no images in it; add some, or remove the folder to have a share of train set aside"
             )
-    unlabeled, more = _list_images(path / "unlabeled")
-    if not unlabeled:
+    unlabeled, more = _list_images(path / "unlabeled") if (path / "unlabeled").is_dir() else ([], 0)
+    if not unlabeled and not partly:
         raise DataError(
             f"{path / 'unlabeled'}: no images in it; the question is what unlabeled images are worth, so add some"
         )

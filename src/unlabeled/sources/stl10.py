@@ -53,8 +53,10 @@ _CHUNK = 200  # images; 5.5 MB, of which a few a worker are in memory
 _MOST_WORKERS = 8  # beyond, reading is what takes the time
 
 
-def store_stl10(path: Path, cache: Path, *, side: int, name: str = "stl10") -> Path:
+def store_stl10(path: Path, cache: Path, *, side: int, name: str = "stl10", partly: bool = False) -> Path:
     """Shrink the images of a folder or archive into a store, and return the store's folder.
+
+    With ``partly`` the labeled, the test or the unlabeled images may be missing.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def store_stl10(path: Path, cache: Path, *, side: int, name: str = "stl10") -> P
     """
     signature = ["stl10", str(side), look_at(_parts(path), path.parent)]
     try:
-        return stored(cache, signature, lambda: _build(path, cache, side, name))
+        return stored(cache, signature, lambda: _build(path, cache, side, name, partly=partly))
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: not a whole archive ({error}); get it again") from None
 
@@ -136,7 +138,7 @@ class STL10Writer:
         return self._files[name]
 
 
-def _build(path: Path, cache: Path, side: int, name: str) -> Path:
+def _build(path: Path, cache: Path, side: int, name: str, *, partly: bool = False) -> Path:
     small: dict[str, bytes] = {}
     sizes: dict[str, int] = {}
     with StoreWriter(cache, name, (3, side, side)) as writer:
@@ -148,12 +150,13 @@ def _build(path: Path, cache: Path, side: int, name: str) -> Path:
                 _shrink_file(file, f"{path}: {part}", size, side, writer, _SPLIT_OF[part.removesuffix("_X.bin")])
             else:
                 small[part] = file.read()
-        _check_sizes(path, sizes)
-        for split in ("train", "test"):
+        _check_sizes(path, sizes, partly)
+        for split in (part for part in ("train", "test") if f"{part}_X.bin" in sizes):
             labels = _labels(path, f"{split}_y.bin", small, writer.counts[_SPLIT_OF[split]])
             writer.set_labels(_SPLIT_OF[split], labels)
         names = tuple(small["class_names.txt"].decode().splitlines()) if "class_names.txt" in small else CLASS_NAMES
-        folds = _folds(path, small.get("fold_indices.txt", b""), writer.counts["labeled"])
+        text = small.get("fold_indices.txt", b"") if writer.counts["labeled"] else b""
+        folds = _folds(path, text, writer.counts["labeled"])
         origin = {"source": name, "filter": "triangle (antialiased bilinear)", "original_side": SIDE}
         return writer.finish(class_names=names, folds=folds, origin=origin)
 
@@ -215,14 +218,16 @@ def _binary_folder(path: Path) -> Path:
     return path / "stl10_binary" if (path / "stl10_binary").is_dir() else path
 
 
-def _check_sizes(path: Path, sizes: dict[str, int]) -> None:
+def _check_sizes(path: Path, sizes: dict[str, int], partly: bool) -> None:
     missing = [name for name in FILES if name.endswith(".bin") and name not in sizes]
-    if missing:
+    # A whole part can be missing if the caller can do without; half a part is a mistake.
+    halves = [name for name in missing if name.replace("_X", "_y") in sizes or name.replace("_y", "_X") in sizes]
+    if halves if partly and sizes else missing:
         raise DataError(f"{path}: {', '.join(missing)} missing; STL-10 has {', '.join(FILES)}")
     # Official labeled splits beside another unlabeled one: a copy that broke off at an image's end.
-    official = all(sizes[name] == FILES[name].bytes for name in ("train_X.bin", "test_X.bin"))
+    official = all(sizes.get(name) == FILES[name].bytes for name in ("train_X.bin", "test_X.bin"))
     wanted = FILES["unlabeled_X.bin"].bytes
-    if official and sizes["unlabeled_X.bin"] != wanted:
+    if official and sizes.get("unlabeled_X.bin", wanted) != wanted:
         raise DataError(
             f"{path}: unlabeled_X.bin has {sizes['unlabeled_X.bin']:,} bytes instead of {wanted:,}; it seems truncated, get it again"
         )

@@ -93,7 +93,8 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
         torch.from_numpy(components.rebuild(lab.held_out.subset(np.arange(len(first))), best["code_length"]))
     )
     pictures["bicubic"] = to_pixels(_through_small(to_images(torch.from_numpy(first)), best["code_length"]))
-    switches, more = _switches(lab, chosen)
+    of_switches = _best_with_switches(found)
+    switches, more = _switches(lab, _trained(lab, of_switches)) if of_switches else (None, {})
     write_arrays(lab.folder / "autoencoder" / "pictures.npz", **pictures, **more, error_map=_error_map(lab, chosen))
     # Shorter ones besides, for the curves of both.
     pixels = int(np.prod(lab.splits.unlabeled.shape))
@@ -110,6 +111,7 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
         "bicubic": [{"length": n, "mse": _bicubic_error(lab, n)} for n in lengths],
         "shown": shown,
         "switches": switches,
+        "switches_of": of_switches.arm if of_switches else None,
         "model": repr(chosen),
         "rows": found.rows,
     }
@@ -215,6 +217,14 @@ def _choose(lab: Lab, candidates: dict[str, Candidate], lines: list[dict[str, An
     return candidates[min(short, key=lambda line: line["mse"])["arm"]]
 
 
+def _best_with_switches(found: Search) -> Candidate | None:
+    """Return the chosen candidate, or if it has no switches, the best one that has some and is no longer."""
+    ended = [line for line in found.lines if line["mse"] is not None and line["switch_bits"] > 0]
+    if found.chosen.arm in {line["arm"] for line in ended}:
+        return found.chosen
+    return found.candidates[min(ended, key=lambda line: line["mse"])["arm"]] if ended else None
+
+
 def _lengths(lines: list[dict[str, Any]]) -> list[int]:
     return sorted({line["code_length"] for line in lines})
 
@@ -253,14 +263,12 @@ def _error_map(lab: Lab, model: ConvAutoEncoder) -> NDArray[np.float32]:
     return (total / len(lab.held_out)).numpy().astype(np.float32)
 
 
-def _switches(lab: Lab, model: ConvAutoEncoder) -> tuple[dict[str, float] | None, dict[str, NDArray[Any]]]:
+def _switches(lab: Lab, model: ConvAutoEncoder) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
     """Measure what the switches alone carry: a constant code with the true ones, and the true code with wrong ones.
 
     The constant code is each filter's mean over held-out images and places; wrong switches are those of the next image.
     """
     code, switches = _encode_all(lab, model)
-    if switches is None:
-        return None, {}
     constant = code.mean(dim=(0, 2, 3), keepdim=True).expand_as(code)
     ways = {
         "true": Encoding(code, (switches,)),
@@ -283,15 +291,15 @@ def _switches(lab: Lab, model: ConvAutoEncoder) -> tuple[dict[str, float] | None
     return errors, pictures
 
 
-def _encode_all(lab: Lab, model: ConvAutoEncoder) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _encode_all(lab: Lab, model: ConvAutoEncoder) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return codes and switches of held-out images, not all of them: both stay in memory."""
     codes, switches = [], []
     with evaluating(model.to(lab.runtime.device)):
         for rows in batches(min(len(lab.held_out), 4 * _BATCH), _BATCH):
             encoding = model.encode(lab.runtime.load(lab.held_out.take(rows)))
             codes.append(encoding.code)
-            switches.append(encoding.switches[0])
-    found = [switch for switch in switches if switch is not None]
-    return torch.cat(codes), torch.cat(found) if found else None
+            switches += [switch for switch in encoding.switches if switch is not None]
+    return torch.cat(codes), torch.cat(switches)
 
 
 def _bicubic_error(lab: Lab, length: int) -> float:

@@ -81,7 +81,7 @@ def _run(
         return result | {"missing": missing}
     try:
         body = study.run(lab, do)
-        protocol = lab.protocol()
+        protocol = lab.protocol(labeled="labeled" in study.needs)
     except UserError as error:
         if alone:
             raise
@@ -89,6 +89,7 @@ def _run(
         return result | {"failed": str(error)}
     return {
         **result,
+        "config": config.model_dump(mode="json"),
         "protocol": protocol,
         **body,
         "machine": describe_machine(lab.runtime),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask
 MODELS: tuple[Classical, ...] = ("logistic", "trees", "boosting", "neighbours")
 SCALED: tuple[Classical, ...] = ("logistic", "neighbours")
 _SCALINGS: tuple[Scaling, ...] = ("common", "each")
-_WHOLE = ("pixels", "pca", "filters", "random", "autoencoder")
+_CONTROLS = ("pixels", "pca", "filters", "random")
 _MOST_COLUMNS = 512
 
 
@@ -31,10 +31,15 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
     encoder, config = chosen_autoencoder(lab, do)
     do([AutoencoderTask("autoencoder", Learned(encoder, config, seed)) for seed in range(lab.config.seeds)])
     rows = do(list(_plan(lab, encoder, config)))
-    compared = compare(rows, read_scores(lab, rows), list(_contrasts()), correlation=lab.folds.correlation)
+    scores = read_scores(lab, rows)
     kinds = _specs(lab.config, encoder, config, 0)
+    families = {
+        family: compare(rows, scores, contrasts, correlation=lab.folds.correlation)
+        for family, contrasts in _contrasts(kinds).items()
+    }
     return {
-        **compared,
+        "arms": families["network"]["arms"],
+        "contrasts": [c | {"family": family} for family, compared in families.items() for c in compared["contrasts"]],
         "encoder": encoder.model_dump(mode="json"),
         "loss": config.loss,
         "code_length": lab.geometry(encoder).code_length,
@@ -87,16 +92,23 @@ def _plan(lab: Lab, encoder: EncoderConfig, trained: AutoencoderConfig) -> Itera
             yield NetworkTask("base-network", grid.encoder, base_network(grid.training), fold, seed)
 
 
-def _contrasts() -> Iterator[Contrast]:
-    for model in MODELS:
-        for source in ("pixels", "pca", "filters", "random"):
-            yield Contrast(f"autoencoder-{model}", f"{source}-{model}")
-        yield Contrast(f"autoencoder-quadrants-{model}", f"autoencoder-{model}")
-        yield Contrast(f"autoencoder-quadrants-{model}", f"random-quadrants-{model}")
-    for model in SCALED:
-        yield Contrast(f"autoencoder-{model}-each", f"autoencoder-{model}-common")
-        yield Contrast(f"autoencoder-quadrants-{model}-each", f"autoencoder-quadrants-{model}-common")
-    yield Contrast("autoencoder-logistic", "base-network")
+def _contrasts(sources: Collection[str]) -> dict[str, list[Contrast]]:
+    """Return families of comparisons; p values are corrected within a family."""
+    families: dict[str, list[Contrast]] = {
+        model: [
+            *(Contrast(f"autoencoder-{model}", f"{source}-{model}") for source in sources if source in _CONTROLS),
+            Contrast(f"autoencoder-quadrants-{model}", f"autoencoder-{model}"),
+            Contrast(f"autoencoder-quadrants-{model}", f"random-quadrants-{model}"),
+        ]
+        for model in MODELS
+    }
+    families["scaling"] = [
+        Contrast(f"{name}-{model}-each", f"{name}-{model}-common")
+        for model in SCALED
+        for name in ("autoencoder", "autoencoder-quadrants")
+    ]
+    families["network"] = [Contrast("autoencoder-logistic", "base-network")]
+    return families
 
 
 def _describe(features: NDArray[np.float32]) -> dict[str, float]:

@@ -195,8 +195,8 @@ class Lab:
         assert spec.learned is not None
         return self.trained_autoencoder(spec.learned).encoder
 
-    def protocol(self) -> dict[str, Any]:
-        """Say what was compared on what, for the report to print beside the numbers."""
+    def protocol(self, *, labeled: bool = True) -> dict[str, Any]:
+        """Say what was compared on what, for the report to print beside the numbers; without labels there are no folds."""
         splits, config = self.splits, self.config
         channels, height, width = splits.labeled.shape
         training = config.network.training
@@ -209,7 +209,7 @@ class Lab:
             "unlabeled": len(splits.unlabeled),
             "held_out": len(self.held_out) if len(splits.unlabeled) > 1 else 0,
             "test": len(splits.test),
-            "folds": describe(self.folds),
+            "folds": describe(self.folds) if labeled else None,
             "seeds": config.seeds,
             "leaks": asdict(splits.leaks),
             "notes": list(splits.notes),

@@ -1,0 +1,110 @@
+"""The studies as a Jupyter notebook that calls the package, executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from unlabeled.errors import UserError
+from unlabeled.report.course import answer, read_results, read_section
+from unlabeled.report.language import Language
+from unlabeled.results import read_json, write_atomically
+
+_MINUTES = 60
+
+
+def write_notebook(folder: Path, code: str = "en") -> Path:
+    """Write ``notebook.ipynb``, or ``notebook.ru.ipynb``, into the studies' folder, executed, and return its path.
+
+    Its cells load the images, call every study (whose finished runs are read, not repeated) and show its section.
+
+    Raises
+    ------
+    UserError
+        If the extra ``notebook`` is not installed, no study is there, or a cell fails.
+    """
+    try:
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError
+        from traitlets.config import Config
+    except ImportError as error:
+        raise UserError(f"a notebook needs {error.name}; install it with: pip install 'unlabeled[notebook]'") from None
+    language = Language(code)
+    notebook = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
+    kinds = {"text": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
+    for number, (kind, source) in enumerate(_cells(folder, language)):
+        # Cells are named by their place, so that the same results give the same notebook.
+        notebook.cells.append(kinds[kind](source, id=f"cell-{number}"))
+    # Files in place of ports: nobody else on the machine can listen.
+    options = Config({"ConnectionFileMixin": {"transport": "ipc"}})
+    place = {"metadata": {"path": str(Path.cwd())}}
+    client = NotebookClient(
+        notebook, config=options, timeout=60 * _MINUTES, kernel_name="python3", record_timing=False, resources=place
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise UserError(f"a cell of the notebook failed: {error.ename}: {error.evalue}") from None
+    path = folder / ("notebook.ipynb" if code == "en" else f"notebook.{code}.ipynb")
+    text = nbformat.writes(notebook)
+    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+    return path
+
+
+def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
+    """Return kinds and sources of the cells."""
+    _ = language.gettext
+    results = read_results(folder)
+    _verdict, headline, more = answer(results, language)
+    chosen = _chosen_encoder(results)
+    cells = [
+        (
+            "text",
+            f"# {_('Learning from unlabeled images: five studies')}\n\n{headline}\n\n"
+            + "\n".join(f"- {line}" for line in more),
+        ),
+        ("text", _("Every cell calls the package; runs that are finished are read, not repeated.")),
+        ("code", f"from pathlib import Path\n\nimport unlabeled as ul\n\nfolder = Path({str(folder)!r})"),
+        (
+            "code",
+            'config = ul.Config.model_validate(ul.read_json(folder / "config.json"))\nsplits = ul.load(config, partly=True)\n'
+            "len(splits.labeled), len(splits.unlabeled), len(splits.test), splits.labeled.shape, splits.class_names",
+        ),
+        (
+            "text",
+            _(
+                "An autoencoder takes one specification and gives an image of the same size back; its encoder is the network's."
+            ),
+        ),
+        ("code", f"autoencoder = ul.ConvAutoEncoder(splits.labeled.shape, {chosen})\nautoencoder"),
+        ("code", "ul.ConvNet.from_encoder(autoencoder, classes=max(2, len(splits.class_names)))"),
+    ]
+    for name in results:
+        cells += [("text", _study_text(folder, name, language)), ("code", _study_code(folder, name, language))]
+    cells.append(("text", f"## {_('The answer')}\n\n{headline}"))
+    return cells
+
+
+def _chosen_encoder(results: dict[str, Any]) -> str:
+    """Write the arguments of the encoder that studies 4 and 5 used, or of the configuration's."""
+    encoder = next((result["encoder"] for result in results.values() if "encoder" in result), None)
+    if encoder is None:
+        encoder = next((result["config"]["encoder"] for result in results.values() if "config" in result), {})
+    return ", ".join(f"{name}={value!r}" for name, value in encoder.items() if value is not None)
+
+
+def _study_text(folder: Path, name: str, language: Language) -> str:
+    section = read_section(folder, name, language)
+    return f"## {section.title}\n\n{section.question}".rstrip()
+
+
+def _study_code(folder: Path, name: str, language: Language) -> str:
+    if "config" not in read_json(folder / name / "result.json"):
+        return f"ul.show(folder, {name!r}, {language.code!r})"
+    return (
+        f'study = ul.Config.model_validate(ul.read_json(folder / "{name}/result.json")["config"] | {{"study": {name!r}}})\n'
+        f"ul.run_studies(study, splits, folder=folder)\nul.show(folder, {name!r}, {language.code!r})"
+    )

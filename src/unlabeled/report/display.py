@@ -1,0 +1,58 @@
+"""A study's section in a notebook."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from unlabeled.report.course import environment, read_section
+from unlabeled.report.language import Language
+from unlabeled.report.sections.parts import Section
+
+_STYLE = """
+.unlabeled { %s --ink: currentColor; --muted: currentColor; --line: #8886; max-width: 66rem; }
+.unlabeled .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%%, 22rem), 1fr)); gap: 1rem; }
+.unlabeled figure { margin: 1rem 0; } .unlabeled figure svg { width: 100%%; max-width: 32rem; height: auto; }
+.unlabeled figcaption, .unlabeled .protocol { font-size: .86em; opacity: .8; } .unlabeled .scroll { overflow-x: auto; }
+.unlabeled td:first-child, .unlabeled th:first-child { text-align: left; } .unlabeled img { max-width: none; }
+.unlabeled .helps { color: #14724f; } .unlabeled .hurts { color: #c2452f; }
+"""
+
+
+class Shown:
+    """A section that a notebook shows as a page, and a terminal as its conclusion."""
+
+    def __init__(self, section: Section, language: Language) -> None:
+        self.section, self.language = section, language
+
+    def __repr__(self) -> str:
+        return "\n".join([self.section.title, *(f"  {line}" for line in self.section.conclusion or self.section.setup)])
+
+    def _repr_html_(self) -> str:
+        module = environment(self.language).get_template("section.html.j2").make_module({"language": self.language})
+        css = (files("unlabeled.report") / "templates" / "style.css").read_text(encoding="utf-8")
+        variables = " ".join(css.partition(":root {")[2].partition("}")[0].split())
+        # The notebook gives title and question itself, and has colours of its own, light or dark.
+        shown: str = module.show(self.section, None)  # type: ignore[attr-defined]
+        return f'<style>{_STYLE % variables}</style><div class="unlabeled">{shown}</div>'
+
+
+def show(folder: str | Path, study: str, lang: str = "en") -> Shown:
+    """Return a finished study's section: its question, tables, figures and conclusion.
+
+    Parameters
+    ----------
+    folder
+        Where the studies were run.
+    study
+        baselines, network, autoencoder, features or finetune.
+    lang
+        en or ru.
+
+    Raises
+    ------
+    UserError
+        If that study was not run there, or the language is not known.
+    """
+    language = Language(lang)
+    return Shown(read_section(Path(folder), study, language), language)

@@ -1,0 +1,239 @@
+"""Figures that several sections share; every number on an axis is written in the reader's language."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from numpy.typing import NDArray
+
+from unlabeled.report.drawing import ARM_COLOURS, COLOURS, figure, legend, panels, png, tile
+from unlabeled.report.language import Language
+
+
+@dataclass(frozen=True)
+class Line:
+    """A mean with its interval; ``dots`` are single runs."""
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    colour: str = "autoencoder"
+    dots: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve; ``low`` and ``high`` make a band."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """A line across the whole figure, such as a baseline."""
+
+    name: str
+    value: float
+    colour: str = "pixels"
+
+
+def write_numbers(axes: Axes, language: Language, which: str = "xy") -> None:
+    """Let the ticks of linear axes follow the language."""
+    formatter = FuncFormatter(lambda value, _: language.short(round(value, 10)))
+    for letter, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        if letter in which:
+            axis.set_major_formatter(formatter)
+
+
+def lines_figure(
+    name: str,
+    lines: Sequence[Line],
+    language: Language,
+    *,
+    label: str,
+    levels: Sequence[Level] = (),
+    zero: bool = False,
+) -> str:
+    """Draw means with intervals, one below the other."""
+    height = 0.85 + 0.25 * len(lines) + (0.25 if levels else 0)
+    with figure(name, height=height) as (axes, finished):
+        if zero:
+            axes.axvline(0, color=COLOURS["muted"], linewidth=0.8)
+        _levels(axes, levels, upright=True)
+        for place, line in enumerate(reversed(lines)):
+            colour = ARM_COLOURS[line.colour]
+            axes.plot(line.dots, [place - 0.25] * len(line.dots), "|", color=COLOURS["muted"], markersize=4)
+            axes.plot([line.low, line.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+            axes.plot(line.mean, place, "o", color=colour, markersize=5)
+        axes.set_yticks(range(len(lines)), [line.name for line in reversed(lines)])
+        axes.set_ylim(-0.6, len(lines) - 0.4)
+        # Of the whole figure: beside long names the axes have no room for it.
+        axes.figure.supxlabel(label, fontsize=9, color=COLOURS["muted"])
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", length=0)
+        write_numbers(axes, language, "x")
+        if levels:
+            legend(axes)
+    return finished.svg
+
+
+def factor_figure(
+    name: str,
+    lines: Sequence[Line],
+    speeds: Sequence[float],
+    language: Language,
+    *,
+    labels: tuple[str, str],
+    levels: Sequence[Level] = (),
+) -> str:
+    """Draw quality and speed of a factor's values, side by side."""
+    with panels(name, height=1.05 + 0.25 * len(lines), columns=2, share_y=True) as ((left, right), finished):
+        _levels(left, levels, upright=True)
+        for place, (line, speed) in enumerate(zip(reversed(lines), reversed(speeds), strict=True)):
+            colour = ARM_COLOURS[line.colour]
+            left.plot(line.dots, [place - 0.25] * len(line.dots), "|", color=COLOURS["muted"], markersize=4)
+            left.plot([line.low, line.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+            left.plot(line.mean, place, "o", color=colour, markersize=5)
+            right.barh(place, speed, color=ARM_COLOURS["pixels"], height=0.5)
+        left.set_yticks(range(len(lines)), [line.name for line in reversed(lines)])
+        for axes, label in zip((left, right), labels, strict=True):
+            axes.set_ylim(-0.6, len(lines) - 0.4)
+            axes.set_xlabel(label)
+            axes.grid(axis="x")
+            axes.tick_params(axis="y", length=0)
+            axes.locator_params(axis="x", nbins=4)
+            write_numbers(axes, language, "x")
+        if levels:
+            legend(left)
+    return finished.svg
+
+
+def curves_figure(
+    name: str,
+    curves: Sequence[Curve],
+    language: Language,
+    *,
+    x: str,
+    y: str,
+    log: str = "",
+    ticks: Sequence[tuple[float, str]] = (),
+    levels: Sequence[Level] = (),
+    zero: bool = False,
+    points: Sequence[tuple[float, float, str]] = (),
+    height: float = 2.9,
+) -> str:
+    """Draw curves over a number; ``log`` names the logarithmic axes, ``points`` are single ones (x, y, colour)."""
+    with figure(name, height=height) as (axes, finished):
+        if zero:
+            axes.axhline(0, color=COLOURS["muted"], linewidth=0.8)
+        _levels(axes, levels, upright=False)
+        for curve in curves:
+            colour = ARM_COLOURS[curve.colour]
+            style = "--" if curve.dashed else "-"
+            axes.plot(curve.x, curve.y, style, marker="o", markersize=4, color=colour, label=curve.name)
+            if curve.low:
+                axes.vlines(curve.x, curve.low, curve.high, color=colour, linewidth=1.6, alpha=0.45)
+        for across, up, colour in points:
+            axes.plot(across, up, "o", markersize=5, color=ARM_COLOURS[colour], alpha=0.8)
+        _scales(axes, language, log, ticks)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(axis="y")
+        if curves or levels:
+            legend(axes)
+    return finished.svg
+
+
+def frontier_figure(
+    name: str,
+    points: Sequence[tuple[float, float, str, bool]],
+    language: Language,
+    *,
+    x: str,
+    y: str,
+    levels: Sequence[Level],
+) -> str:
+    """Draw quality against time; points (x, y, name, on the frontier) of the frontier are joined and named."""
+    with figure(name, height=3.6) as (axes, finished):
+        _levels(axes, levels, upright=False)
+        others = [(across, up) for across, up, _, front in points if not front]
+        axes.plot(
+            [p[0] for p in others], [p[1] for p in others], "o", color=ARM_COLOURS["pixels"], markersize=4, alpha=0.8
+        )
+        front = sorted((across, up, label) for across, up, label, on in points if on)
+        colour = ARM_COLOURS["autoencoder"]
+        axes.plot([p[0] for p in front], [p[1] for p in front], "o-", color=colour, markersize=5, linewidth=1)
+        for number, (across, up, label) in enumerate(front):
+            # Below and above by turns, so that the names of neighbours do not meet.
+            shift = (5, -10) if number % 2 == 0 else (-4, 7)
+            axes.annotate(label, (across, up), xytext=shift, textcoords="offset points", fontsize=7.5)
+        _scales(axes, language, "x", ())
+        # Room for the name of the last one.
+        left, right = axes.get_xlim()
+        axes.set_xlim(left, right * (right / left) ** 0.25)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(axis="y")
+        if levels:
+            legend(axes)
+    return finished.svg
+
+
+def map_figure(name: str, values: NDArray[Any], language: Language, *, label: str) -> str:
+    """Draw a map (h, w) with its scale."""
+    with figure(name, height=2.6) as (axes, finished):
+        image = axes.imshow(values, cmap="viridis", interpolation="nearest")
+        bar = axes.figure.colorbar(image, ax=axes, label=label)
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: language.short(round(value, 10))))
+        bar.outline.set_visible(False)
+        axes.set_axis_off()
+    return finished.svg
+
+
+def picture_row(images: NDArray[np.uint8]) -> str:
+    """Return images uint8 (n, c, h, w) side by side as the address of a PNG."""
+    return png(tile(list(images), columns=len(images), scale=max(1, 64 // images.shape[3])))
+
+
+def filter_sheet(filters: NDArray[np.float32]) -> str:
+    """Return filters (n, c, h, w), each stretched to its own range, as the address of a PNG: grey is zero."""
+    if filters.shape[1] not in (1, 3):
+        filters = filters.mean(axis=1, keepdims=True)
+    most = np.maximum(abs(filters).max(axis=(1, 2, 3), keepdims=True), 1e-12)
+    images = np.round((filters / most + 1) * 127.5).astype(np.uint8)
+    return png(tile(list(images), columns=min(16, len(images)), scale=max(1, 36 // images.shape[3])))
+
+
+def _levels(axes: Axes, levels: Sequence[Level], *, upright: bool) -> None:
+    for number, level in enumerate(levels):
+        draw = axes.axvline if upright else axes.axhline
+        style = ("--", ":", "-.")[number % 3]
+        draw(level.value, color=ARM_COLOURS[level.colour], linewidth=1, linestyle=style, label=level.name)
+
+
+def _scales(axes: Axes, language: Language, log: str, ticks: Sequence[tuple[float, str]]) -> None:
+    """Set the scales; a logarithmic axis is ticked at 1, 2 and 5, or where it is told."""
+    write_numbers(axes, language)
+    for letter, axis, set_scale in (("x", axes.xaxis, axes.set_xscale), ("y", axes.yaxis, axes.set_yscale)):
+        if letter not in log:
+            continue
+        set_scale("log")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: language.short(round(value, 10))))
+        axis.set_minor_formatter(NullFormatter())
+    if ticks:
+        axes.xaxis.set_major_locator(FixedLocator([place for place, _ in ticks]))
+        axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])

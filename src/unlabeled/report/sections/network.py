@@ -1,0 +1,381 @@
+"""Section 2: what each property of a small network does to its quality and speed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unlabeled.report.language import Language, effect_text
+from unlabeled.report.plots import Curve, Line, curves_figure, factor_figure, frontier_figure
+from unlabeled.report.sections.baselines import levels
+from unlabeled.report.sections.parts import (
+    Cell,
+    Context,
+    Listing,
+    Part,
+    Picture,
+    Section,
+    Table,
+    accuracy_cells,
+    comparison_word,
+    effect_cells,
+    interval_note,
+    seconds_cell,
+    speed_cell,
+)
+
+_VANISHED = 0.01
+
+
+def write(context: Context) -> Section:
+    """Write the section."""
+    result, language = context.result, context.language
+    _ = language.gettext
+    parts: list[Part] = [
+        Picture(_factor_figure(context, factor), _factor_sentence(context, factor)) for factor in result["factors"]
+    ]
+    if result["gradients"]:
+        parts += [
+            Picture(_gradient_figure(context, "first"), _gradient_sentence(context, "first")),
+            Picture(_gradient_figure(context, "last"), _gradient_sentence(context, "last")),
+        ]
+    parts += [Picture(_frontier(context), _frontier_sentence(context)), _table(context)]
+    if result["illegal"]:
+        lines = [f"{_arm_name(entry['arm'], language)}: {entry['reason']}" for entry in result["illegal"]]
+        parts.append(Listing(_("Not run, for their sizes do not close: {n}").format(n=len(lines)), lines))
+    return Section(
+        key="network",
+        title=_("Convolutional network"),
+        question=_(
+            "What do kernel, filters, depth, momentum, optimiser and the rest do to a small network's quality and speed?"
+        ),
+        setup=_setup(context),
+        parts=parts,
+        conclusion=[
+            _effects_sentence(context),
+            *(_factor_sentence(context, f) for f in result["factors"] if f["factor"] in ("momentum", "optimizer")),
+            *([_gradient_sentence(context, "first")] if result["gradients"] else []),
+            _frontier_sentence(context),
+        ],
+        protocol=context.protocol,
+    )
+
+
+def factor_name(factor: str, language: Language) -> str:
+    """Name a factor."""
+    _ = language.gettext
+    return {
+        "kernel": _("kernel size"),
+        "filters": _("filters"),
+        "blocks": _("blocks"),
+        "momentum": _("momentum of SGD"),
+        "optimizer": _("optimiser"),
+        "weight-decay": _("weight decay (L2)"),
+        "activation": _("activation"),
+        "deep-activation": _("activation of the deepest network"),
+        "batch": _("batch size"),
+        "pool": _("pool"),
+    }[factor]
+
+
+def _value_name(value: str, language: Language) -> str:
+    _ = language.gettext
+    known = {
+        "none": _("none"),
+        "nesterov": _("0.9, Nesterov"),
+        "rising": _("rising 0.5 to 0.99"),
+        "dampening": _("0.9, dampening 0.9"),
+        "max": _("maximum"),
+        "average": _("average"),
+        "adam": "Adam",
+        "adamw": "AdamW",
+        "adagrad": "Adagrad",
+        "rmsprop": "RMSprop",
+    }
+    if value.startswith("momentum "):
+        return f"SGD, {_value_name(value.partition(' ')[2], language)}"
+    if value in known:
+        return known[value]
+    try:
+        return language.short(float(value))
+    except ValueError:
+        return value
+
+
+def _arm_name(arm: str, language: Language) -> str:
+    factor, _space, value = arm.partition(" ")
+    return f"{factor_name(factor, language)}: {_value_name(value, language)}"
+
+
+def _setup(context: Context) -> list[str]:
+    language, rows = context.language, context.result["rows"]
+    _ = language.gettext
+    grid = context.result["config"]["studies"]["network"]
+    training, encoder = grid["training"], grid["encoder"]
+    smallest = min((row for row in rows if "parameters" in row), key=lambda row: row["parameters"])
+    return [
+        _(
+            "The network that one thing at a time is changed of: one convolution ({filters} filters of "
+            "{kernel}×{kernel}), one pool, one "
+            "linear layer; {activation}, {optimizer} with learning rate {rate}, batch {batch}, {epochs} epochs, "
+            "L2 penalty {decay}. "
+            "The smallest here has {parameters} weights."
+        ).format(
+            filters=encoder["conv_out_channels"],
+            kernel=encoder["conv_kernel_size"],
+            activation=encoder["activation"],
+            optimizer=_value_name(training["optimizer"], language),
+            rate=language.short(training["learning_rate"]),
+            batch=training["batch_size"],
+            epochs=training["epochs"],
+            decay=language.short(training["weight_decay"]),
+            parameters=language.number(smallest["parameters"], 0),
+        ),
+        _(
+            "Each optimiser, momentum and batch size chooses its learning rate on validation data from a list of "
+            "its own, all lists "
+            "equally long: the same budget. RMSprop runs without momentum. Epoch and learning rate are chosen by "
+            "validation log loss."
+        ),
+        _("Each run has one processor thread; several run side by side, so speeds are for comparison with each other."),
+    ]
+
+
+def _arms_by_name(context: Context) -> dict[str, dict[str, Any]]:
+    return {arm["arm"]: arm for arm in context.result["arms"]}
+
+
+def _factor_figure(context: Context, factor: dict[str, Any]) -> str:
+    language, arms = context.language, _arms_by_name(context)
+    _ = language.gettext
+    lines, speeds = [], []
+    for value in factor["values"]:
+        arm = arms[value["arm"]]
+        if arm["accuracy"] is None:
+            continue
+        accuracy = arm["accuracy"]
+        dots = [
+            100 * row["accuracy"] for row in context.result["rows"] if row["arm"] == value["arm"] and "accuracy" in row
+        ]
+        chosen = value["arm"] == factor["best"]
+        name = _value_name(value["value"], language)
+        colour = "autoencoder" if chosen else "random"
+        lines.append(Line(name, accuracy["mean"], accuracy["low"], accuracy["high"], colour, dots))
+        speeds.append(arm["images_per_second"])
+    return factor_figure(
+        f"network-{factor['factor']}",
+        lines,
+        speeds,
+        language,
+        labels=(_("test accuracy, %"), _("training, images/s")),
+        levels=levels(context.result["baselines"], language),
+    )
+
+
+def _factor_sentence(context: Context, factor: dict[str, Any]) -> str:
+    """Say what validation prefers, what that is worth on the test split, and what it costs."""
+    language, arms = context.language, _arms_by_name(context)
+    _ = language.gettext
+    name = factor_name(factor["factor"], language)
+    if factor["best"] is None:
+        return _("{factor}: every value diverged.").format(factor=_capital(name))
+    best, reference = (_value_of(factor, factor[which], language) for which in ("best", "reference"))
+    text = _("{factor}: validation prefers {best} (test accuracy {accuracy} %)").format(
+        factor=_capital(name), best=best, accuracy=_accuracy(arms[factor["best"]], language)
+    )
+    contrast = next(
+        (
+            c
+            for c in context.result["contrasts"]
+            if c["factor"] == factor["factor"]
+            and c["treated"] == factor["best"]
+            and c["control"] == factor["reference"]
+        ),
+        None,
+    )
+    if contrast is not None and contrast["accuracy"] is not None:
+        text += _("; against {reference} {effect} points, {verdict}").format(
+            reference=reference,
+            effect=effect_text(contrast["accuracy"], language),
+            verdict=comparison_word(contrast["verdict"], language),
+        )
+    return f"{text}{_speed_range(context, factor)}{_differences(context, factor)}."
+
+
+def _speed_range(context: Context, factor: dict[str, Any]) -> str:
+    language, arms = context.language, _arms_by_name(context)
+    speeds = {
+        value["arm"]: arms[value["arm"]]["images_per_second"]
+        for value in factor["values"]
+        if arms[value["arm"]]["images_per_second"]
+    }
+    if len(speeds) < 2:
+        return ""
+    fast, slow = max(speeds, key=lambda arm: speeds[arm]), min(speeds, key=lambda arm: speeds[arm])
+    return language.gettext("; training speed from {low} ({slow}) to {high} images/s ({fast})").format(
+        low=language.number(speeds[slow], 0),
+        slow=_value_of(factor, slow, language),
+        high=language.number(speeds[fast], 0),
+        fast=_value_of(factor, fast, language),
+    )
+
+
+def _effects_sentence(context: Context) -> str:
+    """Name every difference to a reference that survives the correction, or say that none does."""
+    language = context.language
+    _ = language.gettext
+    factors = {factor["factor"]: factor for factor in context.result["factors"]}
+    decided = [c for c in context.result["contrasts"] if c["verdict"] in ("helps", "hurts")]
+    found = [
+        f"{factor_name(c['factor'], language)} {_value_of(factors[c['factor']], c['treated'], language)} "
+        f"{effect_text(c['accuracy'], language)}"
+        for c in decided
+    ]
+    if not found:
+        return _("No value differs from the reference of its row by more than chance explains.")
+    silent = [factor_name(name, language) for name in factors if name not in {c["factor"] for c in decided}]
+    text = _("Different from the reference of their row, in points: {found}.").format(found="; ".join(found))
+    return text + (
+        " " + _("No evidence of a difference: {silent}.").format(silent=language.listed(silent)) if silent else ""
+    )
+
+
+def _differences(context: Context, factor: dict[str, Any]) -> str:
+    """Name the values that differ from the reference after the correction, or say that none does."""
+    language = context.language
+    _ = language.gettext
+    own = [c for c in context.result["contrasts"] if c["factor"] == factor["factor"]]
+    found = [c for c in own if c["verdict"] in ("helps", "hurts") and c["treated"] != factor["best"]]
+    if not found:
+        return ""
+    names = [
+        f"{_value_of(factor, c['treated'], language)} ({comparison_word(c['verdict'], language)}, "
+        f"{language.signed(c['accuracy']['mean'])})"
+        for c in found
+    ]
+    return _("; different from {reference} too: {names}").format(
+        reference=_value_of(factor, factor["reference"], language), names=language.listed(names)
+    )
+
+
+def _value_of(factor: dict[str, Any], arm: str, language: Language) -> str:
+    value = next((value["value"] for value in factor["values"] if value["arm"] == arm), arm)
+    return _value_name(value, language)
+
+
+def _accuracy(arm: dict[str, Any], language: Language) -> str:
+    return language.number(arm["accuracy"]["mean"]) if arm["accuracy"] else "–"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _gradient_figure(context: Context, when: str) -> str:
+    language = context.language
+    _ = language.gettext
+    colours = ("pixels", "random", "autoencoder", "pca")
+    curves = [
+        Curve(entry["activation"], list(range(1, len(entry[when]) + 1)), entry[when], colours[number % 4])
+        for number, entry in enumerate(context.result["gradients"])
+    ]
+    layers = len(context.result["gradients"][0][when])
+    ticks = [(layer, str(layer)) for layer in range(1, layers)] + [(layers, _("linear"))]
+    y = _("gradient before training") if when == "first" else _("gradient after training")
+    x = _("layer; the image is on the left")
+    return curves_figure(f"gradients-{when}", curves, language, x=x, y=y, log="y", ticks=ticks)
+
+
+def _gradient_sentence(context: Context, when: str) -> str:
+    """Say how much smaller the gradient is in the first layer than in the last."""
+    language = context.language
+    _ = language.gettext
+    ratios = {
+        entry["activation"]: entry[when][0] / max(entry[when][-1], 1e-300) for entry in context.result["gradients"]
+    }
+    named = language.listed([f"{name} {language.figures(ratio, 2)}" for name, ratio in ratios.items()])
+    moment = _("before training") if when == "first" else _("after training")
+    text = _(
+        "Root mean square of the loss's gradient in the first convolution, as a share of that in the linear "
+        "layer, {moment}: {named}."
+    ).format(moment=moment, named=named)
+    vanished = [name for name, ratio in ratios.items() if ratio < _VANISHED]
+    if vanished:
+        return f"{text} " + _("It all but vanishes (below 0.01) with {names}.").format(names=language.listed(vanished))
+    return f"{text} " + _("With none does it fall below 0.01: it does not vanish at this depth.")
+
+
+def _points(context: Context) -> list[tuple[float, float, str, bool]]:
+    """Return (seconds to the best epoch, accuracy, name, whether no other is both faster and better)."""
+    arms = [arm for arm in context.result["arms"] if arm["accuracy"] and arm["seconds_to_best"] is not None]
+    points = [
+        (arm["seconds_to_best"], arm["accuracy"]["mean"], _arm_name(arm["arm"], context.language)) for arm in arms
+    ]
+    # The same run can stand for several factors.
+    points = list(
+        {(seconds, accuracy): (seconds, accuracy, name) for seconds, accuracy, name in reversed(points)}.values()
+    )
+    return [
+        (s, a, name, not any((s2 <= s and a2 >= a) and (s2, a2) != (s, a) for s2, a2, _name in points))
+        for s, a, name in points
+    ]
+
+
+def _frontier(context: Context) -> str:
+    language = context.language
+    _ = language.gettext
+    return frontier_figure(
+        "frontier",
+        _points(context),
+        language,
+        x=_("seconds of training to the best epoch"),
+        y=_("test accuracy, %"),
+        levels=levels(context.result["baselines"], language),
+    )
+
+
+def _frontier_sentence(context: Context) -> str:
+    language = context.language
+    front = sorted(point for point in _points(context) if point[3])
+    named = language.listed([f"{name} ({language.duration(s)}, {language.number(a)} %)" for s, a, name, _on in front])
+    return language.gettext(
+        "No other network is both faster to its best epoch and more accurate than: {names}."
+    ).format(names=named)
+
+
+def _table(context: Context) -> Table:
+    language, arms = context.language, _arms_by_name(context)
+    _ = language.gettext
+    contrasts = {(c["factor"], c["treated"]): c for c in context.result["contrasts"]}
+    rows: list[list[str | Cell]] = []
+    for factor in context.result["factors"]:
+        for value in factor["values"]:
+            arm = arms[value["arm"]]
+            contrast = contrasts.get((factor["factor"], value["arm"]))
+            effect = effect_cells(contrast, language, merely=True) if contrast else [_("reference"), "", ""]
+            rows.append(
+                [
+                    f"{factor_name(factor['factor'], language)}: {_value_name(value['value'], language)}",
+                    *accuracy_cells(arm, language),
+                    effect[0],
+                    effect[2],
+                    speed_cell(arm["images_per_second"], language),
+                    seconds_cell(arm["seconds_to_best"], language),
+                    speed_cell(arm["predictions_per_second"], language),
+                    _rates(arm, language),
+                ]
+            )
+    heads = [
+        _("changed"), _("accuracy, % (95 %)"), _("log loss, nats (95 %)"), _("less the reference, points"), _("verdict"),
+        _("training, images/s"), _("s to best epoch"), _("predicting, images/s"), _("learning rates chosen"),
+    ]  # fmt: skip
+    note = _("Medians of speeds and seconds over runs. ↕ marks rates that lie at an end of their list in some runs.")
+    return Table("", heads, rows, note=f"{note} {interval_note(language)}")
+
+
+def _rates(arm: dict[str, Any], language: Language) -> str:
+    text = language.listed([language.short(rate) for rate in arm["rates"]])
+    if arm["tried"] > 2 and arm["at_edge"]:
+        text += " ↕"
+    if arm["diverged_rates"]:
+        text += " " + language.gettext("({n} trials diverged)").format(n=arm["diverged_rates"])
+    return text

@@ -1,0 +1,385 @@
+"""The five studies at their smallest, on handwritten digits."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import TINY_STUDIES as TINY
+from unlabeled.errors import UserError
+from unlabeled.features import fit_components, pixel_features
+from unlabeled.presets import resolve
+from unlabeled.results import read_arrays, read_json
+from unlabeled.sources import load
+from unlabeled.studies import autoencoder, course, networks, tasks
+from unlabeled.studies.course import STUDIES, run_studies
+from unlabeled.studies.lab import Lab, Learned
+from unlabeled.studies.network import variants
+from unlabeled.studies.networks import NetworkTask
+
+
+def study(folder, **changes):
+    config = resolve(TINY, changes)
+    return run_studies(config, load(config), folder=folder)
+
+
+def result(folder, name):
+    return read_json(folder / name / "result.json")
+
+
+def without_times(value):
+    """All that a study says, without what differs from run to run."""
+    if isinstance(value, dict):
+        return {
+            k: without_times(v)
+            for k, v in value.items()
+            if "second" not in k and k not in ("peak_memory_mb", "jobs", "machine")
+        }
+    return [without_times(entry) for entry in value] if isinstance(value, list) else value
+
+
+@pytest.fixture
+def finished(finished_studies):
+    return finished_studies
+
+
+@pytest.fixture
+def lab(finished):
+    config = resolve(TINY)
+    return Lab(config, load(config), finished)
+
+
+def test_every_study_has_a_result(finished):
+    for entry in STUDIES:
+        found = result(finished, entry.name)
+        assert found["study"] == entry.name
+        assert {"protocol", "config", "rows", "machine", "seconds"} <= found.keys()
+        assert found["protocol"]["seeds"] == 2
+        assert (found["protocol"]["folds"] is None) == ("labeled" not in entry.needs)
+
+
+def test_results_are_plain_json(finished):
+    for path in finished.rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_means_are_those_of_the_runs_test_images(finished, lab):
+    labels = lab.splits.test.classes
+    for name in ("baselines", "network", "features"):
+        found = result(finished, name)
+        for arm in found["arms"]:
+            if arm["accuracy"] is None:
+                continue
+            right = [
+                (read_arrays(finished / row["run"] / "test.npz")["predicted"] == labels).mean()
+                for row in found["rows"]
+                if row["arm"] == arm["arm"]
+            ]
+            assert len(right) == 4
+            assert arm["accuracy"]["mean"] == pytest.approx(100 * np.mean(right))
+
+
+def test_contrasts_are_differences_of_the_same_fold_and_seed(finished):
+    found = result(finished, "features")
+    by = {(row["arm"], row["fold"], row["seed"]): 100 * row["accuracy"] for row in found["rows"]}
+    for contrast in found["contrasts"]:
+        differences = [by[contrast["treated"], f, s] - by[contrast["control"], f, s] for f in (0, 1) for s in (0, 1)]
+        assert contrast["accuracy"]["mean"] == pytest.approx(np.mean(differences))
+
+
+def test_both_ways_to_logistic_regression_are_measured(finished):
+    agreement = result(finished, "baselines")["agreement"]
+    assert agreement["agrees"]
+    assert agreement["converged"]
+    assert 0.99 <= agreement["same_answers"] <= 1
+    assert 0 < agreement["log_loss"] <= 0.005
+
+
+def test_a_variant_changes_one_thing():
+    grid = resolve(TINY).studies.network
+    base = grid.encoder.model_dump(), grid.training.model_dump()
+    for variant in variants(grid):
+        changed = {
+            name
+            for mine, start in zip((variant.encoder.model_dump(), variant.training.model_dump()), base, strict=True)
+            for name in mine
+            if mine[name] != start[name]
+        }
+        allowed = {
+            "kernel": {"conv_kernel_size", "conv_padding"}, "filters": {"conv_out_channels"}, "weight-decay": {"weight_decay"},
+            "momentum": {"optimizer", "momentum", "momentum_start", "nesterov", "dampening"}, "optimizer": {"optimizer", "momentum"},
+            "activation": {"activation"}, "batch": {"batch_size"}, "pool": {"pool"},
+        }.get(variant.factor)  # fmt: skip
+        if allowed is not None:
+            assert changed <= allowed
+        assert variant.training.weight_decay > 0
+        assert variant.network.training.weight_decay > 0
+    lengths = {(v.factor, len(v.rates)) for v in variants(grid) if v.factor in ("momentum", "optimizer", "batch")}
+    assert {length for _, length in lengths} == {2}
+
+
+def test_equal_budgets_are_kept():
+    with pytest.raises(UserError, match="equally many rates: the same budget"):
+        resolve(TINY, {"studies": {"network": {"sgd_rates": [0.1]}}})
+
+
+def test_the_kernel_does_not_change_the_number_of_features(lab):
+    lengths = {
+        lab.geometry(v.encoder).code_length for v in variants(lab.config.studies.network) if v.factor == "kernel"
+    }
+    assert len(lengths) == 1
+
+
+def test_illegal_geometries_are_listed_with_their_reason(finished):
+    network = result(finished, "network")
+    assert {entry["arm"] for entry in network["illegal"]} == {
+        "blocks 5",
+        "deep-activation relu",
+        "deep-activation sigmoid",
+    }
+    assert all("does not fit" in entry["reason"] for entry in network["illegal"])
+    search = result(finished, "autoencoder")
+    assert search["illegal"]
+    assert all(
+        entry["arm"].startswith("k3 p3") and "nothing but padding" in entry["reason"] for entry in search["illegal"]
+    )
+    every = {line["arm"] for line in search["candidates"]} | {entry["arm"] for entry in search["illegal"]}
+    assert len([arm for arm in every if arm.endswith("mse") and "average" not in arm]) == 2 * 2 * 2 * 2
+
+
+def test_a_learning_rate_that_diverges_is_marked_and_the_others_go_on(finished):
+    arms = {arm["arm"]: arm for arm in result(finished, "network")["arms"]}
+    assert arms["momentum none"]["diverged_rates"] == 4
+    assert arms["momentum none"]["rates"] == [0.1]
+    assert arms["momentum none"]["accuracy"] is not None
+
+
+def test_a_run_that_diverges_is_marked_and_the_study_goes_on(tmp_path):
+    grid = {"sgd_rates": [1e6], "adam_rates": [1e-2], "adagrad_rates": [1e-2], "rmsprop_rates": [1e-2]}
+    folder = study(tmp_path, study="network", studies={"network": grid})
+    found = result(folder, "network")
+    arms = {arm["arm"]: arm for arm in found["arms"]}
+    assert arms["momentum none"]["diverged"] == arms["momentum none"]["runs"] == 4
+    assert arms["momentum none"]["accuracy"] is None
+    assert arms["optimizer adam"]["accuracy"] is not None
+    assert {c["verdict"] for c in found["contrasts"] if c["factor"] == "momentum"} == {"diverged"}
+    assert next(f for f in found["factors"] if f["factor"] == "momentum")["best"] is None
+
+
+def test_the_best_value_has_the_least_validation_loss(finished):
+    found = result(finished, "network")
+    for factor in found["factors"]:
+        losses = {
+            value["arm"]: np.mean([row["valid_log_loss"] for row in found["rows"] if row["arm"] == value["arm"]])
+            for value in factor["values"]
+        }
+        assert factor["best"] == min(losses, key=losses.get)
+
+
+def test_the_chosen_autoencoder_has_the_least_error_of_those_that_are_short_enough(finished):
+    found = result(finished, "autoencoder")
+    assert found["longest"] == 64
+    assert any(line["code_length"] > 64 for line in found["candidates"])
+    short = [line for line in found["candidates"] if line["code_length"] <= 64]
+    assert found["chosen"] == min(short, key=lambda line: line["mse"])["arm"]
+    for line in found["candidates"]:
+        assert line["mse"] == pytest.approx(np.mean(line["errors"]))
+        assert line["compression"] == pytest.approx(64 / line["code_length"])
+    assert found["images"] == 60
+
+
+def test_candidates_never_see_labels_or_test_images(finished, monkeypatch, tmp_path):
+    """With other test images and labels the search is the same, run for run."""
+    config = resolve(TINY, {"study": "autoencoder", "test": 20, "folds": 3})
+    shutil.copytree(finished, tmp_path / "copy")
+    monkeypatch.setattr(tasks, "fit", lambda *_, **__: pytest.fail("it was trained again"))
+    run_studies(config, load(config), folder=tmp_path / "copy")
+    assert result(tmp_path / "copy", "autoencoder")["candidates"] == result(finished, "autoencoder")["candidates"]
+
+
+def test_the_linear_rivals_are_what_they_say(finished, lab):
+    found = result(finished, "autoencoder")
+    watched, held_out = lab.watched(60), lab.held_out
+    for entry in found["pca"]:
+        components = fit_components(watched, entry["length"])
+        rebuilt = components.rebuild(held_out, entry["length"]).reshape(len(held_out), -1)
+        assert entry["mse"] == pytest.approx(((rebuilt - pixel_features(held_out)) ** 2).mean(), rel=1e-3, abs=1e-9)
+    by_length = {entry["length"]: entry["mse"] for entry in found["bicubic"]}
+    assert all(mse == 0 for length, mse in by_length.items() if length >= 64)
+    assert max(by_length) >= 64
+    assert by_length[1] > by_length[16] > 0
+    # An 8x8 image of one grey is rebuilt from one number.
+    grey = torch.full((2, 1, 8, 8), 0.25)
+    assert autoencoder._through_small(grey, 1) == pytest.approx(grey)
+
+
+def test_true_code_and_true_switches_are_the_autoencoder(finished, lab):
+    found = result(finished, "autoencoder")
+    line = next(line for line in found["candidates"] if line["arm"] == found["switches_of"])
+    assert found["switches"]["true"] == pytest.approx(line["errors"][0], rel=1e-4)
+    assert found["switches"]["true"] < found["switches"]["neither"]
+    pictures = read_arrays(finished / "autoencoder" / "pictures.npz")
+    assert pictures["error_map"].shape == (8, 8)
+    chosen = next(line for line in found["candidates"] if line["arm"] == found["chosen"])
+    assert pictures["error_map"].mean() == pytest.approx(chosen["errors"][0], rel=1e-4)
+
+
+def test_features_of_quadrants_are_four_a_filter(finished):
+    found = result(finished, "features")
+    arms = {arm["arm"]: arm for arm in found["arms"]}
+    filters = found["encoder"]["conv_out_channels"]
+    assert arms["autoencoder-quadrants-logistic"]["features"] == 4 * filters
+    assert arms["filters-logistic"]["features"] == arms["autoencoder-logistic"]["features"] == found["code_length"]
+    assert found["why"]["autoencoder"]["features"] == found["code_length"]
+    assert 1 <= found["why"]["pixels"]["directions"] <= 64
+
+
+def test_standardising_is_one_of_the_scalings_that_the_free_arm_chose_from(finished):
+    rows = {(row["arm"], row["fold"], row["seed"]): row for row in result(finished, "features")["rows"]}
+    for fold in (0, 1):
+        free, common, each = (rows[f"autoencoder-logistic{end}", fold, 0] for end in ("", "-common", "-each"))
+        assert free["valid_log_loss"] == pytest.approx(min(common["valid_log_loss"], each["valid_log_loss"]))
+        assert (common["choice"]["scaling"], each["choice"]["scaling"]) == ("common", "each")
+
+
+def test_frozen_networks_keep_the_encoders_bytes(finished, lab):
+    from safetensors.numpy import load_file
+
+    rows = result(finished, "finetune")["rows"]
+    encoders = {path.parent.name: load_file(path) for path in finished.glob("runs/autoencoder/*/weights.safetensors")}
+    for way, kept in (("frozen", True), ("plain", False), ("slow", False), ("gradual", False)):
+        row = next(row for row in rows if row["arm"] == f"{way} @all")
+        start = read_json(finished / row["run"] / "config.json")["autoencoder"]
+        network = load_file(finished / row["run"] / "weights.safetensors")
+        same = [
+            network[name].tobytes() == encoders[start][name].tobytes()
+            for name in network
+            if name.startswith("encoder.")
+        ]
+        assert all(same) == kept
+
+
+def test_points_that_are_not_there_are_named(finished):
+    found = result(finished, "finetune")
+    assert found["not_available"] == {"labels": [10000], "unlabeled": [10000]}
+    assert [point["per_class"] for point in found["labels"]] == [10, None]
+    assert found["labels"][0]["train"] == 80
+    assert [point["images"] for point in found["unlabeled"]] == [50, 142]
+
+
+def test_autoencoders_of_fewer_images_take_as_many_steps(finished):
+    steps = {row["images"]: set() for row in result(finished, "finetune")["autoencoders"]}
+    for row in result(finished, "finetune")["autoencoders"]:
+        config = read_json(finished / row["run"] / "config.json")["autoencoder"]["training"]
+        steps[row["images"]].add(config["epochs"] * -(-row["images"] // config["batch_size"]))
+    assert steps == {50: {6}, 142: {5}}
+
+
+def test_scratch_and_copied_networks_of_a_point_differ_in_the_encoder_alone(lab):
+    encoder, config = lab.config.encoder, lab.config.autoencoder
+    learned = Learned(encoder, config, 1)
+    tasks.perform(lab, tasks.AutoencoderTask("", learned))
+    scratch, copied = (
+        NetworkTask("", encoder, lab.config.network, 0, 1, start=start).new_network(lab) for start in (None, learned)
+    )
+    for name, tensor in scratch.head.state_dict().items():
+        assert torch.equal(tensor, copied.head.state_dict()[name])
+    trained = lab.trained_autoencoder(learned).encoder.state_dict()
+    for name, tensor in copied.encoder.state_dict().items():
+        assert torch.equal(tensor, trained[name])
+
+
+def test_finished_runs_are_never_repeated(finished, monkeypatch):
+    before = {entry.name: without_times(result(finished, entry.name)) for entry in STUDIES}
+    for module, name in ((tasks, "fit"), (networks, "fit"), (tasks, "choose_logistic"), (tasks, "choose_trees"),
+                         (tasks, "choose_boosting"), (tasks, "choose_neighbours"), (tasks, "fit_linear_network")):  # fmt: skip
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was run again"))
+    study(finished)
+    assert {entry.name: without_times(result(finished, entry.name)) for entry in STUDIES} == before
+
+
+def test_several_processes_end_in_the_results_of_one(finished, tmp_path):
+    """Each run has one thread either way, so the numbers are the same to the last digit."""
+    for name in ("baselines", "finetune"):
+        study(tmp_path, study=name, jobs=2, threads=2)
+    for name in ("baselines", "finetune"):
+        mine, theirs = (without_times(result(folder, name)) for folder in (tmp_path, finished))
+        for found in (mine, theirs):
+            for differing in ("study", "threads"):
+                found["config"].pop(differing)
+        assert mine == theirs
+
+
+def test_a_study_alone_is_the_study_of_all(finished, tmp_path):
+    study(tmp_path, study="features")
+    mine, theirs = (without_times(result(folder, "features")) for folder in (tmp_path, finished))
+    mine["config"].pop("study"), theirs["config"].pop("study")
+    assert mine == theirs
+
+
+def test_an_interrupted_study_goes_on(finished, tmp_path, monkeypatch):
+    calls = []
+
+    def some(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return tasks_fit(*arguments, **options)
+
+    tasks_fit = tasks.fit
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "fit", some)
+        with pytest.raises(KeyboardInterrupt):
+            study(tmp_path, study="autoencoder")
+    assert len(list(tmp_path.glob("runs/autoencoder/*/result.json"))) == 3
+    assert not (tmp_path / "autoencoder" / "result.json").exists()
+    study(tmp_path, study="autoencoder")
+    mine, theirs = (without_times(result(folder, "autoencoder")) for folder in (tmp_path, finished))
+    assert mine["candidates"] == theirs["candidates"]
+
+
+def photographs(root, *parts):
+    random = np.random.default_rng(0)
+    for part in parts:
+        (root / part).mkdir(parents=True)
+        for number in range(24):
+            Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / part / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("parts", "missing"),
+    [
+        (("train/a", "train/b", "test/a", "test/b"), {"autoencoder": ["unlabeled"], "features": ["unlabeled"], "finetune": ["unlabeled"]}),
+        (("unlabeled",), {"baselines": ["labeled", "test"], "network": ["labeled", "test"], "features": ["labeled", "test"],
+                          "finetune": ["labeled", "test"]}),
+    ],
+)  # fmt: skip
+def test_a_study_without_its_data_says_what_it_needs_and_the_others_go_on(tmp_path, parts, missing):
+    root = photographs(tmp_path / "photos", *parts)
+    config = resolve(TINY, {"data": f"folder:{root}", "side": 8, "unlabeled": None, "test": None, "seeds": 1})
+    folder = run_studies(config, load(config, partly=True), folder=tmp_path / "run")
+    for entry in STUDIES:
+        found = result(folder, entry.name)
+        assert found.get("missing", []) == missing.get(entry.name, [])
+        assert ("rows" in found) == (entry.name not in missing)
+    alone = config.model_copy(update={"study": next(iter(missing))})
+    with pytest.raises(
+        UserError, match=f"study {next(iter(missing))} needs .* images, and there are none; add some, or run another"
+    ):
+        run_studies(alone, load(config, partly=True), folder=tmp_path / "alone")
+
+
+def test_a_study_that_fails_says_why_and_the_others_go_on(tmp_path, monkeypatch):
+    def fail(lab, do):
+        raise UserError("no luck")
+
+    monkeypatch.setattr(course, "STUDIES", (STUDIES[0], course.CourseStudy("network", (), fail)))
+    study(tmp_path)
+    assert result(tmp_path, "network")["failed"] == "no luck"
+    assert "rows" in result(tmp_path, "baselines")
+    with pytest.raises(UserError, match="no luck"):
+        study(tmp_path, study="network")
