@@ -1,13 +1,19 @@
 # make run: install, and answer the question on the embedded data set.   make test: install, and run the tests.
+# make studies: install, and run the five studies of the course on the embedded data set, report in two languages, notebook.
 PYTHON ?= python3
 BIN := .venv/bin
 # torch comes first and alone: a range that admits a newer one would bring gigabytes of another build.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint wheel clean
+.PHONY: run studies test lint wheel clean
 
 run: .venv/installed
 	$(BIN)/unlabeled run
+
+studies: .venv/installed
+	$(BIN)/unlabeled run --study all
+	$(BIN)/unlabeled report runs/shapes-quick-studies --lang ru
+	$(BIN)/unlabeled notebook runs/shapes-quick-studies
 
 test: .venv/installed-dev lint
 	$(BIN)/python -m pytest
@@ -24,7 +30,7 @@ wheel: .venv/installed-dev
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP_INSTALL) torch
-	$(PIP_INSTALL) --editable .
+	$(PIP_INSTALL) --editable '.[notebook]'
 	touch $@
 
 .venv/installed-dev: .venv/installed

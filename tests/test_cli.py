@@ -237,3 +237,41 @@ def test_a_real_interrupt_leaves_whole_files_and_status_130(tmp_path):
     assert process.returncode == 130, error
     assert "interrupted; what was finished is kept" in error
     assert not list(Path(tmp_path).rglob("*.tmp"))
+
+
+def test_a_study_prints_its_conclusion_and_writes_the_report_in_the_language(tmp_path, capsys):
+    out = tmp_path / "out"
+    main(
+        [
+            "run",
+            *SMALL,
+            "--study",
+            "baselines",
+            "--classical.boosting-iterations",
+            "2",
+            "--lang",
+            "ru",
+            "--jobs",
+            "1",
+            "--out",
+            str(out),
+        ]
+    )
+    output = capsys.readouterr()
+    assert "\nБазовые модели\n  Точнее всех на пикселях " in output.out
+    assert (
+        output.out.endswith(f"отчёт: {out / 'report.ru.html'}\n") or f"report: {out / 'report.ru.html'}" in output.out
+    )
+    assert "[baselines 6/6]" in output.err
+    assert (out / "baselines" / "result.json").exists()
+
+
+def test_the_main_job_is_in_english(capsys, tmp_path):
+    assert fails(capsys, "run", *SMALL, "--lang", "ru", "--out", str(tmp_path)).startswith(
+        "--lang ru goes with --study all"
+    )
+
+
+def test_a_bundle_of_nothing_is_refused(capsys, tmp_path):
+    message = fails(capsys, "bundle", str(tmp_path), "--surname", "A", "--name", "B")
+    assert message == f"{tmp_path}: no study was finished here; run unlabeled run --study all first"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unlabeled.config import ShapesConfig
+from unlabeled.config import Config, ShapesConfig
 from unlabeled.errors import DataError
 from unlabeled.folds import make_folds
 from unlabeled.leaks import find_leaks
@@ -461,3 +461,39 @@ def test_one_fold_or_folds_that_are_the_same_are_refused(tmp_path):
         (tmp_path / "a" / "fold_indices.txt").write_text(text)
         with pytest.raises(DataError, match="one and the same or nearly so"):
             make_folds(load(config))
+
+
+@pytest.mark.parametrize(
+    ("missing", "counts"),
+    [(["unlabeled"], (20, 0, 12)), (["test"], (20, 30, 0)), (["train"], (0, 30, 12)), (["train", "test"], (0, 30, 0))],
+)
+def test_a_part_can_be_missing_where_the_caller_does_without(tmp_path, missing, counts):
+    write_stl10(tmp_path)
+    for part in missing:
+        for path in tmp_path.glob(f"{part}_*.bin"):
+            path.unlink()
+    config = Config(data=f"stl10:{tmp_path}", side=8, cache=tmp_path / "cache")
+    with pytest.raises(DataError, match="missing; STL-10 has"):
+        load(config)
+    splits = load(config, partly=True)
+    assert (len(splits.labeled), len(splits.unlabeled), len(splits.test)) == counts
+    assert len(splits.folds) == (2 if counts[0] else 0)
+    # The store is there now, and still nobody gets an empty split who needs one.
+    with pytest.raises(DataError, match=r"no \w+ images, or none is left after the leaks were dropped"):
+        load(config)
+
+
+def test_half_a_part_is_a_mistake_for_everyone(tmp_path):
+    write_stl10(tmp_path)
+    (tmp_path / "test_y.bin").unlink()
+    with pytest.raises(DataError, match=r"test_y\.bin missing"):
+        load(Config(data=f"stl10:{tmp_path}", side=8, cache=tmp_path / "cache"), partly=True)
+
+
+def test_a_folder_without_unlabeled_images_does_for_some(folder_of_images, tmp_path):
+    shutil.rmtree(folder_of_images / "unlabeled")
+    config = Config(data=f"folder:{folder_of_images}", side=8, cache=tmp_path / "cache")
+    with pytest.raises(DataError, match="no folder 'unlabeled' in it"):
+        load(config)
+    splits = load(config, partly=True)
+    assert (len(splits.labeled), len(splits.unlabeled), len(splits.test)) == (20, 0, 6)

@@ -277,7 +277,8 @@ def _run_studies(config: Config) -> None:
     if config.study == "all":
         _verdict, headline, _more = answer(results, language)
         _out.print(f"\n{headline}", soft_wrap=True, markup=False)
-    _out.print(f"\nreport: {_write_report(folder, config.lang)}", soft_wrap=True, markup=False)
+    path = _write_report(folder, config.lang)
+    _out.print("\n" + language.gettext("Report: {path}").format(path=path), soft_wrap=True, markup=False)
 
 
 def _write_report(folder: Path, lang: Lang) -> Path:

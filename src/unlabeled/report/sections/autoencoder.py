@@ -311,6 +311,10 @@ def _switches_conclusion(context: Context) -> str:
     language, errors = context.language, context.result["switches"]
     _ = language.gettext
     without_code, without_switches = (errors[name] - errors["true"] for name in ("constant_code", "wrong_switches"))
+    if max(without_code, without_switches) <= 0:
+        return _(
+            "The error rises neither without the code nor with wrong switches: this autoencoder has learned nothing yet."
+        )
     more = _("the code") if without_code > without_switches else _("the switches")
     return _(
         "Without the code the error rises by {code}, without the right switches by {switches}: {more} carries "
