@@ -11,6 +11,7 @@ from PIL import Image
 from conftest import TINY_STUDIES as TINY
 from unlabeled.errors import UserError
 from unlabeled.features import fit_components, pixel_features
+from unlabeled.optimizers import make_optimizer
 from unlabeled.presets import resolve
 from unlabeled.results import read_arrays, read_json
 from unlabeled.sources import load
@@ -124,6 +125,21 @@ def test_a_variant_changes_one_thing():
 def test_equal_budgets_are_kept():
     with pytest.raises(UserError, match="equally many rates: the same budget"):
         resolve(TINY, {"studies": {"network": {"sgd_rates": [0.1]}}})
+
+
+@pytest.mark.parametrize("name", ["none", "0.5", "0.9", "nesterov", "dampening"])
+def test_learning_rates_of_momenta_move_a_steady_gradient_alike(name):
+    """A thousand steps of PyTorch's SGD against a gradient of one."""
+    grid = resolve(TINY).studies.network.model_copy(update={"momenta": (name,), "sgd_rates": (0.1,)})
+    variant = next(v for v in variants(grid) if v.factor == "momentum")
+    weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    model = torch.nn.ParameterList([weight])
+    config = variant.training.model_copy(update={"learning_rate": variant.rates[0], "weight_decay": 0})
+    optimizer = make_optimizer(model, config)
+    for _ in range(1000):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    assert float(weight.detach()) == pytest.approx(-100, rel=0.01)
 
 
 def test_the_kernel_does_not_change_the_number_of_features(lab):

@@ -183,8 +183,8 @@ class NetworkGrid(_Model):
     """Images a step."""
     pools: tuple[Literal["max", "average"], ...] = ("max", "average")
     """Kinds of pool."""
-    sgd_rates: tuple[float, ...] = (0.01, 0.03, 0.1)
-    """Learning rates to choose from for each kind of SGD."""
+    sgd_rates: tuple[float, ...] = (0.03, 0.1, 0.3)
+    """Learning rates to choose from for SGD without momentum; with it they are as much smaller as its steps add up."""
     adam_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     """Learning rates to choose from for Adam and AdamW, and for each batch size."""
     adagrad_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)

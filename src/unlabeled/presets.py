@@ -49,7 +49,7 @@ _STUDY_PRESETS: dict[str, dict[str, Any]] = {
         "classical": {"trees": 100, "min_samples_leaf": [1], "boosting_iterations": 12, "boosting_rate": 0.3},
         "studies": {
             "network": {
-                "kernels": [2, 5, 8], "filters": [5, 20, 40], "sgd_rates": [0.01, 0.1], "adam_rates": [1e-3, 5e-3],
+                "kernels": [2, 5, 8], "filters": [5, 20, 40], "sgd_rates": [0.05, 0.2], "adam_rates": [1e-3, 5e-3],
                 "adagrad_rates": [5e-3, 3e-2], "rmsprop_rates": [5e-4, 3e-3],
                 "training": {"epochs": 10, "learning_rate": 3e-3},
             },

@@ -102,7 +102,9 @@ def variants(grid: NetworkGrid) -> Iterator[Variant]:
     for blocks in grid.blocks:
         yield change("blocks", blocks, **_stack(encoder, blocks))
     for name in grid.momenta:
-        yield change("momentum", name, optimizer="sgd", rates=grid.sgd_rates, **_MOMENTA[name])
+        yield change(
+            "momentum", name, optimizer="sgd", rates=_rates(grid.sgd_rates, **_MOMENTA[name]), **_MOMENTA[name]
+        )
     for optimizer in grid.optimizers:
         rates = {"adagrad": grid.adagrad_rates, "rmsprop": grid.rmsprop_rates}.get(optimizer, grid.adam_rates)
         # RMSprop is taken as it was proposed, without momentum.
@@ -118,6 +120,17 @@ def variants(grid: NetworkGrid) -> Iterator[Variant]:
         yield change("batch", size, batch_size=size, rates=grid.adam_rates)
     for pool in grid.pools:
         yield change("pool", pool, pool=pool)
+
+
+def _rates(
+    steady: tuple[float, ...], *, momentum: float, momentum_start: float | None = None, dampening: float = 0.0, **_: Any
+) -> tuple[float, ...]:
+    """Return learning rates that move a steady gradient as far as plain SGD does with the given ones.
+
+    In the long run momentum m and dampening d multiply the step by (1 - d) / (1 - m); a rising m counts with its mean.
+    """
+    mean = momentum if momentum_start is None else (momentum_start + momentum) / 2
+    return tuple(float(f"{rate * (1 - mean) / (1 - dampening):.3g}") for rate in steady)
 
 
 def _stack(encoder: EncoderConfig, blocks: int) -> dict[str, Any]:

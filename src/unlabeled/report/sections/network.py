@@ -131,10 +131,9 @@ def _setup(context: Context) -> list[str]:
             parameters=language.number(smallest["parameters"], 0),
         ),
         _(
-            "Each optimiser, momentum and batch size chooses its learning rate on validation data from a list of "
-            "its own, all lists "
-            "equally long: the same budget. RMSprop runs without momentum. Epoch and learning rate are chosen by "
-            "validation log loss."
+            "Each optimiser, momentum and batch size chooses its learning rate on validation data from a list of its own, all "
+            "lists equally long: the same budget. With momentum the rates are as much smaller as its steps add up. RMSprop runs "
+            "without momentum. Epoch and learning rate are chosen by validation log loss."
         ),
         _("Each run has one processor thread; several run side by side, so speeds are for comparison with each other."),
     ]
