@@ -121,14 +121,16 @@ def choose_neighbours(
 ) -> Chosen:
     """Let the nearest training images vote; choose their number, and the scaling, by validation log loss."""
     candidates = []
+    counts = sorted({min(count, len(train.labels)) for count in config.neighbours})
     for scaling in scalings:
         scale = Scale.of(train.features, scaling)
         index = NearestNeighbors(algorithm="brute").fit(scale.apply(train.features))
-        for count in sorted({min(count, len(train.labels)) for count in config.neighbours}):
-            classifier = _Neighbours(scale, index, train.labels, count, classes)
-            _, loss = score(classifier.predict(valid.features), valid.labels)
+        # Distances are the work; they are the same for every number of neighbours.
+        nearest = _nearest(scale, index, valid.features, counts[-1])
+        for count in counts:
+            _, loss = score(_vote(train.labels[nearest[:, :count]], classes), valid.labels)
             row = {"neighbours": count, "scaling": scaling, "valid_log_loss": loss, "converged": True}
-            candidates.append((row, classifier))
+            candidates.append((row, _Neighbours(scale, index, train.labels, count, classes)))
     return _best(candidates)
 
 
@@ -271,8 +273,18 @@ class _Neighbours:
     classes: int
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        with threadpool_limits(1):
-            nearest = self.index.kneighbors(self.scale.apply(features), self.count, return_distance=False)
-        votes = np.zeros((len(features), self.classes))
-        np.add.at(votes, (np.arange(len(features))[:, None], self.labels[nearest]), 1.0)
-        return (votes + 1 / self.classes) / (self.count + 1)
+        return _vote(self.labels[_nearest(self.scale, self.index, features, self.count)], self.classes)
+
+
+def _nearest(scale: Scale, index: NearestNeighbors, features: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Return the nearest training images, (n, count), the nearest first."""
+    with threadpool_limits(1):
+        nearest: NDArray[np.intp] = index.kneighbors(scale.apply(features), count, return_distance=False)
+    return nearest
+
+
+def _vote(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Return the classes' shares of labels (n, count), with one more vote spread over all classes."""
+    votes = np.zeros((len(labels), classes))
+    np.add.at(votes, (np.arange(len(labels))[:, None], labels), 1.0)
+    return (votes + 1 / classes) / (labels.shape[1] + 1)
