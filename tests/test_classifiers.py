@@ -285,6 +285,16 @@ def test_the_one_layer_network_ends_where_no_direction_goes_down(random):
     assert np.abs(error.sum(axis=0)).max() < 1e-5
 
 
+def test_both_ways_agree_on_two_classes_too():
+    """Of two classes scikit-learn keeps one weight vector, and penalises that."""
+    train, valid, test = (
+        Labeled(part.features[part.labels < 2], part.labels[part.labels < 2]) for part in digits(n=400)
+    )
+    ours = choose_logistic(train, valid, classes=2, config=ClassicalConfig(strengths=(0.01,)))
+    twin = fit_linear_network(train, classes=2, scaling=ours.choice["scaling"], strength=0.01)
+    assert twin.classifier.predict(test.features) == pytest.approx(ours.classifier.predict(test.features), abs=1e-3)
+
+
 def test_an_unseen_class_has_no_probability_in_the_one_layer_network(random):
     labels = np.array([0, 2] * 10)
     chosen = fit_linear_network(

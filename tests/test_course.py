@@ -220,6 +220,29 @@ def test_a_diverged_arm_is_marked_in_the_page(folder, tmp_path):
     assert "3 of 4 runs diverged" in write_course_report(copy).read_text()
 
 
+def test_studies_that_were_not_run_alike_are_flagged(folder, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    sentence = "The studies in this folder were not run alike"
+    assert sentence not in write_course_report(copy).read_text()
+    found = read_json(copy / "baselines" / "result.json")
+    found["protocol"]["test"] = 40
+    write_json(copy / "baselines" / "result.json", found)
+    assert sentence in write_course_report(copy).read_text()
+
+
+def test_a_network_that_has_not_learned_is_told(folder, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    found = read_json(copy / "finetune" / "result.json")
+    scratch = next(arm for arm in found["labels"][-1]["arms"] if arm["arm"] == "scratch @all")
+    for accuracy, told in ((12.0, True), (40.0, False)):
+        scratch["accuracy"]["mean"] = accuracy
+        write_json(copy / "finetune" / "result.json", found)
+        conclusion = " ".join(read_section(copy, "finetune", Language("en")).conclusion)
+        assert ("it has hardly learned" in conclusion) == told
+
+
 def test_a_folder_without_studies_is_refused(tmp_path):
     with pytest.raises(UserError, match="no study was finished here; run unlabeled run --study all first"):
         write_course_report(tmp_path)
@@ -260,7 +283,7 @@ def test_the_notebook_is_executed_and_every_cell_ended(folder, archive):
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert "import unlabeled as ul" in "".join(cells[0]["source"])
     for cell, name in zip(cells[4:], STUDIES, strict=True):
-        assert "ul.run_studies(study, splits, folder=folder)" in "".join(cell["source"])
+        assert "ul.run_studies(" in "".join(cell["source"])
         kinds = [kind for output in cell["outputs"] for kind in output.get("data", {})]
         assert "text/html" in kinds
         assert not any(output["output_type"] == "error" for output in cell["outputs"])
@@ -271,7 +294,9 @@ def test_a_cell_that_fails_is_the_users_to_know(folder, tmp_path):
     copy = tmp_path / "run"
     copy.mkdir()
     shutil.copytree(folder / "baselines", copy / "baselines")
-    write_json(copy / "config.json", read_json(folder / "config.json") | {"data": "folder:/nowhere"})
+    found = read_json(copy / "baselines" / "result.json")
+    found["config"]["data"] = "folder:/nowhere"
+    write_json(copy / "baselines" / "result.json", found)
     with pytest.raises(UserError, match="a cell of the notebook failed: DataError: /nowhere: no such folder"):
         write_notebook(copy)
 
@@ -281,7 +306,7 @@ def test_the_archive_is_what_the_course_asks_for(archive, folder):
     with zipfile.ZipFile(archive) as opened:
         assert opened.testzip() is None
         names = set(opened.namelist())
-        assert {"report.ru.html", "notebook.ru.ipynb", "config.json"} <= names
+        assert {"report.ru.html", "notebook.ru.ipynb"} <= names
         assert {f"results/{name}.json" for name in STUDIES} <= names
         modules = {f"unlabeled/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*.py")}
         assert modules <= names

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from unlabeled.errors import UserError
 from unlabeled.features import fit_components, pixel_features
 from unlabeled.optimizers import make_optimizer
 from unlabeled.presets import resolve
-from unlabeled.results import read_arrays, read_json
+from unlabeled.report.course import write_course_report
+from unlabeled.results import read_arrays, read_json, write_json
 from unlabeled.sources import load
+from unlabeled.statistics import holm
 from unlabeled.studies import autoencoder, course, networks, tasks
 from unlabeled.studies.course import STUDIES, run_studies
 from unlabeled.studies.lab import Lab, Learned
@@ -111,7 +114,8 @@ def test_a_variant_changes_one_thing():
         }
         allowed = {
             "kernel": {"conv_kernel_size", "conv_padding"}, "filters": {"conv_out_channels"}, "weight-decay": {"weight_decay"},
-            "momentum": {"optimizer", "momentum", "momentum_start", "nesterov", "dampening"}, "optimizer": {"optimizer", "momentum"},
+            "momentum": {"optimizer", "momentum", "momentum_start", "nesterov", "dampening"},
+            "optimizer": {"optimizer", "momentum", "weight_decay"},
             "activation": {"activation"}, "batch": {"batch_size"}, "pool": {"pool"},
         }.get(variant.factor)  # fmt: skip
         if allowed is not None:
@@ -123,7 +127,7 @@ def test_a_variant_changes_one_thing():
 
 
 def test_equal_budgets_are_kept():
-    with pytest.raises(UserError, match="equally many rates: the same budget"):
+    with pytest.raises(UserError, match="equally many rates, the same budget for all; they have 1, 2, 2, 2"):
         resolve(TINY, {"studies": {"network": {"sgd_rates": [0.1]}}})
 
 
@@ -151,11 +155,9 @@ def test_the_kernel_does_not_change_the_number_of_features(lab):
 
 def test_illegal_geometries_are_listed_with_their_reason(finished):
     network = result(finished, "network")
-    assert {entry["arm"] for entry in network["illegal"]} == {
-        "blocks 5",
-        "deep-activation relu",
-        "deep-activation sigmoid",
-    }
+    assert {entry["arm"] for entry in network["illegal"]} == {"blocks 5"}
+    # Activations are tried on the deepest network that fits.
+    assert len(network["gradients"][0]["first"]) == 2 + 1
     assert all("does not fit" in entry["reason"] for entry in network["illegal"])
     search = result(finished, "autoencoder")
     assert search["illegal"]
@@ -221,15 +223,27 @@ def test_the_linear_rivals_are_what_they_say(finished, lab):
     watched, held_out = lab.watched(60), lab.held_out
     for entry in found["pca"]:
         components = fit_components(watched, entry["length"])
-        rebuilt = components.rebuild(held_out, entry["length"]).reshape(len(held_out), -1)
+        rebuilt = components.rebuild(held_out, entry["length"]).reshape(len(held_out), -1).clip(-1, 1)
         assert entry["mse"] == pytest.approx(((rebuilt - pixel_features(held_out)) ** 2).mean(), rel=1e-3, abs=1e-9)
     by_length = {entry["length"]: entry["mse"] for entry in found["bicubic"]}
-    assert all(mse == 0 for length, mse in by_length.items() if length >= 64)
-    assert max(by_length) >= 64
+    assert max(by_length) == 64
+    assert by_length[64] == 0
     assert by_length[1] > by_length[16] > 0
-    # An 8x8 image of one grey is rebuilt from one number.
-    grey = torch.full((2, 1, 8, 8), 0.25)
-    assert autoencoder._through_small(grey, 1) == pytest.approx(grey)
+    for line in found["candidates"]:
+        assert line["pca"] == next(e["mse"] for e in found["pca"] if e["length"] == line["code_length"])
+    assert found["confirmed"]["images"] == 80
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "pixels", "expected"),
+    [(8, 8, 48, (7, 6)), (8, 8, 64, (8, 8)), (8, 8, 1000, (8, 8)), (8, 8, 1, (1, 1)), (8, 8, 0, (1, 1)), (32, 32, 256, (16, 16)),
+     (30, 10, 75, (15, 5)), (3, 40, 2, (1, 2))],
+)  # fmt: skip
+def test_a_small_picture_is_the_largest_that_fits(height, width, pixels, expected):
+    size = autoencoder._small_size(height, width, pixels)
+    assert sorted(size) == sorted(expected)
+    assert size[0] <= height
+    assert size[1] <= width
 
 
 def test_true_code_and_true_switches_are_the_autoencoder(finished, lab):
@@ -276,6 +290,113 @@ def test_frozen_networks_keep_the_encoders_bytes(finished, lab):
             if name.startswith("encoder.")
         ]
         assert all(same) == kept
+
+
+def test_each_way_is_compared_with_itself_from_random_weights(finished):
+    found = result(finished, "finetune")
+    pairs = {"plain": "scratch", "slow": "random-slow", "gradual": "random-gradual", "frozen": "random-frozen"}
+    for point in found["labels"]:
+        gains = [c for c in point["contrasts"] if c["gain"]]
+        assert {c["treated"].split()[0]: c["control"].split()[0] for c in gains}.items() <= pairs.items()
+        assert len(gains) == (4 if point["per_class"] is None else 2)
+        for contrast in gains:
+            rows = {}
+            for row in found["rows"]:
+                if row["arm"] in (contrast["treated"], contrast["control"]):
+                    kept = read_json(finished / row["run"] / "config.json")
+                    kept["way"] = kept.get("way", ["plain", None])
+                    kept.pop("autoencoder", None), kept["data"].pop("unlabeled", None)
+                    rows.setdefault((row["fold"], row["seed"]), []).append(kept)
+            # The same labels, budget, way, seed: nothing but the autoencoder.
+            assert all(first == second for first, second in rows.values())
+
+
+def test_only_the_comparison_named_beforehand_is_spared_the_correction(finished):
+    found = result(finished, "finetune")
+    every = [c for point in found["labels"] for c in point["contrasts"]]
+    main = found["labels"][-1]["contrasts"][0]
+    assert (main["treated"], main["control"]) == ("plain @all", "scratch @all")
+    assert main["p"] == main["accuracy"]["p"]
+    others = [c for c in every if c is not main]
+    assert [c["p"] for c in others] == pytest.approx(holm([c["accuracy"]["p"] for c in others]))
+    curve = [point["contrasts"][0] for point in found["unlabeled"][:-1]]
+    assert [c["p"] for c in curve] == pytest.approx(holm([c["accuracy"]["p"] for c in curve]))
+    assert found["unlabeled"][-1]["contrasts"][0]["p"] == main["p"]
+
+
+def test_an_autoencoder_that_diverges_takes_what_stands_on_it_along_and_nothing_else(finished, tmp_path):
+    """The final autoencoder of studies 4 and 5 is replaced by one that diverged; what does without it has its numbers."""
+    shutil.copytree(finished, tmp_path / "copy")
+    row = next(row for row in result(finished, "finetune")["autoencoders"] if row["seed"] == 1 and row["images"] == 142)
+    write_json(tmp_path / "copy" / row["run"] / "result.json", {"diverged": "the loss became nan", "seconds": 0.0})
+    (tmp_path / "copy" / row["run"] / "weights.safetensors").unlink()
+    for path in (tmp_path / "copy").glob("runs/autoencoder-*/*/config.json"):
+        if read_json(path)["autoencoder"] == Path(row["run"]).name:
+            shutil.rmtree(path.parent)
+    study(tmp_path / "copy")
+    arms = {arm["arm"]: arm for arm in result(tmp_path / "copy", "features")["arms"]}
+    assert arms["autoencoder-logistic"]["diverged"] == 2
+    assert arms["autoencoder-logistic"]["accuracy"] is None
+    assert arms["pixels-logistic"]["accuracy"] is not None
+    point = result(tmp_path / "copy", "finetune")["labels"][-1]
+    assert {c["verdict"] for c in point["contrasts"] if c["gain"]} == {"diverged"}
+    assert "its autoencoder: the loss became nan" in json.dumps(result(tmp_path / "copy", "finetune")["rows"])
+    for code in ("en", "ru"):
+        assert write_course_report(tmp_path / "copy", code).exists()
+
+
+def test_a_candidate_that_diverges_is_marked_and_not_chosen(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    rows = result(finished, "autoencoder")["rows"]
+    for row in (rows[0], next(row for row in rows if row["arm"] == result(finished, "autoencoder")["chosen"])):
+        write_json(tmp_path / "copy" / row["run"] / "result.json", {"diverged": "the loss became nan", "seconds": 0.0})
+    study(tmp_path / "copy", study="autoencoder")
+    found = result(tmp_path / "copy", "autoencoder")
+    lines = {line["arm"]: line for line in found["candidates"]}
+    assert lines[rows[0]["arm"]]["mse"] is None
+    assert lines[rows[0]["arm"]]["diverged"] == 1
+    assert lines[found["chosen"]]["mse"] is not None
+    assert write_course_report(tmp_path / "copy").exists()
+
+
+def test_no_network_that_fits_is_told(tmp_path):
+    with pytest.raises(
+        UserError,
+        match=r"no network of --studies\.network fits these images; the first: block 1: a 64x64 pool does not fit",
+    ):
+        study(tmp_path, study="network", studies={"network": {"encoder": {"pool_kernel_size": 64}}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": {"training": {"nesterov": True}}}, "--studies.network.training.nesterov needs optimizer sgd"),
+        (
+            {"autoencoder": {"training": {"momentum_start": 0.1}}},
+            "--studies.autoencoder.training.momentum-start needs optimizer sgd",
+        ),
+        (
+            {"network": {"encoder": {"conv_out_channels": [3, 4]}}},
+            "--studies.network.encoder is the smallest network's: give it one block",
+        ),
+        ({"network": {"blocks": []}}, "--studies.network.blocks needs at least one number"),
+        ({"autoencoder": {"kernels": [0, 3]}}, "--studies.autoencoder.kernels takes numbers of at least 1; it has 0"),
+        ({"network": {"weight_decays": [0.0]}}, "--studies.network.weight-decays takes numbers above 0; it has 0"),
+        ({"autoencoder": {"losses": []}}, "--studies.autoencoder.losses needs at least one loss"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(changes, message):
+    with pytest.raises(UserError) as caught:
+        resolve(TINY, {"studies": changes})
+    assert str(caught.value).startswith(message)
+
+
+def test_a_kind_of_momentum_is_what_its_name_says_whatever_the_base_is():
+    base = {"optimizer": "sgd", "momentum": 0.7, "dampening": 0.3, "momentum_start": 0.2}
+    grid = resolve(TINY, {"studies": {"network": {"training": base, "momenta": ["none", "nesterov"]}}}).studies.network
+    none, nesterov = (v.training for v in variants(grid) if v.factor == "momentum")
+    assert (none.momentum, none.dampening, none.momentum_start, none.nesterov) == (0, 0, None, False)
+    assert (nesterov.momentum, nesterov.dampening, nesterov.momentum_start, nesterov.nesterov) == (0.9, 0, None, True)
 
 
 def test_points_that_are_not_there_are_named(finished):

@@ -42,7 +42,7 @@ def write_bundle(folder: Path, *, surname: str, name: str, code: str = "en", out
 
 
 def _members(folder: Path, report: Path, notebook: Path) -> Iterator[tuple[str, bytes]]:
-    for path in (report, notebook, folder / "config.json"):
+    for path in (report, notebook):
         yield path.name, path.read_bytes()
     for study in read_results(folder):
         yield f"results/{study}.json", (folder / study / "result.json").read_bytes()

@@ -106,14 +106,23 @@ def compare(
     compared = _Compared(rows, scores, correlation)
     arms = [compared.describe(arm) for arm in dict.fromkeys(row["arm"] for row in rows)]
     described = [compared.contrast(contrast) for contrast in contrasts]
-    measured = [contrast for contrast in described if contrast["accuracy"] is not None]
-    first = measured[:1] if named_first and measured == described else []
-    corrected = holm([contrast["accuracy"]["p"] for contrast in measured[len(first) :]])
-    for contrast, p in zip(measured, [*(c["accuracy"]["p"] for c in first), *corrected], strict=True):
+    decide(described, named=described[0] if named_first else None)
+    return {"arms": arms, "contrasts": described}
+
+
+def decide(contrasts: Sequence[dict[str, Any]], *, named: dict[str, Any] | None = None) -> None:
+    """Give contrasts p values, corrected for their number by Holm's method, and verdicts; those that diverged have none.
+
+    ``named`` is one of them that was named as the answer before any run, and so is not one of many.
+    """
+    measured = [contrast for contrast in contrasts if contrast["accuracy"] is not None and contrast is not named]
+    corrected = holm([contrast["accuracy"]["p"] for contrast in measured])
+    if named is not None and named["accuracy"] is not None:
+        measured, corrected = [named, *measured], [named["accuracy"]["p"], *corrected]
+    for contrast, p in zip(measured, corrected, strict=True):
         contrast["p"] = p
         mean = contrast["accuracy"]["mean"]
         contrast["verdict"] = ("helps" if mean > 0 else "hurts") if p < 0.05 else "no evidence"
-    return {"arms": arms, "contrasts": described}
 
 
 class _Compared:

@@ -36,7 +36,7 @@ class TrainingConfig(_Model):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Share of the last step kept (sgd, rmsprop)."""
     momentum_start: float | None = Field(default=None, ge=0, lt=1)
-    """Momentum of the first step, from which it rises evenly to ``momentum`` (sgd, rmsprop); left out, it stays."""
+    """Momentum of the first step, from which it rises evenly to ``momentum`` (sgd); left out, it stays."""
     dampening: float = Field(default=0.0, ge=0, le=1)
     """Share of the gradient left out of the momentum (sgd)."""
     nesterov: bool = False
@@ -172,6 +172,8 @@ class NetworkGrid(_Model):
     """Optimisers to set against the best SGD."""
     weight_decays: tuple[float, ...] = (1e-5, 5e-4, 1e-2)
     """L2 penalties."""
+    decoupled_decay: float = Field(default=0.05, gt=0)
+    """Weight decay of AdamW, which shrinks the weights itself in place of adding to the gradient, so it has to be larger."""
     activations: tuple[Literal["sigmoid", "tanh", "relu", "leaky-relu"], ...] = (
         "sigmoid",
         "tanh",
@@ -196,21 +198,6 @@ class NetworkGrid(_Model):
     training: TrainingConfig = TrainingConfig(batch_size=32, epochs=15, flip=True, shift=2, weight_decay=5e-4)
     """How it is trained."""
 
-    @model_validator(mode="after")
-    def _is_fair(self) -> NetworkGrid:
-        rates = (self.sgd_rates, self.adam_rates, self.adagrad_rates, self.rmsprop_rates)
-        if len({len(list_of_rates) for list_of_rates in rates}) > 1:
-            raise ValueError(
-                "sgd_rates, adam_rates, adagrad_rates and rmsprop_rates need equally many rates: the same budget"
-            )
-        if not self.sgd_rates or min(min(list_of_rates) for list_of_rates in rates) <= 0:
-            raise ValueError("every list of learning rates needs at least one number above 0")
-        if len(self.encoder.conv_out_channels) != 1:
-            raise ValueError("encoder is the smallest network's: one block")
-        if not all((self.kernels, self.filters, self.blocks)) or min(*self.kernels, *self.filters, *self.blocks) < 1:
-            raise ValueError("kernels, filters and blocks need at least one number each, of at least 1")
-        return self
-
 
 class AutoencoderGrid(_Model):
     """Study 3: the search for a one-layer autoencoder; every combination is a candidate."""
@@ -234,15 +221,6 @@ class AutoencoderGrid(_Model):
     training: TrainingConfig = TrainingConfig(epochs=8, batch_size=64, learning_rate=2e-3, weight_decay=1e-5)
     """How candidates are trained."""
 
-    @model_validator(mode="after")
-    def _has_candidates(self) -> AutoencoderGrid:
-        lists = (self.kernels, self.paddings, self.strides, self.pools, self.filters, self.losses)
-        if not all(lists):
-            raise ValueError("kernels, paddings, strides, pools, filters and losses need at least one value each")
-        if min(*self.kernels, *self.strides, *self.pools, *self.filters) < 1 or min(self.paddings) < 0:
-            raise ValueError("kernels, strides, pools and filters are at least 1, paddings at least 0")
-        return self
-
 
 class FinetuneGrid(_Model):
     """Study 5: fine-tuning from an autoencoder's weights."""
@@ -255,12 +233,6 @@ class FinetuneGrid(_Model):
     """Factor on the learning rate of copied layers, where they learn more slowly."""
     most_epochs: int = Field(default=4, ge=1)
     """With fewer labels an epoch has fewer steps, so there are more epochs, up to so many times as many."""
-
-    @model_validator(mode="after")
-    def _has_points(self) -> FinetuneGrid:
-        if any(number < 2 for number in self.labels) or any(number < 2 for number in self.unlabeled):
-            raise ValueError("labels and unlabeled are numbers of at least 2")
-        return self
 
 
 class StudiesConfig(_Model):

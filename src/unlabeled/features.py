@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,17 +66,6 @@ class PrincipalComponents:
     mean: NDArray[np.float32]
     components: NDArray[np.float32]
     explained: float
-
-    def error(self, images: Images, lengths: Sequence[int]) -> list[float]:
-        """Return, for each number of components, the mean squared error of the images rebuilt from them, on [-1, 1]."""
-        total, kept = 0.0, np.zeros(len(self.components))
-        for rows in batches(len(images), _BATCH):
-            centred = _flat(images, rows) - self.mean
-            total += float((centred.astype(np.float64) ** 2).sum())
-            kept += ((centred @ self.components.T).astype(np.float64) ** 2).sum(axis=0)
-        left = np.maximum(total - np.concatenate([[0.0], kept.cumsum()]), 0.0)
-        numbers = len(images) * len(self.mean)
-        return [float(left[min(length, len(kept))] / numbers) for length in lengths]
 
     def rebuild(self, images: Images, length: int) -> NDArray[np.float32]:
         """Return images rebuilt from their first components, float32 (n, c, h, w)."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from unlabeled.errors import UserError
 from unlabeled.report.course import answer, read_results, read_section
 from unlabeled.report.language import Language
-from unlabeled.results import read_json, write_atomically
+from unlabeled.results import write_atomically
 
 _MINUTES = 60
 
@@ -38,16 +39,17 @@ def write_notebook(folder: Path, code: str = "en") -> Path:
     for number, (kind, source) in enumerate(_cells(folder, language)):
         # Cells are named by their place, so that the same results give the same notebook.
         notebook.cells.append(kinds[kind](source, id=f"cell-{number}"))
-    # Files in place of ports: nobody else on the machine can listen.
-    options = Config({"ConnectionFileMixin": {"transport": "ipc"}})
     place = {"metadata": {"path": str(Path.cwd())}}
-    client = NotebookClient(
-        notebook, config=options, timeout=60 * _MINUTES, kernel_name="python3", record_timing=False, resources=place
-    )
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        raise UserError(f"a cell of the notebook failed: {error.ename}: {error.evalue}") from None
+    with TemporaryDirectory() as sockets:
+        # Files in place of ports: nobody else on the machine can listen.
+        options = Config({"ConnectionFileMixin": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+        client = NotebookClient(
+            notebook, config=options, timeout=60 * _MINUTES, kernel_name="python3", record_timing=False, resources=place
+        )
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            raise UserError(f"a cell of the notebook failed: {error.ename}: {error.evalue}") from None
     path = folder / ("notebook.ipynb" if code == "en" else f"notebook.{code}.ipynb")
     text = nbformat.writes(notebook)
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
@@ -60,6 +62,10 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
     results = read_results(folder)
     _verdict, headline, more = answer(results, language)
     chosen = _chosen_encoder(results)
+    whole = [name for name, result in results.items() if "config" in result]
+    if not whole:
+        raise UserError(f"{folder}: no study came to an end here, so there is nothing for a notebook to show")
+    first = whole[0]
     cells = [
         (
             "text",
@@ -70,7 +76,7 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
         ("code", f"from pathlib import Path\n\nimport unlabeled as ul\n\nfolder = Path({str(folder)!r})"),
         (
             "code",
-            'config = ul.Config.model_validate(ul.read_json(folder / "config.json"))\nsplits = ul.load(config, partly=True)\n'
+            f"{_read_config(first)}\nsplits = ul.load(config, partly=True)\n"
             "len(splits.labeled), len(splits.unlabeled), len(splits.test), splits.labeled.shape, splits.class_names",
         ),
         (
@@ -83,7 +89,10 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
         ("code", "ul.ConvNet.from_encoder(autoencoder, classes=max(2, len(splits.class_names)))"),
     ]
     for name in results:
-        cells += [("text", _study_text(folder, name, language)), ("code", _study_code(folder, name, language))]
+        cells += [
+            ("text", _study_text(folder, name, language)),
+            ("code", _study_code(name, language, whole=name in whole)),
+        ]
     cells.append(("text", f"## {_('The answer')}\n\n{headline}"))
     return cells
 
@@ -101,10 +110,16 @@ def _study_text(folder: Path, name: str, language: Language) -> str:
     return f"## {section.title}\n\n{section.question}".rstrip()
 
 
-def _study_code(folder: Path, name: str, language: Language) -> str:
-    if "config" not in read_json(folder / name / "result.json"):
-        return f"ul.show(folder, {name!r}, {language.code!r})"
-    return (
-        f'study = ul.Config.model_validate(ul.read_json(folder / "{name}/result.json")["config"] | {{"study": {name!r}}})\n'
-        f"ul.run_studies(study, splits, folder=folder)\nul.show(folder, {name!r}, {language.code!r})"
+def _study_code(name: str, language: Language, *, whole: bool) -> str:
+    shown = f"ul.show(folder, {name!r}, {language.code!r})"
+    if not whole:
+        return shown
+    # Each with its own configuration and images: studies can have been run apart.
+    run = (
+        f'ul.run_studies(config.model_copy(update={{"study": {name!r}}}), ul.load(config, partly=True), folder=folder)'
     )
+    return f"{_read_config(name)}\n{run}\n{shown}"
+
+
+def _read_config(name: str) -> str:
+    return f'config = ul.Config.model_validate(ul.read_json(folder / "{name}/result.json")["config"])'

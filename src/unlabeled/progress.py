@@ -6,6 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from statistics import mean
+from threading import Lock
 from typing import Any
 
 from rich.console import Console
@@ -27,6 +28,9 @@ class RunProgress:
         self._title = ""
         self._left: Counter[str] = Counter()
         self._number = self._total = 0
+        self._workers = 1
+        # Runs begin in a thread of the pool and end in ours.
+        self._lock = Lock()
         self._took: dict[str, list[float]] = defaultdict(list)
         self._running: dict[str, tuple[str, str, float]] = {}
         columns = (
@@ -48,27 +52,30 @@ class RunProgress:
         """Say which study the runs to come belong to."""
         self._title = f"{title} "
 
-    def plan(self, kinds: Iterable[str]) -> None:
-        """Take note of the kinds of the runs to come, for the guess at the time left."""
+    def plan(self, kinds: Iterable[str], *, workers: int = 1) -> None:
+        """Take note of the kinds of the runs to come, and how many run at a time, for the guess at the time left."""
         self._left = Counter(kinds)
+        self._workers = workers
         self._number, self._total = 0, self._left.total()
 
     def start(self, name: str, kind: str, label: str) -> None:
         """Begin a run; several can be under way."""
-        self._running[name] = (kind, label, time.perf_counter())
-        self._show()
+        with self._lock:
+            self._running[name] = (kind, label, time.perf_counter())
+            self._show()
 
     def done(self, name: str, outcome: str) -> None:
         """End a run that was begun."""
-        kind, label, began = self._running.pop(name)
-        took = time.perf_counter() - began
-        self._left[kind] -= 1
-        self._number += 1
-        self._took[kind].append(took)
+        with self._lock:
+            kind, label, began = self._running.pop(name)
+            took = time.perf_counter() - began
+            self._left[kind] -= 1
+            self._number += 1
+            self._took[kind].append(took)
+            self._show()
         number = f"[{self._title}{self._number:>{len(str(self._total))}}/{self._total}]"
         line = f"{number} {label}: {outcome}, {took:.1f} s{self._remaining(', ')}"
         self.console.print(Text(line), soft_wrap=True, highlight=False)
-        self._show()
 
     def note(self, text: str) -> None:
         """Write a line."""
@@ -101,7 +108,7 @@ class RunProgress:
         usual = mean(mean(self._took[kind]) for kind in known)
         seconds = sum(count * (mean(self._took[kind]) if self._took[kind] else usual) for kind, count in left.items())
         # What runs at the same time is done at the same time.
-        seconds /= max(1, len(self._running))
+        seconds /= max(1, min(self._workers, sum(left.values())))
         return f"{before}about {_duration(seconds)} left"
 
 

@@ -77,6 +77,7 @@ def render(folder: Path, language: Language) -> str:
             more=more,
             times=[(section.title, _time(results[section.key], language)) for section in sections],
             machine=next((result["machine"] for result in results.values() if "machine" in result), None),
+            mixed=_mixed(results),
             notes=list(
                 dict.fromkeys(
                     note for result in results.values() for note in result.get("protocol", {}).get("notes", [])
@@ -167,6 +168,15 @@ def _section(name: str, result: dict[str, Any], folder: Path, language: Language
         needed = language.listed([parts[part] for part in result["missing"]])
         reason = _("This study was not run: it needs {needed}, and there are none.").format(needed=needed)
     return Section(name, titles[name], "", [reason])
+
+
+def _mixed(results: dict[str, dict[str, Any]]) -> bool:
+    """Tell whether the studies of a folder were run on other images or with other repetitions."""
+    alike = ("data", "image", "unlabeled", "test", "seeds", "precision")
+    return (
+        len({str([result["protocol"][name] for name in alike]) for result in results.values() if "protocol" in result})
+        > 1
+    )
 
 
 def _time(result: dict[str, Any], language: Language) -> str:

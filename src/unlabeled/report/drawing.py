@@ -38,6 +38,8 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
 }
+_LONG_NAME = 25  # letters: two of them do not stand side by side in a legend
+_LINE = 0.17  # inches
 _WIDTH = 4.7  # inches: readable on a phone, two side by side on a desktop
 
 
@@ -80,10 +82,13 @@ def _for_page(svg: str, name: str) -> str:
     return svg.strip()
 
 
-def legend(axes: Axes, columns: int = 2) -> None:
-    """Put the legend above the axes, where it hides nothing."""
+def legend(axes: Axes) -> None:
+    """Put the legend above the axes, where it hides nothing, and make the figure as much higher."""
     assert isinstance(axes.figure, Figure)
     handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if max(map(len, labels)) <= _LONG_NAME else 1
+    width, height = axes.figure.get_size_inches()
+    axes.figure.set_size_inches(width, height + _LINE * (-(-len(labels) // columns) - 1))
     axes.figure.legend(
         handles, labels, loc="outside upper left", ncols=columns, frameon=False, fontsize=8, borderaxespad=0.2,
         handlelength=1.4,

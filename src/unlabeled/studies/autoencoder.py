@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from unlabeled.config import AutoencoderConfig, AutoencoderGrid, EncoderConfig
 from unlabeled.errors import UserError
-from unlabeled.features import fit_components
+from unlabeled.features import PrincipalComponents, fit_components
 from unlabeled.geometry import Geometry, GeometryError
+from unlabeled.images import Images
 from unlabeled.models import ConvAutoEncoder, Encoding, to_images
 from unlabeled.results import write_arrays
 from unlabeled.runtime import evaluating
@@ -26,6 +27,7 @@ from unlabeled.training import batches
 _SHOWN = 10
 _CANDIDATES_SHOWN = 4
 _BATCH = 250
+_CONFIRMING = 2000
 
 
 @dataclass(frozen=True)
@@ -88,27 +90,29 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
     chosen = _trained(lab, found.chosen)
     shown = _shown(found)
     pictures = _pictures(lab, [_trained(lab, found.candidates[arm]) for arm in shown])
-    first = lab.held_out.take(np.arange(len(pictures["originals"])))
-    pictures["pca"] = to_pixels(
-        torch.from_numpy(components.rebuild(lab.held_out.subset(np.arange(len(first))), best["code_length"]))
-    )
-    pictures["bicubic"] = to_pixels(_through_small(to_images(torch.from_numpy(first)), best["code_length"]))
+    first = lab.held_out.subset(np.arange(len(pictures["originals"])))
+    rival = _Rivals(lab, components, best["code_length"])
+    pictures["pca"] = to_pixels(rival.by_components(first))
+    pictures["bicubic"] = to_pixels(rival.by_size(to_images(torch.from_numpy(pictures["originals"]))))
     of_switches = _best_with_switches(found)
     switches, more = _switches(lab, _trained(lab, of_switches)) if of_switches else (None, {})
     write_arrays(lab.folder / "autoencoder" / "pictures.npz", **pictures, **more, error_map=_error_map(lab, chosen))
     # Shorter ones besides, for the curves of both.
     pixels = int(np.prod(lab.splits.unlabeled.shape))
     lengths = sorted({*_lengths(found.lines), *(max(1, pixels // 2**power) for power in range(1, 7))})
+    rivals = {length: _Rivals(lab, components, length) for length in lengths}
+    errors = {length: rivals[length].errors(lab.held_out) for length in lengths}
     return {
-        "candidates": found.lines,
+        "candidates": [line | errors[line["code_length"]] for line in found.lines],
         "illegal": found.illegal,
         "chosen": found.chosen.arm,
         "longest": _longest(lab),
         "images": len(lab.watched(lab.config.studies.autoencoder.images)),
         "held_out": len(lab.held_out),
-        "held_out_variance": found.rows[0]["held_out_variance"],
-        "pca": [{"length": n, "mse": e} for n, e in zip(lengths, components.error(lab.held_out, lengths), strict=True)],
-        "bicubic": [{"length": n, "mse": _bicubic_error(lab, n)} for n in lengths],
+        "held_out_variance": next(row["held_out_variance"] for row in found.rows if "diverged" not in row),
+        "pca": [{"length": n, "mse": errors[n]["pca"]} for n in lengths],
+        "bicubic": [{"length": rivals[n].numbers, "mse": errors[n]["bicubic"]} for n in lengths],
+        "confirmed": _confirm(lab, chosen, rivals[best["code_length"]]),
         "shown": shown,
         "switches": switches,
         "switches_of": of_switches.arm if of_switches else None,
@@ -302,21 +306,56 @@ def _encode_all(lab: Lab, model: ConvAutoEncoder) -> tuple[torch.Tensor, torch.T
     return torch.cat(codes), torch.cat(switches)
 
 
-def _bicubic_error(lab: Lab, length: int) -> float:
-    """Return the error of held-out images shrunken to so many numbers and enlarged again."""
+class _Rivals:
+    """The linear ways to so many numbers: principal components, and a smaller picture, enlarged again."""
+
+    def __init__(self, lab: Lab, components: PrincipalComponents, length: int) -> None:
+        self.length, self.components = length, components
+        channels, height, width = lab.splits.unlabeled.shape
+        self.size = _small_size(height, width, length // channels)
+        self.numbers = channels * self.size[0] * self.size[1]
+
+    def errors(self, images: Images) -> dict[str, float]:
+        """Return the mean squared errors on [-1, 1]; what lies outside is cut off, as tanh does for the autoencoder."""
+        totals = {"pca": 0.0, "bicubic": 0.0}
+        for rows in batches(len(images), _BATCH):
+            part = images.subset(rows)
+            originals = to_images(torch.from_numpy(part.take(np.arange(len(part)))))
+            for name, rebuilt in (("pca", self.by_components(part)), ("bicubic", self.by_size(originals))):
+                totals[name] += float((rebuilt - originals).square().mean(dim=(1, 2, 3)).sum())
+        return {name: total / len(images) for name, total in totals.items()}
+
+    def by_components(self, images: Images) -> torch.Tensor:
+        """Rebuild images from their principal components."""
+        return torch.from_numpy(self.components.rebuild(images, self.length)).clamp(-1, 1)
+
+    def by_size(self, images: torch.Tensor) -> torch.Tensor:
+        """Shrink images (n, c, h, w) by bicubic interpolation, and enlarge them again."""
+        whole = [int(side) for side in images.shape[2:]]
+        if self.size == whole:
+            return images
+        small = F.interpolate(images, size=self.size, mode="bicubic", antialias=True)
+        return F.interpolate(small, size=whole, mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def _small_size(height: int, width: int, pixels: int) -> list[int]:
+    """Return the largest size of about the same proportions that has at most so many pixels, and at least one."""
+    share = min(1.0, (pixels / (height * width)) ** 0.5)
+    rows, columns = (max(1, int(side * share + 1e-9)) for side in (height, width))
+    # One more row or column than the proportions give, where there is room for it.
+    sizes = [(taken, min(width, columns + 1, pixels // taken)) for taken in (rows, min(height, rows + 1))]
+    largest = max(sizes, key=lambda size: size[0] * size[1])
+    return [largest[0], largest[1]] if largest[1] > 0 else [1, 1]
+
+
+def _confirm(lab: Lab, model: ConvAutoEncoder, rivals: _Rivals) -> dict[str, float] | None:
+    """Measure the chosen one (seed 0) where nothing was chosen: on test images, without their labels."""
+    images = lab.splits.test.subset(np.arange(min(len(lab.splits.test), _CONFIRMING)))
+    if not len(images):
+        return None
     total = 0.0
-    for rows in batches(len(lab.held_out), _BATCH):
-        images = to_images(torch.from_numpy(lab.held_out.take(rows)))
-        total += float((_through_small(images, length) - images).square().mean(dim=(1, 2, 3)).sum())
-    return total / len(lab.held_out)
-
-
-def _through_small(images: torch.Tensor, length: int) -> torch.Tensor:
-    """Shrink images (n, c, h, w) to at most so many numbers by bicubic interpolation, and enlarge them again."""
-    channels, height, width = images.shape[1:]
-    share = min(1.0, (length / (channels * height * width)) ** 0.5)
-    size = [max(1, int(height * share + 1e-9)), max(1, int(width * share + 1e-9))]
-    if size == [height, width]:
-        return images
-    small = F.interpolate(images, size=size, mode="bicubic", antialias=True)
-    return F.interpolate(small, size=(height, width), mode="bicubic", antialias=True).clamp(-1, 1)
+    with evaluating(model):
+        for rows in batches(len(images), _BATCH):
+            batch = lab.runtime.load(images.take(rows))
+            total += float((model(batch) - batch).square().mean(dim=(1, 2, 3)).sum())
+    return {"images": len(images), "autoencoder": total / len(images), **rivals.errors(images)}

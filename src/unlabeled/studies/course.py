@@ -18,7 +18,7 @@ from unlabeled.studies import autoencoder, baselines, features, finetune, networ
 from unlabeled.studies.gain import computing_seconds
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.performing import Perform, Task
-from unlabeled.studies.runner import run_tasks
+from unlabeled.studies.runner import run_tasks, spread
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,6 @@ def run_studies(config: Config, splits: Splits, *, folder: Path, progress: RunPr
             shown.study(study.name)
             result = _run(study, _config_of(study, config), splits, folder, shown, alone=len(chosen) == 1)
             write_json(folder / study.name / "result.json", result)
-    write_json(folder / "config.json", config.model_dump(mode="json"))
     return folder
 
 
@@ -93,6 +92,7 @@ def _run(
         "protocol": protocol,
         **body,
         "machine": describe_machine(lab.runtime),
+        "spread": spread(lab),
         "seconds": computing_seconds(done),
         "this_run_seconds": time.perf_counter() - began,
         "peak_memory_mb": peak_memory(),

@@ -43,7 +43,12 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
         "encoder": encoder.model_dump(mode="json"),
         "loss": config.loss,
         "code_length": lab.geometry(encoder).code_length,
-        "why": {name: _describe(lab.features(spec).labeled) for name, spec in kinds.items()},
+        # What nothing could be fitted on, for its autoencoder diverged, has no features either.
+        "why": {
+            name: _describe(lab.features(spec).labeled)
+            for name, spec in kinds.items()
+            if any(row["arm"].startswith(f"{name}-") and "accuracy" in row and row["seed"] == 0 for row in rows)
+        },
         "facts": _facts(rows),
         "rows": rows,
     }

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from unlabeled.comparison import Contrast, compare
+from unlabeled.comparison import Contrast, compare, decide
 from unlabeled.config import AutoencoderConfig, EncoderConfig, NetworkConfig
+from unlabeled.errors import DataError
 from unlabeled.studies.baselines import baseline_tasks
 from unlabeled.studies.features import chosen_autoencoder
 from unlabeled.studies.lab import Lab, Learned
@@ -17,7 +18,7 @@ from unlabeled.studies.performing import Perform, read_scores
 from unlabeled.studies.tasks import AutoencoderTask
 
 WAYS: tuple[Way, ...] = ("plain", "slow", "gradual", "frozen")
-# With fewer labels, the ways whose difference to scratch is asked for at every point.
+# With fewer labels, the ways that are asked for at every point.
 _CURVE: tuple[Way, ...] = ("plain", "frozen")
 
 
@@ -30,6 +31,11 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
     rows = do(list(study.tasks()))
     points = [study.compare(rows, per_class) for per_class in (*study.labels, None)]
     unlabeled = [study.compare_unlabeled(rows, images) for images in (*study.images, None)]
+    main = points[-1]["contrasts"][0]
+    # One family a curve; the comparison named beforehand is no member of either.
+    decide([contrast for point in points for contrast in point["contrasts"]], named=main)
+    decide([contrast for point in unlabeled[:-1] for contrast in point["contrasts"]])
+    decide(unlabeled[-1]["contrasts"], named=unlabeled[-1]["contrasts"][0])
     return {
         "encoder": encoder.model_dump(mode="json"),
         "loss": config.loss,
@@ -41,6 +47,11 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
         "autoencoders": autoencoders,
         "rows": rows,
     }
+
+
+def from_random(way: str) -> str:
+    """Name the arm that learns in that way from random weights."""
+    return "scratch" if way == "plain" else f"random-{way}"
 
 
 class _Finetuning:
@@ -60,8 +71,6 @@ class _Finetuning:
         }
 
     def _has(self, per_class: int) -> bool:
-        from unlabeled.errors import DataError
-
         try:
             self.lab.folds_of(per_class)
         except DataError:
@@ -91,8 +100,9 @@ class _Finetuning:
                 for per_class in (*self.labels, None):
                     ways = WAYS if per_class is None else _CURVE
                     network = self._network(per_class)
-                    yield self._task("scratch", network, fold, seed, per_class)
                     for way in ways:
+                        # Each way from random weights too: what it does by itself is not the autoencoder's merit.
+                        yield self._task(from_random(way), network, fold, seed, per_class, None, way)
                         yield self._task(way, network, fold, seed, per_class, self.learned(seed), way)
                 for images in self.images:
                     start = self.learned(seed, images)
@@ -117,14 +127,20 @@ class _Finetuning:
         return config.model_copy(update={"training": training.model_copy(update=more)})
 
     def compare(self, rows: list[dict[str, Any]], per_class: int | None) -> dict[str, Any]:
-        """Compare the ways at a number of labels with scratch, and fine-tuned with frozen."""
+        """Compare each way with itself from random weights, and the ways with each other, at a number of labels.
+
+        The first are marked as ``gain``: they alone tell what the unlabeled images are worth.
+        """
         end = f" @{per_class or 'all'}"
         ways = WAYS if per_class is None else _CURVE
-        contrasts = [Contrast(way + end, "scratch" + end) for way in ways]
-        contrasts.append(Contrast("plain" + end, "frozen" + end))
+        gains = [Contrast(way + end, from_random(way) + end) for way in ways]
+        others = [Contrast("frozen" + end, "scratch" + end), Contrast("plain" + end, "frozen" + end)]
         folds = self.lab.folds_of(per_class)
-        own = [row for row in rows if row["arm"] in {f"{name}{end}" for name in ("scratch", *ways)}]
-        compared = compare(own, read_scores(self.lab, own), contrasts, correlation=folds.correlation, named_first=True)
+        names = {f"{name}{end}" for way in ways for name in (way, from_random(way))}
+        own = [row for row in rows if row["arm"] in names]
+        compared = compare(own, read_scores(self.lab, own), gains + others, correlation=folds.correlation)
+        for number, contrast in enumerate(compared["contrasts"]):
+            contrast["gain"] = number < len(gains)
         part = folds.folds[0]
         return {"per_class": per_class, "train": len(part.train), "valid": len(part.valid), **compared}
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from unlabeled.comparison import Contrast, compare
 from unlabeled.config import EncoderConfig, NetworkConfig, NetworkGrid, TrainingConfig
+from unlabeled.errors import UserError
 from unlabeled.geometry import GeometryError
 from unlabeled.studies.baselines import baseline_tasks
 from unlabeled.studies.lab import Lab
@@ -18,7 +19,7 @@ from unlabeled.studies.performing import Perform, read_scores
 
 BASE = "base"
 _MOMENTA: dict[str, dict[str, Any]] = {
-    "none": {"momentum": 0.0},
+    "none": {},
     "0.5": {"momentum": 0.5},
     "0.9": {"momentum": 0.9},
     "0.99": {"momentum": 0.99},
@@ -26,6 +27,8 @@ _MOMENTA: dict[str, dict[str, Any]] = {
     "rising": {"momentum_start": 0.5, "momentum": 0.99},
     "dampening": {"momentum": 0.9, "dampening": 0.9},
 }
+# Whatever the base says, a kind of momentum is what its name says and nothing else.
+_STILL: dict[str, Any] = {"momentum": 0.0, "momentum_start": None, "dampening": 0.0, "nesterov": False}
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,17 @@ def base_network(training: TrainingConfig, rates: tuple[float, ...] = ()) -> Net
 def run(lab: Lab, do: Perform) -> dict[str, Any]:
     """Train every variant on every fold and seed."""
     legal, illegal = [], []
-    for variant in variants(lab.config.studies.network):
+    grid = lab.config.studies.network
+    deepest = max((blocks for blocks in grid.blocks if _closes(lab, grid.encoder, blocks)), default=max(grid.blocks))
+    for variant in variants(grid, deepest):
         try:
             lab.geometry(variant.encoder)
         except GeometryError as error:
             illegal.append({"arm": variant.arm, "reason": str(error)})
         else:
             legal.append(variant)
-    deepest = max(lab.config.studies.network.blocks)
+    if not legal:
+        raise UserError(f"no network of --studies.network fits these images; the first: {illegal[0]['reason']}")
     # One replicate after the other, so that the first of each kind tells how long the rest will take.
     tasks = [
         NetworkTask(v.arm, v.encoder, v.network, fold, seed, gradients=len(v.encoder.conv_out_channels) == deepest)
@@ -85,8 +91,19 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
     }
 
 
-def variants(grid: NetworkGrid) -> Iterator[Variant]:
-    """Yield the base network and all its variants; a factor's variant that is the base stands for itself."""
+def _closes(lab: Lab, encoder: EncoderConfig, blocks: int) -> bool:
+    try:
+        lab.geometry(encoder.model_copy(update=_stack(encoder, blocks)))
+    except GeometryError:
+        return False
+    return True
+
+
+def variants(grid: NetworkGrid, deepest: int | None = None) -> Iterator[Variant]:
+    """Yield the base network and all its variants; a factor's variant that is the base stands for itself.
+
+    ``deepest`` is the number of blocks that activations are tried at; left out, the largest of the grid.
+    """
     encoder, training = grid.encoder, grid.training
 
     def change(factor: str, value: object, **changes: Any) -> Variant:
@@ -102,20 +119,24 @@ def variants(grid: NetworkGrid) -> Iterator[Variant]:
     for blocks in grid.blocks:
         yield change("blocks", blocks, **_stack(encoder, blocks))
     for name in grid.momenta:
-        yield change(
-            "momentum", name, optimizer="sgd", rates=_rates(grid.sgd_rates, **_MOMENTA[name]), **_MOMENTA[name]
-        )
+        kind = _STILL | _MOMENTA[name]
+        yield change("momentum", name, optimizer="sgd", rates=_rates(grid.sgd_rates, **kind), **kind)
     for optimizer in grid.optimizers:
         rates = {"adagrad": grid.adagrad_rates, "rmsprop": grid.rmsprop_rates}.get(optimizer, grid.adam_rates)
         # RMSprop is taken as it was proposed, without momentum.
-        more = {"momentum": 0.0} if optimizer == "rmsprop" else {}
-        yield change("optimizer", optimizer, optimizer=optimizer, rates=rates, **more)
+        more: dict[str, dict[str, Any]] = {
+            "adamw": {"weight_decay": grid.decoupled_decay},
+            "rmsprop": {"momentum": 0.0, "momentum_start": None},
+        }
+        yield change("optimizer", optimizer, optimizer=optimizer, rates=rates, **more.get(optimizer, {}))
     for decay in grid.weight_decays:
         yield change("weight-decay", f"{decay:g}", weight_decay=decay)
     for activation in grid.activations:
         yield change("activation", activation, activation=activation)
     for activation in grid.activations:
-        yield change("deep-activation", activation, activation=activation, **_stack(encoder, max(grid.blocks)))
+        yield change(
+            "deep-activation", activation, activation=activation, **_stack(encoder, deepest or max(grid.blocks))
+        )
     for size in grid.batch_sizes:
         yield change("batch", size, batch_size=size, rates=grid.adam_rates)
     for pool in grid.pools:

@@ -22,8 +22,8 @@ from unlabeled.optimizers import Group
 from unlabeled.results import Run, write_history
 from unlabeled.runtime import Runtime, evaluating, seeded
 from unlabeled.studies.lab import Lab, Learned
-from unlabeled.studies.performing import median_speed, perform, score_test
-from unlabeled.studies.tasks import AutoencoderTask
+from unlabeled.studies.performing import median_speed, score_test
+from unlabeled.studies.tasks import ensure_autoencoder
 from unlabeled.training import Fitted, Watcher, batches, fit, gradient_norms
 
 Way: TypeAlias = Literal["plain", "slow", "gradual", "frozen"]
@@ -34,7 +34,7 @@ _GRADIENT_BATCH = 256
 class NetworkTask:
     """Train a network on a fold, choose learning rate and epoch on its validation part, score the test split once.
 
-    ``start`` is the autoencoder whose encoder is copied (None: from scratch); ``way`` says how the copied layers learn, ``per_class``
+    ``start`` is the autoencoder whose encoder is copied (None: random weights); ``way`` says how the encoder learns, ``per_class``
     limits the labels, ``gradients`` asks for the size of every layer's gradient before and after training.
     """
 
@@ -81,6 +81,7 @@ class NetworkTask:
         }
         if self.start is not None:
             configuration["autoencoder"] = lab.autoencoder_run(self.start).folder.name
+        if self.start is not None or self.way != "plain":
             configuration["way"] = [self.way, lab.config.studies.finetune.slow if self.way == "slow" else None]
         if self.gradients:
             configuration["gradients"] = True
@@ -101,8 +102,8 @@ class NetworkTask:
             return ConvNet(lab.splits.labeled.shape, **self.encoder.model_dump(), **head)
 
     def groups(self, lab: Lab) -> tuple[Group, ...]:
-        """Say how the copied layers learn."""
-        if self.start is None or self.way == "plain":
+        """Say how the encoder's layers learn."""
+        if self.way == "plain":
             return ()
         if self.way == "frozen":
             return (Group("encoder.", rate=0.0),)
@@ -118,7 +119,7 @@ class NetworkTask:
     def compute(self, lab: Lab, run: Run, watcher: Watcher | None) -> dict[str, Any]:
         """Train once for each learning rate, and score the best."""
         if self.start is not None:
-            perform(lab, AutoencoderTask("autoencoder", self.start), watcher)
+            ensure_autoencoder(lab, self.start, watcher)
         part, labeled = self.part(lab), lab.splits.labeled
         train, valid = labeled.subset(part.train), labeled.subset(part.valid)
         tried: list[tuple[float, ConvNet, Fitted]] = []

@@ -29,8 +29,8 @@ def run_tasks(lab: Lab, tasks: Sequence[Task], progress: RunProgress) -> list[di
         # Tasks that only differ in what nothing depends on share a run.
         runs.setdefault(str(run.folder), (task, run))
         places.append(str(run.folder))
-    progress.plan(task.kind for task, run in runs.values() if not run.finished)
     jobs = _jobs(lab, len(runs))
+    progress.plan((task.kind for task, run in runs.values() if not run.finished), workers=jobs)
     waiting = [(name, task) for name, (task, run) in runs.items() if not run.finished]
     if jobs == 1:
         for name, task in waiting:
@@ -70,6 +70,12 @@ def _jobs(lab: Lab, tasks: int) -> int:
     if lab.runtime.device.type != "cpu":
         return 1
     return max(1, min(lab.config.jobs or _cores(lab), tasks))
+
+
+def spread(lab: Lab) -> dict[str, int]:
+    """Return how many runs of a large stage go on at a time, and the threads of each."""
+    jobs = _jobs(lab, _cores(lab))
+    return {"jobs": jobs, "threads": max(1, _cores(lab) // jobs)}
 
 
 def _cores(lab: Lab) -> int:

@@ -22,6 +22,7 @@ from unlabeled.classifiers import (
     score,
 )
 from unlabeled.comparison import ARM_NAMES
+from unlabeled.errors import TrainingDiverged
 from unlabeled.features import pixel_features
 from unlabeled.images import Images
 from unlabeled.linear import fit_linear_network
@@ -98,6 +99,19 @@ class AutoencoderTask:
         }
 
 
+def ensure_autoencoder(lab: Lab, learned: Learned, watcher: Watcher | None = None) -> None:
+    """Train an autoencoder unless that is done.
+
+    Raises
+    ------
+    TrainingDiverged
+        If it diverged, now or before: what stands on it can't be had.
+    """
+    result = perform(lab, AutoencoderTask("autoencoder", learned), watcher)
+    if "diverged" in result:
+        raise TrainingDiverged(f"its autoencoder: {result['diverged']}")
+
+
 @dataclass(frozen=True)
 class ClassicalTask:
     """Fit a classical model on features of a fold, choose on its validation part, score the test split once."""
@@ -152,7 +166,7 @@ class ClassicalTask:
     def compute(self, lab: Lab, run: Run, watcher: Watcher | None) -> dict[str, Any]:
         """Fit and score."""
         if self.features.learned is not None:
-            perform(lab, AutoencoderTask("autoencoder", self.features.learned), watcher)
+            ensure_autoencoder(lab, self.features.learned, watcher)
         part, labels = lab.folds.folds[self.fold], lab.splits.labeled.classes
         reference = self._reference(lab, watcher)
         features = lab.features(self.features)

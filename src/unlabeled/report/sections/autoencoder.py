@@ -16,6 +16,7 @@ from unlabeled.report.sections.parts import (
     Picture,
     Section,
     Table,
+    illegal_line,
     seconds_cell,
     speed_cell,
 )
@@ -53,7 +54,7 @@ def write(context: Context) -> Section:
         ),
     ]
     if result["illegal"]:
-        lines = [f"{entry['arm']}: {entry['reason']}" for entry in result["illegal"]]
+        lines = [illegal_line(entry["arm"], entry["reason"], language) for entry in result["illegal"]]
         parts.append(Listing(_("Candidates whose sizes do not close: {n}").format(n=len(lines)), lines))
     return Section(
         key="autoencoder",
@@ -120,6 +121,8 @@ def _table(context: Context) -> Table:
             _error(line, language),
             language.number(line["code_length"], 0),
             language.number(line["compression"], 2),
+            language.number(line["pca"], 4),
+            language.number(line["bicubic"], 4),
             language.number(line["switch_bits"], 0),
             speed_cell(line["images_per_second"], language),
             seconds_cell(line["seconds"], language),
@@ -127,8 +130,8 @@ def _table(context: Context) -> Table:
         for line in lines[:_MOST_ROWS]
     ]
     heads = [
-        _("candidate"), _("held-out MSE (seeds)"), _("code length"), _("compression"), _("switches, bits"),
-        _("training, images/s"), _("seconds"),
+        _("candidate"), _("held-out MSE (seeds)"), _("code length"), _("compression"), _("PCA, as long"), _("bicubic, as long"),
+        _("switches, bits"), _("training, images/s"), _("seconds"),
     ]  # fmt: skip
     note = _("Mean over seeds, and the range of single ones. Compression: numbers of an image for one of the code.")
     if len(lines) > len(rows):
@@ -188,10 +191,6 @@ def _lengths_sentence(context: Context) -> str:
     result, language = context.result, context.language
     _ = language.gettext
     chosen = _chosen(context)
-    pca, small = (
-        next(entry["mse"] for entry in result[kind] if entry["length"] == chosen["code_length"])
-        for kind in ("pca", "bicubic")
-    )
     text = _(
         "At the chosen code's length of {length} numbers: autoencoder {mse} and {bits} bits of switches, PCA "
         "{pca}, bicubic shrinking "
@@ -200,8 +199,8 @@ def _lengths_sentence(context: Context) -> str:
         length=language.number(chosen["code_length"], 0),
         mse=language.number(chosen["mse"], 4),
         bits=language.number(chosen["switch_bits"], 0),
-        pca=language.number(pca, 4),
-        small=language.number(small, 4),
+        pca=language.number(chosen["pca"], 4),
+        small=language.number(chosen["bicubic"], 4),
     )
     if chosen["code_length"] >= _numbers(result):
         text += " " + _(
@@ -300,10 +299,38 @@ def _conclusion(context: Context) -> list[str]:
         ),
         *_factor_sentences(context),
         _lengths_sentence(context),
+        *_confirmed(context),
+        _against_rivals(context),
     ]
     if result["switches"] is not None:
         sentences.append(_switches_conclusion(context))
     return sentences
+
+
+def _confirmed(context: Context) -> list[str]:
+    """Repeat the comparison where nothing was chosen by."""
+    language, confirmed = context.language, context.result["confirmed"]
+    if confirmed is None:
+        return []
+    return [
+        language.gettext(
+            "On {n} test images, by which nothing was chosen (seed 0): autoencoder {autoencoder}, PCA {pca}, bicubic {bicubic}."
+        ).format(
+            n=language.number(confirmed["images"], 0),
+            **{name: language.number(confirmed[name], 4) for name in ("autoencoder", "pca", "bicubic")},
+        )
+    ]
+
+
+def _against_rivals(context: Context) -> str:
+    """Count where the autoencoder is better than the linear ways of the same length."""
+    language, ended = context.language, _ended(context)
+    better = {name: sum(line["mse"] < line[name] for line in ended) for name in ("pca", "bicubic")}
+    return language.gettext(
+        "Of {count} candidates {pca} are better than PCA of the same length and {bicubic} better than bicubic "
+        "shrinking; those with a "
+        "max-pool have their switches besides."
+    ).format(count=len(ended), **better)
 
 
 def _switches_conclusion(context: Context) -> str:

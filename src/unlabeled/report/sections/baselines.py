@@ -17,6 +17,7 @@ from unlabeled.report.sections.parts import (
     interval_note,
     model_name,
     seconds_cell,
+    spread_sentence,
 )
 
 
@@ -36,6 +37,7 @@ def write(context: Context) -> Section:
                 "and histogram gradient boosting (number of rounds chosen in the same way)."
             ),
             _both_ways(result["agreement"], language),
+            spread_sentence(context),
         ],
         parts=[_arms(context), Picture(_figure(context), _best(result, language)), _pairs(context)],
         conclusion=[
@@ -48,11 +50,12 @@ def write(context: Context) -> Section:
 
 
 def levels(arms: list[dict[str, Any]], language: Language) -> list[Level]:
-    """Return the lines that later figures are drawn beside: logistic regression and forest on pixels."""
+    """Return the lines that later figures are drawn beside: the models of study 1 on pixels."""
     _ = language.gettext
     names = {
         "pixels-logistic": _("pixels, logistic regression"),
         "pixels-trees": _("pixels, random forest"),
+        "pixels-boosting": _("pixels, gradient boosting"),
     }
     return [
         Level(names[arm["arm"]], arm["accuracy"]["mean"], "pixels")
@@ -115,7 +118,7 @@ def _arms(context: Context) -> Table:
         "",
         heads,
         rows,
-        note=_("Seconds: median of a run on one thread, choices included.") + " " + interval_note(language),
+        note=_("Seconds: median of a run, choices included.") + " " + interval_note(language),
     )
 
 

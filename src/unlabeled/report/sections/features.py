@@ -75,11 +75,15 @@ def _setup(context: Context) -> list[str]:
         ),
         _(
             "Codes are taken whole, or as each filter's mean over each quadrant (Coates, Ng and Lee 2011). "
-            "Against them: pixels, PCA of the "
-            "unlabeled images of the same length, an encoder of the same shape with random weights, and one with "
-            "hand-made filters "
-            "(Sobel, Laplace, lines, blur) applied by the same convolution."
+            "Against them: pixels, PCA of "
+            "the unlabeled images of the same length, and an encoder of the same shape with random weights."
         ),
+        _(
+            "Hand-made filters (Sobel, Laplace, lines, blur) stand in an encoder of the same shape and are "
+            "applied by the same convolution."
+        )
+        if "filters" in result["why"]
+        else _("There are no hand-made filters here: they are one layer, and this encoder has more."),
         _(
             "Every model chooses its strength, scaling, rounds or neighbours on validation data; the network is "
             "that of study 2."
@@ -257,8 +261,8 @@ def _gains(context: Context) -> list[str]:
     most = max(known, key=lambda model: known[model]["accuracy"]["mean"])
     contrast = known[most]
     sentences = [
-        _("{model} gains most from the codes over pixels: {effect} points, {verdict}.").format(
-            model=_capital(model_name(most, language)),
+        _("In the mean {model} gains most from the codes over pixels: {effect} points, {verdict}.").format(
+            model=model_name(most, language),
             effect=effect_text(contrast["accuracy"], language),
             verdict=verdict_name(contrast["verdict"], language),
         )
@@ -271,7 +275,11 @@ def _gains(context: Context) -> list[str]:
             verdict=verdict_name(contrast["verdict"], language),
         )
     ]
-    return sentences + [_over(context, source) for source in ("pixels", "random", "filters")]
+    return sentences + [
+        _over(context, source)
+        for source in ("pixels", "random", "filters")
+        if _contrast(context, "autoencoder-logistic", f"{source}-logistic") is not None
+    ]
 
 
 def _over(context: Context, source: str) -> str:
@@ -285,11 +293,7 @@ def _over(context: Context, source: str) -> str:
             effect, verdict = effect_text(contrast["accuracy"], language), verdict_name(contrast["verdict"], language)
             told.append(f"{model_name(model, language)} {effect}, {verdict}")
     text = _("Over {source}, in points: {told}.")
-    return text.format(source=source_name(source, language), told="; ".join(told) or "–")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return text.format(source=source_name(source, language), told="; ".join(told))
 
 
 def _why_sentences(context: Context) -> list[str]:

@@ -23,7 +23,12 @@ from unlabeled.report.sections.parts import (
     verdict_name,
 )
 
-_COLOURS = {"scratch": "random", "plain": "autoencoder", "slow": "slow", "gradual": "gradual", "frozen": "frozen"}
+_COLOURS = {
+    "scratch": "random", "plain": "autoencoder", "slow": "slow", "gradual": "gradual", "frozen": "frozen",
+    "random-slow": "pixels", "random-gradual": "pixels", "random-frozen": "pixels",
+}  # fmt: skip
+_LEARNED = 1.5
+_CURVES = ("scratch", "plain", "frozen", "random-frozen")
 
 
 def write(context: Context) -> Section:
@@ -52,7 +57,13 @@ def write(context: Context) -> Section:
         ),
         setup=_setup(context),
         parts=parts,
-        conclusion=[_answer(context), _ways_sentence(context), _labels_sentence(context), _unlabeled_sentence(context)],
+        conclusion=[
+            _answer(context),
+            *_chance_sentence(context),
+            _ways_sentence(context),
+            _labels_sentence(context),
+            _unlabeled_sentence(context),
+        ],
         protocol=context.protocol,
     )
 
@@ -71,7 +82,10 @@ def way_name(way: str, language: Language) -> str:
         "plain": _("fine-tuned"),
         "slow": _("copied layers slower"),
         "gradual": _("gradual unfreezing"),
-        "frozen": _("frozen encoder"),
+        "frozen": _("frozen autoencoder"),
+        "random-slow": _("random weights, slower"),
+        "random-gradual": _("random weights, gradual"),
+        "random-frozen": _("frozen random weights"),
     }[way]
 
 
@@ -95,13 +109,17 @@ def _setup(context: Context) -> list[str]:
         ),
         _(
             "Ways: fine-tuned (all layers alike), copied layers slower ({slow} of the learning rate), gradual "
-            "unfreezing (the head alone for "
-            "the first quarter with one block), frozen (the encoder keeps its bytes)."
+            "unfreezing (the head alone "
+            "for the first quarter with one block), frozen (the encoder keeps its bytes). Each way is run from "
+            "random weights too: only "
+            "that difference is the unlabeled images' worth."
         ).format(slow=language.short(result["slow"])),
         _(
             "Fewer labels are drawn anew for each fold, a fifth of them to choose with; epochs rise up to "
             "{times}-fold so that few labels "
-            "still give enough steps. Autoencoders of fewer unlabeled images take as many steps as the one of all."
+            "still give enough steps. Autoencoders of fewer unlabeled images take as many steps as the one of "
+            "all, and choose their "
+            "epoch by the same held-out unlabeled images."
         ).format(times=config["studies"]["finetune"]["most_epochs"]),
     ]
 
@@ -149,7 +167,12 @@ def _effects(context: Context) -> Table:
             [f"{images}: {_pair(point['contrasts'][0], language)}", *effect_cells(point["contrasts"][0], language)]
         )
     heads = [_("comparison"), _("accuracy, points (95 %)"), _("p"), _("verdict")]
-    return Table(_("Verdict at every point"), heads, rows, chosen=_main_row(context))
+    note = _(
+        "The row in bold was named as the answer before any run. p values of the others are corrected for their "
+        "number, by number of "
+        "labels and by number of unlabeled images."
+    )
+    return Table(_("Verdict at every point"), heads, rows, note=note, chosen=_main_row(context))
 
 
 def _main_row(context: Context) -> int:
@@ -185,18 +208,17 @@ def _ways_sentence(context: Context) -> str:
     told = [
         f"{way_name(_way(c['treated']), language)} {effect_text(c['accuracy'], language)}, {verdict_name(c['verdict'], language)}"
         for c in point["contrasts"]
-        if _way(c["control"]) == "scratch" and c["accuracy"] is not None
+        if c["gain"] and c["accuracy"] is not None
     ]
-    return language.gettext("With all labels, less the same network from scratch, in points: {told}.").format(
-        told="; ".join(told)
-    )
+    text = language.gettext("With all labels, less the same way from random weights, in points: {told}.")
+    return text.format(told="; ".join(told))
 
 
 def _labels_figure(context: Context) -> str:
     language, points = context.language, context.result["labels"]
     _ = language.gettext
     curves = []
-    for way in ("scratch", "plain", "frozen"):
+    for way in _CURVES:
         measured = [
             (point["train"], arm["accuracy"])
             for point in points
@@ -228,11 +250,7 @@ def _labels_caption(context: Context) -> str:
     language = context.language
     told = []
     for point in context.result["labels"]:
-        known = [
-            arm
-            for arm in point["arms"]
-            if arm["accuracy"] is not None and _way(arm["arm"]) in ("scratch", "plain", "frozen")
-        ]
+        known = [arm for arm in point["arms"] if arm["accuracy"] is not None and _way(arm["arm"]) in _CURVES]
         if known:
             best = max(known, key=lambda arm: arm["accuracy"]["mean"])
             told.append(f"{_labels_name(point, language)}: {way_name(_way(best['arm']), language)}")
@@ -251,9 +269,7 @@ def _gain_figure(context: Context) -> str:
             (point["train"], contrast["accuracy"])
             for point in points
             for contrast in point["contrasts"]
-            if _way(contrast["treated"]) == way
-            and _way(contrast["control"]) == "scratch"
-            and contrast["accuracy"] is not None
+            if _way(contrast["treated"]) == way and contrast["gain"] and contrast["accuracy"] is not None
         ]
         curves.append(
             Curve(
@@ -267,7 +283,7 @@ def _gain_figure(context: Context) -> str:
             )
         )
     return curves_figure(
-        "gain", curves, language, x=_("training images with labels"), y=_("points over scratch"), log="x",
+        "gain", curves, language, x=_("training images with labels"), y=_("points over random weights"), log="x",
         ticks=_ticks([point["train"] for point in points], language), zero=True,
     )  # fmt: skip
 
@@ -279,7 +295,7 @@ def _labels_sentence(context: Context) -> str:
     told, where = [], []
     for point in context.result["labels"]:
         for contrast in point["contrasts"]:
-            if _way(contrast["control"]) != "scratch" or contrast["accuracy"] is None:
+            if not contrast["gain"] or contrast["accuracy"] is None:
                 continue
             way = _way(contrast["treated"])
             if way in ("plain", "frozen"):
@@ -288,7 +304,9 @@ def _labels_sentence(context: Context) -> str:
                     f"{name} {effect_text(contrast['accuracy'], language)}, {verdict_name(contrast['verdict'], language)}"
                 )
                 where += [name] if contrast["verdict"] == "helps" else []
-    text = _("By number of labels, less scratch, in points: {told}.").format(told="; ".join(told))
+    text = _("By number of labels, less the same way from random weights, in points: {told}.").format(
+        told="; ".join(told)
+    )
     if where:
         return f"{text} " + _("The unlabeled images help with: {where}.").format(where="; ".join(where))
     return f"{text} " + _("At none of these points is there evidence that they help.")
@@ -346,6 +364,22 @@ def _not_available(context: Context) -> list[str]:
     ]
 
 
+def _chance_sentence(context: Context) -> list[str]:
+    """Warn if the network from scratch has hardly learned anything."""
+    language, result = context.language, context.result
+    scratch = next(arm for arm in result["labels"][-1]["arms"] if _way(arm["arm"]) == "scratch")
+    chance = 100 / len(result["protocol"]["class_names"])
+    if scratch["accuracy"] is None or scratch["accuracy"]["mean"] > _LEARNED * chance:
+        return []
+    return [
+        language.gettext(
+            "The network from scratch is right on {accuracy} %, guessing on {chance} %: it has hardly learned, "
+            "so these differences "
+            "say little yet; train longer or with more labels."
+        ).format(accuracy=language.number(scratch["accuracy"]["mean"]), chance=language.number(chance))
+    ]
+
+
 def _answer(context: Context) -> str:
     language, contrast = context.language, main_contrast(context.result)
     _ = language.gettext
@@ -356,7 +390,7 @@ def _answer(context: Context) -> str:
         "hurts": _("Using the unlabeled images this way hurts"),
         "no evidence": _("No evidence that the unlabeled images help or hurt"),
     }[contrast["verdict"]]
-    frozen = next(c for c in context.result["labels"][-1]["contrasts"] if _way(c["control"]) == "frozen")
+    frozen = context.result["labels"][-1]["contrasts"][-1]
     text = _("{start}: with all labels and all unlabeled images, fine-tuning less scratch is {effect} points").format(
         start=start, effect=effect_text(contrast["accuracy"], language)
     )

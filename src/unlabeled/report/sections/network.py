@@ -18,9 +18,11 @@ from unlabeled.report.sections.parts import (
     accuracy_cells,
     comparison_word,
     effect_cells,
+    illegal_line,
     interval_note,
     seconds_cell,
     speed_cell,
+    spread_sentence,
 )
 
 _VANISHED = 0.01
@@ -38,9 +40,13 @@ def write(context: Context) -> Section:
             Picture(_gradient_figure(context, "first"), _gradient_sentence(context, "first")),
             Picture(_gradient_figure(context, "last"), _gradient_sentence(context, "last")),
         ]
-    parts += [Picture(_frontier(context), _frontier_sentence(context)), _table(context)]
+    if _points(context):
+        parts.append(Picture(_frontier(context), _frontier_sentence(context)))
+    parts.append(_table(context))
     if result["illegal"]:
-        lines = [f"{_arm_name(entry['arm'], language)}: {entry['reason']}" for entry in result["illegal"]]
+        lines = [
+            illegal_line(_arm_name(entry["arm"], language), entry["reason"], language) for entry in result["illegal"]
+        ]
         parts.append(Listing(_("Not run, for their sizes do not close: {n}").format(n=len(lines)), lines))
     return Section(
         key="network",
@@ -54,7 +60,7 @@ def write(context: Context) -> Section:
             _effects_sentence(context),
             *(_factor_sentence(context, f) for f in result["factors"] if f["factor"] in ("momentum", "optimizer")),
             *([_gradient_sentence(context, "first")] if result["gradients"] else []),
-            _frontier_sentence(context),
+            *([_frontier_sentence(context)] if _points(context) else []),
         ],
         protocol=context.protocol,
     )
@@ -111,7 +117,7 @@ def _setup(context: Context) -> list[str]:
     _ = language.gettext
     grid = context.result["config"]["studies"]["network"]
     training, encoder = grid["training"], grid["encoder"]
-    smallest = min((row for row in rows if "parameters" in row), key=lambda row: row["parameters"])
+    smallest = min((row["parameters"] for row in rows if "parameters" in row), default=0)
     return [
         _(
             "The network that one thing at a time is changed of: one convolution ({filters} filters of "
@@ -128,14 +134,19 @@ def _setup(context: Context) -> list[str]:
             batch=training["batch_size"],
             epochs=training["epochs"],
             decay=language.short(training["weight_decay"]),
-            parameters=language.number(smallest["parameters"], 0),
+            parameters=language.number(smallest, 0),
         ),
         _(
             "Each optimiser, momentum and batch size chooses its learning rate on validation data from a list of its own, all "
-            "lists equally long: the same budget. With momentum the rates are as much smaller as its steps add up. RMSprop runs "
+            "lists equally long: the same budget. With momentum the rates are as much smaller as its steps add "
+            "up. RMSprop runs "
             "without momentum. Epoch and learning rate are chosen by validation log loss."
         ),
-        _("Each run has one processor thread; several run side by side, so speeds are for comparison with each other."),
+        _(
+            "The best SGD is the kind of momentum with the least validation log loss, one of several. "
+            "p values are corrected within a property."
+        ),
+        spread_sentence(context),
     ]
 
 
@@ -230,7 +241,7 @@ def _effects_sentence(context: Context) -> str:
         for c in decided
     ]
     if not found:
-        return _("No value differs from the reference of its row by more than chance explains.")
+        return _("No evidence that any value differs from the reference of its row.")
     silent = [factor_name(name, language) for name in factors if name not in {c["factor"] for c in decided}]
     text = _("Different from the reference of their row, in points: {found}.").format(found="; ".join(found))
     return text + (
@@ -373,7 +384,7 @@ def _table(context: Context) -> Table:
 
 def _rates(arm: dict[str, Any], language: Language) -> str:
     text = language.listed([language.short(rate) for rate in arm["rates"]])
-    if arm["tried"] > 2 and arm["at_edge"]:
+    if arm["at_edge"]:
         text += " ↕"
     if arm["diverged_rates"]:
         text += " " + language.gettext("({n} trials diverged)").format(n=arm["diverged_rates"])

@@ -201,6 +201,24 @@ def speed_cell(value: float | None, language: Language) -> str:
     return "–" if value is None else language.number(value, 0)
 
 
+def spread_sentence(context: Context) -> str:
+    """Say how runs shared the processor, for their times depend on it."""
+    spread, language = context.result["spread"], context.language
+    text = language.gettext(
+        "Speeds and seconds are for comparison with each other; runs at a time: {jobs}, processor threads of each: {threads}."
+    )
+    return text.format(jobs=spread["jobs"], threads=spread["threads"])
+
+
+def illegal_line(name: str, reason: str, language: Language) -> str:
+    """Say why something could not be built; the program's own words are English."""
+    if language.code == "en":
+        return f"{name}: {reason}"
+    return language.gettext("{name}: its sizes do not close; the program says: {reason}").format(
+        name=name, reason=reason
+    )
+
+
 def interval_note(language: Language) -> str:
     """Say what the intervals are."""
     return language.gettext(
