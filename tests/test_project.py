@@ -33,7 +33,7 @@ LAYERS = [
     ["studies.features"],
     ["studies.finetune"],
     ["studies.course"],
-    ["report", "report.language", "report.drawing", "report.summary", "report.sheet"],
+    ["report", "report.environment", "report.language", "report.drawing", "report.summary", "report.sheet"],
     ["report.figures", "report.plots", "report.sections", "report.sections.parts"],
     ["report.page", "report.sections.baselines", "report.sections.autoencoder"],
     ["report.sections.network", "report.sections.features", "report.sections.finetune"],

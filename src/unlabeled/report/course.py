@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from unlabeled.errors import UserError
+from unlabeled.report.environment import make_environment
 from unlabeled.report.language import Language, effect_text
 from unlabeled.report.sections import autoencoder, baselines, features, finetune, network
 from unlabeled.report.sections.parts import Context, Listing, Photographs, Picture, Section, Table, verdict_name
@@ -89,15 +90,7 @@ def render(folder: Path, language: Language) -> str:
 
 def environment(language: Language) -> Environment:
     """Return the templates, with the language's words."""
-    made = Environment(
-        loader=PackageLoader("unlabeled.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.i18n"],
-    )
-    made.install_gettext_translations(language.translations, newstyle=True)  # type: ignore[attr-defined]
+    made = make_environment(language.translations)
     made.filters["svg"] = Markup
     made.tests |= {
         "table": lambda part: isinstance(part, Table),

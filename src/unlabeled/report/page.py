@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from unlabeled.comparison import ARM_NAMES
 from unlabeled.report import figures
 from unlabeled.report import summary as numbers
+from unlabeled.report.environment import make_environment
 from unlabeled.report.summary import Summary, summarise
 from unlabeled.results import write_atomically
 
@@ -37,13 +37,7 @@ def write_page(folder: Path, summary: Summary) -> Path:
 
 def render(summary: Summary) -> str:
     """Return the page."""
-    environment = Environment(
-        loader=PackageLoader("unlabeled.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = make_environment()
     environment.filters |= {"signed": numbers.signed, "duration": numbers.duration}
     result = summary.result
     return environment.get_template("report.html.j2").render(

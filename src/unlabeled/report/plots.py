@@ -64,21 +64,12 @@ def lines_figure(
     *,
     label: str,
     levels: Sequence[Level] = (),
-    zero: bool = False,
 ) -> str:
     """Draw means with intervals, one below the other."""
     height = 0.85 + 0.25 * len(lines) + (0.25 if levels else 0)
     with figure(name, height=height) as (axes, finished):
-        if zero:
-            axes.axvline(0, color=COLOURS["muted"], linewidth=0.8)
         _levels(axes, levels, upright=True)
-        for place, line in enumerate(reversed(lines)):
-            colour = ARM_COLOURS[line.colour]
-            axes.plot(line.dots, [place - 0.25] * len(line.dots), "|", color=COLOURS["muted"], markersize=4)
-            axes.plot([line.low, line.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
-            axes.plot(line.mean, place, "o", color=colour, markersize=5)
-        axes.set_yticks(range(len(lines)), [line.name for line in reversed(lines)])
-        axes.set_ylim(-0.6, len(lines) - 0.4)
+        _draw_lines(axes, lines)
         # Of the whole figure: beside long names the axes have no room for it.
         axes.figure.supxlabel(label, fontsize=9, color=COLOURS["muted"])
         axes.grid(axis="x")
@@ -101,15 +92,9 @@ def factor_figure(
     """Draw quality and speed of a factor's values, side by side."""
     with panels(name, height=1.05 + 0.25 * len(lines), columns=2, share_y=True) as ((left, right), finished):
         _levels(left, levels, upright=True)
-        for place, (line, speed) in enumerate(zip(reversed(lines), reversed(speeds), strict=True)):
-            colour = ARM_COLOURS[line.colour]
-            left.plot(line.dots, [place - 0.25] * len(line.dots), "|", color=COLOURS["muted"], markersize=4)
-            left.plot([line.low, line.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
-            left.plot(line.mean, place, "o", color=colour, markersize=5)
-            right.barh(place, speed, color=ARM_COLOURS["pixels"], height=0.5)
-        left.set_yticks(range(len(lines)), [line.name for line in reversed(lines)])
+        _draw_lines(left, lines)
+        right.barh(range(len(lines)), list(reversed(speeds)), color=ARM_COLOURS["pixels"], height=0.5)
         for axes, label in zip((left, right), labels, strict=True):
-            axes.set_ylim(-0.6, len(lines) - 0.4)
             axes.set_xlabel(label)
             axes.grid(axis="x")
             axes.tick_params(axis="y", length=0)
@@ -214,6 +199,17 @@ def filter_sheet(filters: NDArray[np.float32]) -> str:
     most = np.maximum(abs(filters).max(axis=(1, 2, 3), keepdims=True), 1e-12)
     images = np.round((filters / most + 1) * 127.5).astype(np.uint8)
     return png(tile(list(images), columns=min(16, len(images)), scale=max(1, 36 // images.shape[3])))
+
+
+def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
+    """Draw means with intervals and single runs, the first line on top."""
+    for place, line in enumerate(reversed(lines)):
+        colour = ARM_COLOURS[line.colour]
+        axes.plot(line.dots, [place - 0.25] * len(line.dots), "|", color=COLOURS["muted"], markersize=4)
+        axes.plot([line.low, line.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+        axes.plot(line.mean, place, "o", color=colour, markersize=5)
+    axes.set_yticks(range(len(lines)), [line.name for line in reversed(lines)])
+    axes.set_ylim(-0.6, len(lines) - 0.4)
 
 
 def _levels(axes: Axes, levels: Sequence[Level], *, upright: bool) -> None:

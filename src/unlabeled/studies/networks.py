@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from unlabeled.checkpoints import save_weights
-from unlabeled.comparison import ARM_NAMES
 from unlabeled.config import EncoderConfig, NetworkConfig
 from unlabeled.errors import TrainingDiverged
 from unlabeled.folds import Fold
@@ -22,7 +21,7 @@ from unlabeled.optimizers import Group
 from unlabeled.results import Run, write_history
 from unlabeled.runtime import Runtime, evaluating, seeded
 from unlabeled.studies.lab import Lab, Learned
-from unlabeled.studies.performing import median_speed, score_test
+from unlabeled.studies.performing import fold_label, median_speed, score_test
 from unlabeled.studies.tasks import ensure_autoencoder
 from unlabeled.training import Fitted, Watcher, batches, fit, gradient_norms
 
@@ -56,7 +55,7 @@ class NetworkTask:
     @property
     def label(self) -> str:
         """What a line of progress calls it."""
-        return f"{ARM_NAMES.get(self.arm, self.arm)}, fold {self.fold + 1}, seed {self.seed}"
+        return fold_label(self.arm, self.fold, self.seed)
 
     @property
     def position(self) -> dict[str, int]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.classifiers import log_losses, score
+from unlabeled.comparison import ARM_NAMES
 from unlabeled.errors import TrainingDiverged
 from unlabeled.results import Run, read_arrays, write_arrays
 from unlabeled.studies.lab import Lab
@@ -86,6 +87,11 @@ def score_test(run: Run, probabilities: NDArray[np.float64], labels: NDArray[np.
         log_loss=log_losses(probabilities, labels).astype(np.float32),
     )
     return {"accuracy": accuracy, "log_loss": loss}
+
+
+def fold_label(arm: str, fold: int, seed: int) -> str:
+    """Name a run on a fold for a line of progress."""
+    return f"{ARM_NAMES.get(arm, arm)}, fold {fold + 1}, seed {seed}"
 
 
 def median_speed(fitted: Fitted) -> float:

@@ -21,7 +21,6 @@ from unlabeled.classifiers import (
     choose_trees,
     score,
 )
-from unlabeled.comparison import ARM_NAMES
 from unlabeled.errors import TrainingDiverged
 from unlabeled.features import pixel_features
 from unlabeled.images import Images
@@ -31,7 +30,7 @@ from unlabeled.objectives import Reconstruction
 from unlabeled.results import Run, write_arrays
 from unlabeled.runtime import Runtime, evaluating
 from unlabeled.studies.lab import FeatureSpec, Lab, Learned
-from unlabeled.studies.performing import median_speed, perform, score_test
+from unlabeled.studies.performing import fold_label, median_speed, perform, score_test
 from unlabeled.training import Watcher, fit
 
 Classical: TypeAlias = Literal["logistic", "linear-network", "trees", "boosting", "neighbours"]
@@ -131,7 +130,7 @@ class ClassicalTask:
     @property
     def label(self) -> str:
         """What a line of progress calls it."""
-        return f"{ARM_NAMES.get(self.arm, self.arm)}, fold {self.fold + 1}, seed {self.seed}"
+        return fold_label(self.arm, self.fold, self.seed)
 
     @property
     def position(self) -> dict[str, int]:
