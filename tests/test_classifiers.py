@@ -278,11 +278,11 @@ def test_the_one_layer_network_ends_where_no_direction_goes_down(random):
     """The gradient of mean cross-entropy + |W|^2 / (2 C n), by hand, is zero at its weights; offsets have no penalty."""
     features = random.normal(size=(40, 5)).astype(np.float32) * 3 + 1
     labels = random.integers(0, 3, 40)
-    chosen = fit_linear_network(Labeled(features, labels), classes=3, scaling="each", strength=0.7)
+    chosen = fit_linear_network(Labeled(features, labels), classes=3, scaling="each", strength=0.7, tolerance=1e-7)
     scaled = chosen.classifier.scale.apply(features).astype(np.float64)
     error = (chosen.classifier.predict(features) - np.eye(3)[labels]) / 40
-    assert np.abs(error.T @ scaled + chosen.classifier.weights / (0.7 * 40)).max() < 1e-5
-    assert np.abs(error.sum(axis=0)).max() < 1e-5
+    assert np.abs(error.T @ scaled + chosen.classifier.weights / (0.7 * 40)).max() < 1e-6
+    assert np.abs(error.sum(axis=0)).max() < 1e-6
 
 
 def test_both_ways_agree_on_two_classes_too():

@@ -11,7 +11,7 @@ from unlabeled.classifiers import Chosen, Labeled, LinearClassifier, Scale, Scal
 
 
 def fit_linear_network(
-    train: Labeled, *, classes: int, scaling: Scaling, strength: float, max_iter: int = 2000, tolerance: float = 1e-6
+    train: Labeled, *, classes: int, scaling: Scaling, strength: float, max_iter: int = 2000, tolerance: float = 1e-5
 ) -> Chosen:
     """Train one linear layer on features to the least of cross-entropy and L2 penalty, by L-BFGS in double precision.
 

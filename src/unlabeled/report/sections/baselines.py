@@ -79,7 +79,7 @@ def _both_ways(agreement: dict[str, Any], language: Language) -> str:
         "the same penalty, trained "
         "on all images at once by L-BFGS until no entry of the gradient exceeds {gradient}. The study reports scikit-learn's; "
         "they agree if they answer alike on at least 99 % of the test images and their log losses differ by at most 0.005 nats."
-    ).format(gradient=language.figures(max(agreement["gradient"], 1e-6), 1))
+    ).format(gradient=language.figures(max(agreement["gradient"], 1e-5), 1))
 
 
 def _agreement(agreement: dict[str, Any], language: Language) -> str:
