@@ -38,7 +38,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
 }
-_LONG_NAME = 25  # letters: two of them do not stand side by side in a legend
+_LETTERS = 60  # of a legend's line
 _LINE = 0.17  # inches
 _WIDTH = 4.7  # inches: readable on a phone, two side by side on a desktop
 
@@ -86,7 +86,9 @@ def legend(axes: Axes) -> None:
     """Put the legend above the axes, where it hides nothing, and make the figure as much higher."""
     assert isinstance(axes.figure, Figure)
     handles, labels = axes.get_legend_handles_labels()
-    columns = 2 if max(map(len, labels)) <= _LONG_NAME else 1
+    half = -(-len(labels) // 2)
+    beside = max(map(len, labels[:half])) + max(map(len, labels[half:]), default=0)
+    columns = 2 if beside <= _LETTERS else 1
     width, height = axes.figure.get_size_inches()
     axes.figure.set_size_inches(width, height + _LINE * (-(-len(labels) // columns) - 1))
     axes.figure.legend(

@@ -158,16 +158,18 @@ def frontier_figure(
             [p[0] for p in others], [p[1] for p in others], "o", color=ARM_COLOURS["pixels"], markersize=4, alpha=0.8
         )
         front = sorted((across, up, label) for across, up, label, on in points if on)
+        times = [across for across, _, _, _ in points]
+        middle = (min(times) * max(times)) ** 0.5
         colour = ARM_COLOURS["autoencoder"]
         axes.plot([p[0] for p in front], [p[1] for p in front], "o-", color=colour, markersize=5, linewidth=1)
         for number, (across, up, label) in enumerate(front):
             # Below and above by turns, so that the names of neighbours do not meet.
-            shift = (5, -10) if number % 2 == 0 else (-4, 7)
-            axes.annotate(label, (across, up), xytext=shift, textcoords="offset points", fontsize=7.5)
+            down, right = number % 2 == 0, across > middle
+            shift = (-5 if right else 5, -10 if down else 7)
+            side = "right" if right else "left"
+            named = axes.annotate(label, (across, up), xytext=shift, textcoords="offset points", fontsize=7.5, ha=side)
+            named.set_in_layout(False)
         _scales(axes, language, "x", ())
-        # Room for the name of the last one.
-        left, right = axes.get_xlim()
-        axes.set_xlim(left, right * (right / left) ** 0.25)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(axis="y")
