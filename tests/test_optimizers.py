@@ -52,8 +52,8 @@ def test_a_group_waits_until_its_time():
 
 def test_the_first_prefix_that_fits_decides():
     model = trained([Group("encoder.convolutions.0.weight", rate=0), Group("encoder.", rate=1)])
-    start = network()
-    weight, bias = ((m.state_dict()[f"encoder.convolutions.0.{n}"] for m in (start, model)) for n in ("weight", "bias"))
+    states = [model.state_dict() for model in (network(), model)]
+    weight, bias = ([state[f"encoder.convolutions.0.{name}"] for state in states] for name in ("weight", "bias"))
     assert torch.equal(*weight)
     assert not torch.equal(*bias)
 

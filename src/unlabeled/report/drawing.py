@@ -38,7 +38,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
 }
-_LETTERS = 60  # of a legend's line
+_LETTERS = 56  # of a legend's line
 _LINE = 0.17  # inches
 _WIDTH = 4.7  # inches: readable on a phone, two side by side on a desktop
 
