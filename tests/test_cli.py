@@ -273,3 +273,16 @@ def test_the_main_job_is_in_english(capsys, tmp_path):
 def test_a_bundle_of_nothing_is_refused(capsys, tmp_path):
     message = fails(capsys, "bundle", str(tmp_path), "--surname", "A", "--name", "B")
     assert message == f"{tmp_path}: no study was finished here; run unlabeled run --study all first"
+
+
+def test_the_last_studies_are_bundled_if_no_folder_is_given(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = fails(capsys, "bundle", "--surname", "A", "--name", "B")
+    assert message == "runs: no study was finished there; run unlabeled run --study all first, or give the folder"
+    for number, name in enumerate(("old", "new", "older")):
+        path = tmp_path / "runs" / name / "baselines" / "result.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+        os.utime(path, (1e9 + (5, 9, 1)[number],) * 2)
+    assert cli._studies(None) == Path("runs/new")
+    assert cli._studies(Path("other")) == Path("other")

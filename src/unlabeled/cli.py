@@ -42,6 +42,9 @@ _CacheOption = Annotated[
     Parameter(help="Folder for shrunken images and downloads; left out, the user's cache folder or UNLABELED_CACHE."),
 ]
 _SideOption = Annotated[int | None, Parameter(help="Side of the shrunken images, pixels; left out, 32 (8 for digits).")]
+_StudiesArgument = Annotated[
+    Path | None, Parameter(help="Folder of finished studies; left out, the one of runs/ that was written last.")
+]
 _ArchiveOption = Annotated[Path | None, Parameter(help="A copy of stl10_binary.tar.gz that is already at hand.")]
 
 
@@ -85,18 +88,18 @@ def report(
 
 @app.command
 def notebook(
-    run: Annotated[Path, Parameter(help="Folder of finished studies.")], /, *,
+    run: _StudiesArgument = None, /, *,
     lang: Annotated[Lang, Parameter(help="Language: en or ru.")] = "en",
 ) -> None:  # fmt: skip
     """Write an executed Jupyter notebook that calls the package; needs the extra, unlabeled[notebook]."""
     from unlabeled.notebook import write_notebook
 
-    _out.print(str(write_notebook(run, lang)), soft_wrap=True)
+    _out.print(str(write_notebook(_studies(run), lang)), soft_wrap=True)
 
 
 @app.command
 def bundle(
-    run: Annotated[Path, Parameter(help="Folder of finished studies.")], /, *,
+    run: _StudiesArgument = None, /, *,
     surname: Annotated[str, Parameter(help="Surname of the student.")],
     name: Annotated[str, Parameter(help="First name of the student.")],
     lang: Annotated[Lang, Parameter(help="Language of notebook and report: en or ru.")] = "en",
@@ -105,7 +108,7 @@ def bundle(
     """Write task1_SURNAME_NAME.zip, as the course asks for it: report, notebook, modules and results."""
     from unlabeled.bundle import write_bundle
 
-    _out.print(str(write_bundle(run, surname=surname, name=name, code=lang, out=out)), soft_wrap=True)
+    _out.print(str(write_bundle(_studies(run), surname=surname, name=name, code=lang, out=out)), soft_wrap=True)
 
 
 @data_app.command
@@ -279,6 +282,16 @@ def _run_studies(config: Config) -> None:
         _out.print(f"\n{headline}", soft_wrap=True, markup=False)
     path = _write_report(folder, config.lang)
     _out.print("\n" + language.gettext("Report: {path}").format(path=path), soft_wrap=True, markup=False)
+
+
+def _studies(run: Path | None) -> Path:
+    """Return the folder given, or the last one where studies were finished."""
+    if run is not None:
+        return run
+    results = sorted(Path("runs").glob("*/*/result.json"), key=lambda path: path.stat().st_mtime)
+    if not results:
+        raise UserError("runs: no study was finished there; run unlabeled run --study all first, or give the folder")
+    return results[-1].parent.parent
 
 
 def _write_report(folder: Path, lang: Lang) -> Path:
