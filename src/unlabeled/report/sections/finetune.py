@@ -286,7 +286,7 @@ def _labels_sentence(context: Context) -> str:
     """Say at every number of labels what fine-tuning and frozen codes gain."""
     language = context.language
     _ = language.gettext
-    told, where = [], []
+    told, where, against = [], [], []
     for point in context.result["labels"]:
         for contrast in point["contrasts"]:
             if not contrast["gain"] or contrast["accuracy"] is None:
@@ -298,12 +298,18 @@ def _labels_sentence(context: Context) -> str:
                     f"{name} {effect_text(contrast['accuracy'], language)}, {verdict_name(contrast['verdict'], language)}"
                 )
                 where += [name] if contrast["verdict"] == "helps" else []
+                against += [name] if contrast["verdict"] == "hurts" else []
     text = _("By number of labels, less the same way from random weights, in points: {told}.").format(
         told="; ".join(told)
     )
+    sentences = [text]
     if where:
-        return f"{text} " + _("The unlabeled images help with: {where}.").format(where="; ".join(where))
-    return f"{text} " + _("At none of these points is there evidence that they help.")
+        sentences.append(_("The unlabeled images help with: {where}.").format(where="; ".join(where)))
+    else:
+        sentences.append(_("At none of these points is there evidence that they help."))
+    if against:
+        sentences.append(_("They hurt with: {where}.").format(where="; ".join(against)))
+    return " ".join(sentences)
 
 
 def _unlabeled_figure(context: Context) -> str:
