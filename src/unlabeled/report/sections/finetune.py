@@ -157,7 +157,10 @@ def _effects(context: Context) -> Table:
     language = context.language
     _ = language.gettext
     rows: list[list[str | Cell]] = [
-        [f"{_labels_name(point, language)}: {_pair(contrast, language)}", *effect_cells(contrast, language)]
+        [
+            f"{_labels_name(point, language)}: {_pair(contrast, language)}",
+            *effect_cells(contrast, language, merely=not contrast["gain"]),
+        ]
         for point in context.result["labels"]
         for contrast in point["contrasts"]
     ]
@@ -228,7 +231,8 @@ def _labels_figure(context: Context) -> str:
         curves.append(_curve(way, measured, language))
     return curves_figure(
         "labels", curves, language, x=_("training images with labels"), y=_("test accuracy, %"), log="x",
-        ticks=_ticks([point["train"] for point in points], language), levels=levels(context.result["baselines"], language),
+        ticks=[(point["train"], language.number(point["train"], 0)) for point in points],
+        levels=levels(context.result["baselines"], language),
     )  # fmt: skip
 
 
@@ -243,10 +247,6 @@ def _curve(way: str, measured: list[tuple[int, dict[str, Any]]], language: Langu
         [effect["low"] for _train, effect in measured],
         [effect["high"] for _train, effect in measured],
     )
-
-
-def _ticks(numbers: list[int], language: Language) -> list[tuple[float, str]]:
-    return [(number, language.number(number, 0)) for number in numbers]
 
 
 def _labels_caption(context: Context) -> str:
@@ -278,7 +278,7 @@ def _gain_figure(context: Context) -> str:
         curves.append(_curve(way, measured, language))
     return curves_figure(
         "gain", curves, language, x=_("training images with labels"), y=_("points over random weights"), log="x",
-        ticks=_ticks([point["train"] for point in points], language), zero=True,
+        ticks=[(point["train"], language.number(point["train"], 0)) for point in points], zero=True,
     )  # fmt: skip
 
 
@@ -302,11 +302,8 @@ def _labels_sentence(context: Context) -> str:
     text = _("By number of labels, less the same way from random weights, in points: {told}.").format(
         told="; ".join(told)
     )
-    sentences = [text]
-    if where:
-        sentences.append(_("The unlabeled images help with: {where}.").format(where="; ".join(where)))
-    else:
-        sentences.append(_("At none of these points is there evidence that they help."))
+    none = _("At none of these points is there evidence that they help.")
+    sentences = [text, _("The unlabeled images help with: {where}.").format(where="; ".join(where)) if where else none]
     if against:
         sentences.append(_("They hurt with: {where}.").format(where="; ".join(against)))
     return " ".join(sentences)
