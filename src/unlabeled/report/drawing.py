@@ -114,3 +114,12 @@ def png(pixels: NDArray[np.uint8]) -> str:
     file = io.BytesIO()
     Image.fromarray(pixels, "RGBA").save(file, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def filter_sheet(filters: NDArray[np.float32]) -> str:
+    """Return filters (n, c, h, w), each stretched to its own range, as the address of a PNG: grey is zero."""
+    if filters.shape[1] not in (1, 3):
+        filters = filters.mean(axis=1, keepdims=True)
+    most = np.maximum(abs(filters).max(axis=(1, 2, 3), keepdims=True), 1e-12)
+    images = np.round((filters / most + 1) * 127.5).astype(np.uint8)
+    return png(tile(list(images), columns=min(16, len(images)), scale=max(1, 36 // images.shape[3])))

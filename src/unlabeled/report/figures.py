@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from unlabeled.comparison import ARM_NAMES
-from unlabeled.report.drawing import ARM_COLOURS, COLOURS, figure, legend, png, tile
+from unlabeled.report.drawing import ARM_COLOURS, COLOURS, figure, filter_sheet, legend, png, tile
 from unlabeled.report.summary import Summary, contrast_name
 
 
@@ -119,12 +119,7 @@ def reconstruction_picture(summary: Summary) -> str:
 
 def filter_picture(summary: Summary) -> str:
     """Return a PNG as a data address: the first layer's filters, each stretched to its own range."""
-    filters = summary.pictures["filters"]
-    if filters.shape[1] not in (1, 3):
-        filters = filters.mean(axis=1, keepdims=True)
-    most = np.maximum(abs(filters).max(axis=(1, 2, 3), keepdims=True), 1e-12)
-    images = np.round((filters / most + 1) * 127.5).astype(np.uint8)
-    return png(tile(list(images), columns=min(16, len(images)), scale=max(1, 36 // images.shape[3])))
+    return filter_sheet(summary.pictures["filters"])
 
 
 def _draw_curves(axes: Axes, runs: list[list[float]], colour: str, label: str) -> None:

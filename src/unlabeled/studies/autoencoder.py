@@ -51,16 +51,16 @@ class Candidate:
         """Return the autoencoder of a seed, trained on so many images."""
         return Learned(self.encoder, self.config, seed, images)
 
-    def describe(self, geometry: Geometry, pool: str) -> dict[str, Any]:
+    def describe(self, geometry: Geometry) -> dict[str, Any]:
         """Return its parameters, and the size of its code."""
         e, block = self.encoder, geometry.blocks[0]
-        switches = geometry.code_length if block.pools and pool == "max" else 0
+        switches = geometry.code_length if block.pools and e.pool == "max" else 0
         return {
             "arm": self.arm,
             "kernel": e.conv_kernel_size[0],
             "padding": e.conv_padding[0],
             "stride": e.conv_stride[0],
-            "pool": "none" if not block.pools else pool,
+            "pool": "none" if not block.pools else e.pool,
             "pool_size": e.pool_kernel_size[0],
             "filters": e.conv_out_channels[0],
             "loss": self.config.loss,
@@ -187,7 +187,7 @@ def _train(
         own = [row for row in rows if row["arm"] == arm]
         errors = [row["held_out_mse"] for row in own if "diverged" not in row]
         lines.append(
-            candidate.describe(lab.geometry(candidate.encoder), candidate.encoder.pool)
+            candidate.describe(lab.geometry(candidate.encoder))
             | {
                 # A candidate that diverged with one seed can't be relied on.
                 "mse": float(np.mean(errors)) if len(errors) == len(own) else None,

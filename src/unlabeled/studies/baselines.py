@@ -42,6 +42,13 @@ def baseline_tasks(
         yield ClassicalTask(f"pixels-{model}", PIXELS, model, fold, seed)
 
 
+def baseline_arms(lab: Lab, do: Perform) -> list[dict[str, Any]]:
+    """Run the models on pixels, or read them, and return their means."""
+    rows = do(list(baseline_tasks(lab)))
+    arms: list[dict[str, Any]] = compare(rows, read_scores(lab, rows), (), correlation=lab.folds.correlation)["arms"]
+    return arms
+
+
 def _agreement(lab: Lab, rows: list[dict[str, Any]], twins: list[dict[str, Any]]) -> dict[str, Any]:
     """Compare both ways to logistic regression, image by image on the test split."""
     by_fold = {row["fold"]: row for row in rows if row["arm"] == "pixels-logistic"}

@@ -10,7 +10,7 @@ import numpy as np
 from unlabeled.comparison import Contrast, compare, decide
 from unlabeled.config import AutoencoderConfig, EncoderConfig, NetworkConfig
 from unlabeled.errors import DataError
-from unlabeled.studies.baselines import baseline_tasks
+from unlabeled.studies.baselines import baseline_arms
 from unlabeled.studies.features import chosen_autoencoder
 from unlabeled.studies.lab import Lab, Learned
 from unlabeled.studies.networks import NetworkTask, Way
@@ -26,7 +26,7 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
     """Train from scratch and from the autoencoder, over ways, numbers of labels and of unlabeled images."""
     encoder, config = chosen_autoencoder(lab, do)
     study = _Finetuning(lab, encoder, config)
-    baselines = do(list(baseline_tasks(lab)))
+    baselines = baseline_arms(lab, do)
     autoencoders = do(study.autoencoders())
     rows = do(list(study.tasks()))
     points = [study.compare(rows, per_class) for per_class in (*study.labels, None)]
@@ -43,7 +43,7 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
         "labels": points,
         "unlabeled": unlabeled,
         "not_available": study.not_available,
-        "baselines": compare(baselines, read_scores(lab, baselines), (), correlation=lab.folds.correlation)["arms"],
+        "baselines": baselines,
         "autoencoders": autoencoders,
         "rows": rows,
     }

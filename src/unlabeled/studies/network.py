@@ -12,7 +12,7 @@ from unlabeled.comparison import Contrast, compare
 from unlabeled.config import EncoderConfig, NetworkConfig, NetworkGrid, TrainingConfig
 from unlabeled.errors import UserError
 from unlabeled.geometry import GeometryError
-from unlabeled.studies.baselines import baseline_tasks
+from unlabeled.studies.baselines import baseline_arms
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.networks import NetworkTask
 from unlabeled.studies.performing import Perform, read_scores
@@ -78,7 +78,7 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
         for fold in range(len(lab.folds.folds))
         for v in legal
     ]
-    baselines = do(list(baseline_tasks(lab)))
+    baselines = baseline_arms(lab, do)
     rows = do(tasks)
     compared, factors = _compare(lab, legal, rows)
     return {
@@ -86,7 +86,7 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
         "factors": factors,
         "illegal": illegal,
         "gradients": _gradients(rows),
-        "baselines": compare(baselines, read_scores(lab, baselines), (), correlation=lab.folds.correlation)["arms"],
+        "baselines": baselines,
         "rows": rows,
     }
 

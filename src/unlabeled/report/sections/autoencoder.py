@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.report.drawing import filter_sheet
 from unlabeled.report.language import Language
-from unlabeled.report.plots import Curve, curves_figure, filter_sheet, map_figure, picture_row
+from unlabeled.report.plots import Curve, curves_figure, map_figure, picture_row
 from unlabeled.report.sections.parts import (
     Context,
     Listing,
