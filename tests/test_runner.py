@@ -1,0 +1,43 @@
+"""Spreading tasks over processes."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from unlabeled.presets import resolve
+from unlabeled.progress import RunProgress
+from unlabeled.results import Run
+from unlabeled.sources import load
+from unlabeled.studies.lab import Lab
+from unlabeled.studies.runner import run_tasks
+
+_kept = []
+
+
+@dataclass(frozen=True)
+class Growing:
+    """A task after which its process holds 160 MB more, as features that are kept for the next task do."""
+
+    number: int
+    arm = "growing"
+    kind = "growing"
+    label = "growing"
+    position = {"seed": 0}  # noqa: RUF012
+
+    def run(self, lab):
+        return Run(lab.folder / "runs", f"growing/{self.number}", {"number": self.number})
+
+    def compute(self, lab, run, watcher):
+        # The pool looks at its processes' memory once a second.
+        time.sleep(0.6)
+        _kept.append(np.ones(20_000_000))
+        return {"held_out_mse": float(self.number), "seconds": 0.0}
+
+
+def test_a_process_that_grows_is_replaced_without_a_word(tmp_path):
+    """The pool warns when it replaces a process; as an error that ended its thread, and the study waited for ever."""
+    config = resolve({"data": "digits", "jobs": 2, "threads": 2, "device": "cpu"})
+    lab = Lab(config, load(config), tmp_path)
+    rows = run_tasks(lab, [Growing(number) for number in range(12)], RunProgress())
+    assert [row["held_out_mse"] for row in rows] == list(range(12))
