@@ -4,8 +4,11 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
+from joblib import delayed
 
 from unlabeled.presets import resolve
+from unlabeled.processes import in_processes
 from unlabeled.progress import RunProgress
 from unlabeled.results import Run
 from unlabeled.sources import load
@@ -41,3 +44,16 @@ def test_a_process_that_grows_is_replaced_without_a_word(tmp_path):
     lab = Lab(config, load(config), tmp_path)
     rows = run_tasks(lab, [Growing(number) for number in range(12)], RunProgress())
     assert [row["held_out_mse"] for row in rows] == list(range(12))
+
+
+def square_and_grow(number):
+    time.sleep(0.6)
+    _kept.append(np.ones(40_000_000))
+    return number**2
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_results_come_in_order_or_as_they_end_and_all_of_them(ordered):
+    found = list(in_processes((delayed(square_and_grow)(n) for n in range(6)), jobs=2, ordered=ordered))
+    assert sorted(found) == [0, 1, 4, 9, 16, 25]
+    assert found == sorted(found) or not ordered

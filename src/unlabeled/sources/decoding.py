@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from unlabeled.processes import in_processes
 from unlabeled.store import digest
 
 MAX_MEGAPIXELS = 100
@@ -39,14 +40,14 @@ class Decoded:
 
 def decode_all(paths: Sequence[Path], side: int) -> Iterator[Decoded]:
     """Decode files in batches on all cores, in order."""
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
     batches = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
     if len(batches) <= 1:
         # A pool of processes costs more than so few images.
         yield from (decode_batch(batch, side) for batch in batches)
         return
-    yield from Parallel(n_jobs=-1, return_as="generator")(delayed(decode_batch)(batch, side) for batch in batches)
+    yield from in_processes(delayed(decode_batch)(batch, side) for batch in batches)
 
 
 def decode_batch(paths: Sequence[Path], side: int) -> Decoded:

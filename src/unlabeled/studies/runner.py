@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 
+from unlabeled.processes import in_processes
 from unlabeled.progress import RunProgress
 from unlabeled.results import Run
 from unlabeled.studies.lab import Lab
@@ -55,14 +55,8 @@ def _spread(lab: Lab, waiting: list[tuple[str, Task]], jobs: int, progress: RunP
             yield delayed(_perform_apart)(lab, name, task, threads)
 
     # No more is handed out than is running, so what was started is what runs.
-    pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch=jobs, return_as="generator_unordered")
-    finished: Iterable[tuple[str, dict[str, Any]]] = pool(calls())
-    with warnings.catch_warnings():
-        # The pool takes a process that has come to hold features for one that leaks, and replaces it; nothing is lost. Its warning
-        # would puzzle, and where warnings are errors it ends the pool's own thread, and the wait below with it.
-        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
-        for name, result in finished:
-            progress.done(name, _outcome(result))
+    for name, result in in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs):
+        progress.done(name, _outcome(result))
 
 
 def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, dict[str, Any]]:
