@@ -26,6 +26,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "autoencoder": {"training": {"epochs": 4, "batch_size": 32, "learning_rate": 2e-3}},
         "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "patience": 8}},
         "classical": {"trees": 100, "min_samples_leaf": [1]},
+        "studies": {"joint": {"reconstruction": [10.0]}},
     },
     "standard": {},
     "full": {
@@ -35,8 +36,31 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "autoencoder": {"training": {"epochs": 20}},
         "network": {"learning_rates": [5e-4, 1e-3, 3e-3], "training": {"epochs": 80, "patience": 20}},
         "classical": {"trees": 500},
+        "studies": {"joint": {"reconstruction": [3.0, 10.0, 30.0], "between": [0.0, 10.0]}},
     },
 }
+
+# The set-up of a course report of 2016 on STL-10: 10,000 patches of 3x8x8, clipped at three sigma to [0.1, 0.9], 75 hidden units,
+# rho 0.06, beta 3, lambda 1e-4, L-BFGS-B up to 2,000 iterations; whole maps at strides 8 and 4, three hidden layers 100-64-100; all 5,000
+# labels, of which a fifth is to choose with here; 500 trees.
+_PRESETS["patches-2016"] = {
+    "study": "convolved",
+    "data": "stl10",
+    "side": 96,
+    "own_folds": False,
+    "folds": 5,
+    "seeds": 1,
+    "autoencoder": {"training": {"epochs": 3}},
+    "network": {"learning_rates": [3e-3], "training": {"epochs": 20}},
+    "classical": {"trees": 500, "min_samples_leaf": [1]},
+    "studies": {
+        "sparse": {
+            "side": 8, "patches": 10_000, "hidden": 75, "preparation": "clip", "rho": 0.06, "beta": 3.0, "decay": 1e-4,
+            "iterations": 2000,
+        },
+        "convolved": {"strides": [8], "unpooled": [8, 4], "deep": [100, 64, 100], "stride": 8},
+    },
+}  # fmt: skip
 
 # What the studies take otherwise than the main job: they have many more runs.
 _STUDY_PRESETS: dict[str, dict[str, Any]] = {
@@ -56,6 +80,13 @@ _STUDY_PRESETS: dict[str, dict[str, Any]] = {
             },
             "autoencoder": {"images": 1500, "pools": [2], "filters": [12], "training": {"epochs": 5, "batch_size": 32}},
             "finetune": {"labels": [10], "unlabeled": [1000]},
+            "stacked": {"filters": [16, 32], "noises": ["gaussian"]},
+            "sparse": {
+                "patches": 4000, "hidden": 48, "iterations": 150, "rhos": [0.2], "betas": [50.0], "decays": [1e-4],
+                "training": {"epochs": 60, "batch_size": 1000},
+            },
+            "convolved": {"deep": [64, 40, 64]},
+            "joint": {"reconstruction": [10.0]},
         },
     },
     "standard": {"folds": 3, "seeds": 2},
@@ -75,7 +106,13 @@ _DIGITS: dict[str, Any] = {
     "encoder": {"conv_kernel_size": 3, "conv_padding": 1},
     "autoencoder": {"training": {"epochs": 30, "batch_size": 32}},
     "network": {"training": {"flip": False, "shift": 0}},
-    "studies": {"network": {"training": {"flip": False, "shift": 0}}, "autoencoder": {"filters": [4, 12]}},
+    "studies": {
+        "network": {"training": {"flip": False, "shift": 0}},
+        "autoencoder": {"filters": [4, 12]},
+        "stacked": {"filters": [8, 16]},
+        "sparse": {"side": 4, "hidden": 20},
+        "convolved": {"strides": [1, 4], "unpooled": [4, 1]},
+    },
 }
 
 
@@ -120,6 +157,7 @@ def _check(config: Config) -> None:
         "network": config.network.training,
         "studies.network": network.training,
         "studies.autoencoder": search.training,
+        "studies.sparse": config.studies.sparse.training,
     }
     for name, training in trainings.items():
         if training.nesterov and (training.optimizer != "sgd" or training.momentum == 0 or training.dampening != 0):
@@ -137,7 +175,18 @@ def _check(config: Config) -> None:
         raise UserError("--studies.network.encoder is the smallest network's: give it one block")
     if not search.losses:
         raise UserError("--studies.autoencoder.losses needs at least one loss")
+    _check_patches(config)
     _check_lists(config)
+
+
+def _check_patches(config: Config) -> None:
+    sparse, convolved = config.studies.sparse, config.studies.convolved
+    if any(not 0 < rho < 1 for rho in sparse.rhos):
+        raise UserError("--studies.sparse.rhos takes mean activations between 0 and 1, both left out")
+    if len(convolved.deep) % 2 == 0 and convolved.deep:
+        raise UserError("--studies.convolved.deep needs an odd number of layers, the middle one is the code")
+    if config.studies.stacked.kernel % 2 == 0:
+        raise UserError("--studies.stacked.kernel needs an odd number, so that maps keep their size")
 
 
 def _check_lists(config: Config) -> None:
@@ -161,6 +210,15 @@ def _check_lists(config: Config) -> None:
         ("autoencoder.filters", search.filters, False, 1),
         ("finetune.labels", tuning.labels, True, 2),
         ("finetune.unlabeled", tuning.unlabeled, True, 2),
+        ("stacked.filters", config.studies.stacked.filters, False, 1),
+        ("sparse.rhos", config.studies.sparse.rhos, True, None),
+        ("sparse.betas", config.studies.sparse.betas, True, None),
+        ("sparse.decays", config.studies.sparse.decays, True, None),
+        ("convolved.strides", config.studies.convolved.strides, False, 1),
+        ("convolved.unpooled", config.studies.convolved.unpooled, True, 1),
+        ("convolved.deep", config.studies.convolved.deep, True, 1),
+        ("joint.reconstruction", config.studies.joint.reconstruction, False, 0),
+        ("joint.between", config.studies.joint.between, False, 0),
     ]
     for name, values, may_be_empty, least in lists:
         if not values and not may_be_empty:

@@ -1,0 +1,158 @@
+"""The sections that every run has: how models are trained, encoders, autoencoders, networks, classical models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+# One number for all layers, or one a layer; written as the specification takes it, a single number as a number.
+PerLayer: TypeAlias = Annotated[
+    tuple[int, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda given: (given,) if isinstance(given, int) else given),
+    PlainSerializer(lambda numbers: numbers[0] if len(numbers) == 1 else list(numbers)),
+]
+Noise: TypeAlias = Literal["none", "gaussian", "masking"]
+
+
+class Section(BaseModel):
+    """A frozen section: unknown names are refused, text is described by the docstrings under the fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class TrainingConfig(Section):
+    """How one network is trained."""
+
+    optimizer: Literal["sgd", "adam", "adamw", "adagrad", "rmsprop"] = "adam"
+    """Update rule."""
+    learning_rate: float = Field(default=1e-3, gt=0, le=100)
+    """Step size at its peak."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Share of the last step kept (sgd, rmsprop)."""
+    momentum_start: float | None = Field(default=None, ge=0, lt=1)
+    """Momentum of the first step, from which it rises evenly to ``momentum`` (sgd); left out, it stays."""
+    dampening: float = Field(default=0.0, ge=0, le=1)
+    """Share of the gradient left out of the momentum (sgd)."""
+    nesterov: bool = False
+    """Nesterov's momentum (sgd; needs momentum above 0 and dampening 0)."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    """L2 penalty; decoupled from the gradient for adamw."""
+    schedule: Literal["constant", "cosine", "linear", "step"] = "cosine"
+    """How the learning rate falls to 0 over the epochs; "step" divides it by 10 after a half and three quarters."""
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    """Share of all steps over which the learning rate first rises from 0."""
+    batch_size: int = Field(default=128, ge=1)
+    """Images a step."""
+    epochs: int = Field(default=20, ge=1)
+    """Passes over the training images at the most."""
+    patience: int = Field(default=0, ge=0)
+    """Epochs without a better validation loss after which training stops; 0 never stops early."""
+    flip: bool = False
+    """Mirror half of the training images left to right."""
+    shift: int = Field(default=0, ge=0, le=64)
+    """Move training images by up to this many pixels each way; the edge is repeated."""
+
+
+class EncoderConfig(Section):
+    """The encoder that the autoencoder and the network share; a number stands for every layer."""
+
+    layers_num: int | None = Field(default=None, ge=1)
+    """Blocks; left out, the sequences tell."""
+    conv_out_channels: PerLayer = (32, 32)
+    """Filters of each block's convolution."""
+    conv_kernel_size: PerLayer = (5, 3)
+    """Side of each block's convolution kernel, pixels."""
+    conv_stride: PerLayer = (1,)
+    """Step of each block's convolution, pixels."""
+    conv_padding: PerLayer = (2, 1)
+    """Zeros around each block's map before the convolution, pixels."""
+    pool_kernel_size: PerLayer = (2,)
+    """Side of each block's pool, pixels."""
+    pool_stride: PerLayer = (2,)
+    """Step of each block's pool, pixels."""
+    pool_padding: PerLayer = (0,)
+    """Empty cells around each block's map before the pool, pixels."""
+    pool: Literal["max", "average"] = "max"
+    """Kind of pool."""
+    activation: Literal["sigmoid", "tanh", "relu", "leaky-relu"] = "relu"
+    """Activation after each block."""
+
+
+class AutoencoderConfig(Section):
+    """The autoencoder, trained on unlabeled images only."""
+
+    loss: Literal["mse", "mae", "smooth-l1"] = "mse"
+    """Reconstruction error to lower, on pixels in [-1, 1]."""
+    output_activation: Literal["sigmoid", "tanh", "relu", "leaky-relu", "linear"] = "tanh"
+    """Activation of the reconstruction."""
+    held_out: float = Field(default=0.05, gt=0, lt=1)
+    """Share of the unlabeled images that only measures the error (at most 2,000 images)."""
+    # What was added later is left out of a run's key where it is as it was before, so that finished runs stay finished.
+    switches: bool = Field(default=True, exclude_if=lambda given: given is True)
+    """Whether a max-pool's switches go round the code to the decoder."""
+    noise: Noise = Field(default="none", exclude_if=lambda given: given == "none")
+    """Noise on the images that it is shown, to give back the clean ones: none, gaussian or masking."""
+    noise_level: float = Field(default=0.3, ge=0, le=1, exclude_if=lambda given: given == 0.3)
+    """Standard deviation of gaussian noise, on pixels in [-1, 1], or the share of pixels that masking makes grey."""
+    stacking: Literal["whole", "greedy", "joined"] = Field(default="whole", exclude_if=lambda given: given == "whole")
+    """Several layers at once (whole); one after the other, then all together (greedy); one after the other, then joined as they are."""
+    training: TrainingConfig = TrainingConfig(epochs=10, weight_decay=1e-5)
+    """How it is trained."""
+
+
+class NetworkConfig(Section):
+    """The convolutional networks: from scratch, and from the autoencoder's weights."""
+
+    hidden: tuple[int, ...] = ()
+    """Widths of hidden linear layers."""
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Probability that a number is dropped before each linear layer."""
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3)
+    """Learning rates to choose from on validation data, for both networks alike; each is a whole training."""
+    training: TrainingConfig = TrainingConfig(
+        batch_size=32, epochs=40, patience=10, flip=True, shift=2, weight_decay=5e-4
+    )
+    """How they are trained; the learning rate is taken from learning_rates."""
+
+    @model_validator(mode="after")
+    def _has_rates(self) -> NetworkConfig:
+        if not self.learning_rates or min(self.learning_rates) <= 0:
+            raise ValueError("learning_rates needs at least one number above 0")
+        if any(width < 1 for width in self.hidden):
+            raise ValueError("hidden widths are at least 1")
+        return self
+
+
+class ClassicalConfig(Section):
+    """The classical models on pixels, PCA scores and codes; the same for every source of features."""
+
+    strengths: tuple[float, ...] = (
+        1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0,
+    )  # fmt: skip
+    """Inverse L2 strengths C of logistic regression, tried in rising order until the validation loss has risen twice."""
+    max_iter: int = Field(default=2000, ge=1)
+    """Iterations of logistic regression at the most; a fit that needs more is reported as not converged."""
+    boosting_iterations: int = Field(default=100, ge=1)
+    """Rounds of gradient boosting at the most, one tree a class each; how many are kept is chosen on validation data."""
+    boosting_rate: float = Field(default=0.1, gt=0, le=1)
+    """Learning rate of gradient boosting."""
+    neighbours: tuple[int, ...] = (1, 5, 10, 20, 50)
+    """Numbers of nearest neighbours to choose from on validation data."""
+    ensemble: Literal["forest", "extra-trees"] = "forest"
+    """Tree ensemble: random forest or extremely randomised trees."""
+    trees: int = Field(default=300, ge=1)
+    """Trees of the ensemble."""
+    min_samples_leaf: tuple[int, ...] = (1, 4)
+    """Least images in a leaf, to choose from on validation data."""
+
+    @model_validator(mode="after")
+    def _has_choices(self) -> ClassicalConfig:
+        if not self.strengths or min(self.strengths) <= 0:
+            raise ValueError("strengths needs at least one number above 0")
+        if not self.min_samples_leaf or min(self.min_samples_leaf) < 1:
+            raise ValueError("min_samples_leaf needs at least one number of at least 1")
+        if not self.neighbours or min(self.neighbours) < 1:
+            raise ValueError("neighbours needs at least one number of at least 1")
+        return self
