@@ -5,6 +5,7 @@ Both take one specification, have the same encoder, and take images as float (n,
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -59,10 +60,14 @@ class Encoder(nn.Module):
                 f"images have shape {tuple(images.shape)}; this model takes (n, {', '.join(map(str, expected))})"
             )
         x, switches = images, []
-        for block, convolution in zip(self.geometry.blocks, self.convolutions, strict=True):
-            x, switch = self._pool(block, convolution(x))
+        for number in range(len(self.convolutions)):
+            x, switch = self.block(number, x)
             switches.append(switch)
         return Encoding(x, tuple(switches))
+
+    def block(self, number: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Take a map (n, c, h, w) through one block; return its code, and its switches if it has some."""
+        return self._pool(self.geometry.blocks[number], self.convolutions[number](x))
 
     def _pool(self, block: Block, x: Tensor) -> tuple[Tensor, Tensor | None]:
         if not block.pools:
@@ -74,14 +79,24 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's blocks in reverse: unpool with the stored switches, transposed convolution, activation."""
+    """The encoder's blocks in reverse: unpool with the stored switches, transposed convolution, activation.
+
+    Without switches (``switches=False``, or an average pool) a value is spread over its window.
+    """
 
     def __init__(
-        self, geometry: Geometry, *, pool: Pool, activation: Activation, output_activation: OutputActivation
+        self,
+        geometry: Geometry,
+        *,
+        pool: Pool,
+        activation: Activation,
+        output_activation: OutputActivation,
+        switches: bool = True,
     ) -> None:
         super().__init__()
         self.geometry = geometry
         self.pool = pool
+        self.uses_switches = switches and pool == "max"
         self.activation = _ACTIVATIONS[activation]()
         known = (*_ACTIVATIONS, "linear")
         name = _one_of("output_activation", output_activation, known)
@@ -96,17 +111,22 @@ class Decoder(nn.Module):
     def forward(self, code: Tensor, switches: Sequence[Tensor | None]) -> Tensor:
         """Decode a code (n, c, h, w); the image has exactly the size that the encoder took."""
         x = code
-        blocks = list(zip(self.geometry.blocks, switches, strict=True))
-        for (block, switch), convolution in zip(reversed(blocks), self.convolutions, strict=True):
-            x = convolution(self._unpool(block, x, switch))
-            x = self.output_activation(x) if block is self.geometry.blocks[0] else self.activation(x)
+        for number in reversed(range(len(self.convolutions))):
+            x = self.block(number, x, switches[number])
         return x
+
+    def block(self, number: int, code: Tensor, switches: Tensor | None) -> Tensor:
+        """Undo one block of the encoder: return the map (n, c, h, w) that it took, as far as its code tells."""
+        block, convolution = self.geometry.blocks[number], self.convolutions[-1 - number]
+        x = convolution(self._unpool(block, code, switches))
+        opened: Tensor = self.activation(x) if number else self.output_activation(x)
+        return opened
 
     def _unpool(self, block: Block, x: Tensor, switches: Tensor | None) -> Tensor:
         if not block.pools:
             return x
         kernel, stride = block.pool_kernel, block.pool_stride
-        if self.pool == "average":
+        if not self.uses_switches:
             return average_unpool(x, block.conv_size, kernel=kernel, stride=stride, padding=block.pool_padding)
         if switches is None:
             raise ValueError("max unpooling needs the switches that encode returned; call decode(encode(images))")
@@ -130,6 +150,8 @@ class ConvAutoEncoder(nn.Module):
         "sigmoid", "tanh", "relu" or "leaky-relu" (slope 0.01), after every block but the last of the decoder.
     output_activation
         After the decoder's last block; "tanh" fits pixels in [-1, 1], "linear" leaves it out.
+    switches
+        Whether a max-pool's switches go round the code to the decoder; without them it is undone as an average pool is.
 
     Raises
     ------
@@ -152,6 +174,7 @@ class ConvAutoEncoder(nn.Module):
         pool: Pool = "max",
         activation: Activation = "relu",
         output_activation: OutputActivation = "tanh",
+        switches: bool = True,
     ) -> None:
         super().__init__()
         geometry = solve(
@@ -168,7 +191,9 @@ class ConvAutoEncoder(nn.Module):
         self.pool: Pool = pool
         self.activation_name: Activation = activation
         self.encoder = Encoder(geometry, pool=pool, activation=activation)
-        self.decoder = Decoder(geometry, pool=pool, activation=activation, output_activation=output_activation)
+        self.decoder = Decoder(
+            geometry, pool=pool, activation=activation, output_activation=output_activation, switches=switches
+        )
 
     @property
     def geometry(self) -> Geometry:
@@ -188,6 +213,10 @@ class ConvAutoEncoder(nn.Module):
             switches = (None,) * len(self.geometry.blocks)
         images: Tensor = self.decoder(encoding, switches)
         return images
+
+    def copy_decoder(self) -> Decoder:
+        """Return the decoder with weights of its own."""
+        return copy.deepcopy(self.decoder)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images (n, c, h, w)."""

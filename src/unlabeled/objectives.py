@@ -7,8 +7,9 @@ returns the mean loss and the mean metric over the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,20 +35,56 @@ class Reconstruction:
 
     "smooth-l1" is half the squared error below 1 and the absolute error less a half above (Girshick 2015). The metric
     is always the mean squared error on [-1, 1].
+
+    While the model trains, it can be shown disturbed images and asked for the clean ones (Vincent et al., "Stacked Denoising
+    Autoencoders", 2010): "gaussian" adds noise of standard deviation ``level``, "masking" makes the share ``level`` of pixels grey.
     """
 
     loss: Literal["mse", "mae", "smooth-l1"] = "mse"
+    noise: Literal["none", "gaussian", "masking"] = "none"
+    level: float = 0.0
     metric: ClassVar[str] = "mse"
     needs_labels: ClassVar[bool] = False
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compare ``model(images)`` with the images."""
-        outputs = model(images)
+        outputs = model(self._disturb(images) if model.training else images)
         if self.loss == "mse":
             loss = F.mse_loss(outputs, images)
             return loss, loss.detach()
         measure = F.l1_loss if self.loss == "mae" else F.smooth_l1_loss
         return measure(outputs, images), F.mse_loss(outputs.detach(), images)
+
+    def _disturb(self, images: Tensor) -> Tensor:
+        if self.noise == "gaussian":
+            return images + self.level * torch.randn_like(images)
+        if self.noise == "masking":
+            # All channels of a pixel together: a single one could be told from the others.
+            return images * (torch.rand_like(images[:, :1]) >= self.level)
+        return images
+
+
+@dataclass(frozen=True)
+class LayerReconstruction:
+    """Reconstruct what one block of a ``ConvAutoEncoder`` takes: of the first the images, of others the code of the block below.
+
+    The blocks below are passed without gradients. Loss and metric are the mean squared error of that map.
+    """
+
+    layer: int
+    metric: ClassVar[str] = "mse"
+    needs_labels: ClassVar[bool] = False
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Take images up to the block, through it and back."""
+        encoder: Any = model.encoder
+        decoder: Any = model.decoder
+        taken = images
+        with torch.no_grad():
+            for below in range(self.layer):
+                taken, _ = encoder.block(below, taken)
+        loss = F.mse_loss(decoder.block(self.layer, *encoder.block(self.layer, taken)), taken)
+        return loss, loss.detach()
 
 
 @dataclass(frozen=True)
@@ -63,3 +100,34 @@ class Classification:
             raise ValueError("classification needs labels; these images have none")
         logits = model(images)
         return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).float().mean()
+
+
+@dataclass(frozen=True)
+class JointClassification:
+    """Classify labeled images, and reconstruct them and unlabeled ones, at once; for a ``JointNetwork``.
+
+    Loss: cross-entropy of the labeled images + ``reconstruction`` * mean squared error of all images + ``between`` * the mean
+    squared errors of the maps between the blocks, added up: the objective of what-where autoencoders (Zhao et al., "Stacked
+    What-Where Auto-encoders", 2015). Images of class -1 are unlabeled. Evaluated, it is the cross-entropy alone.
+    """
+
+    reconstruction: float = 1.0
+    between: float = 0.0
+    metric: ClassVar[str] = "accuracy"
+    needs_labels: ClassVar[bool] = True
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compare logits with classes, and reconstructions with images and maps."""
+        if labels is None:
+            raise ValueError("classification needs labels; these images have none")
+        if not model.training:
+            network: Any = model.network
+            return Classification()(network, images, labels)
+        outputs = model(images)
+        known = labels >= 0
+        logits, classes = outputs.logits[known], labels[known]
+        loss = F.cross_entropy(logits, classes)
+        loss = loss + self.reconstruction * F.mse_loss(outputs.images, images)
+        for rebuilt, seen in outputs.maps if self.between else ():
+            loss = loss + self.between * F.mse_loss(rebuilt, seen)
+        return loss, (logits.detach().argmax(1) == classes).float().mean()

@@ -62,6 +62,7 @@ def fit(
     valid: Images | None,
     config: TrainingConfig,
     groups: Sequence[Group] = (),
+    beside: Images | None = None,
     seed: int = 0,
     runtime: Runtime | None = None,
     folder: Path | None = None,
@@ -83,6 +84,9 @@ def fit(
         How to train.
     groups
         Parameters that learn otherwise, by the first prefix that fits; the rest learns as ``config`` says.
+    beside
+        Unlabeled images, of which every step takes as many besides as its batch has; they come last in it, with class -1, and are
+        augmented alike. All of them have their turn before one comes again.
     seed
         Decides order, augmentation and dropout. Epoch e draws from (seed, e) alone, so a resumed run needs no
         more than the number of the epoch to go on with the same random numbers.
@@ -104,7 +108,9 @@ def fit(
     _check(objective, images, valid)
     runtime = runtime or Runtime.of()
     with frozen(model, groups):
-        return _train(_Training(model, objective, images, valid, config, groups, seed, runtime, watcher), folder)
+        return _train(
+            _Training(model, objective, images, valid, config, groups, beside, seed, runtime, watcher), folder
+        )
 
 
 def _train(training: _Training, folder: Path | None) -> Fitted:
@@ -170,12 +176,13 @@ class _Training:
         valid: Images | None,
         config: TrainingConfig,
         groups: Sequence[Group],
+        beside: Images | None,
         seed: int,
         runtime: Runtime,
         watcher: Watcher | None,
     ) -> None:
         self.model, self.objective, self.images, self.valid = model, objective, images, valid
-        self.config, self.groups, self.seed = config, tuple(groups), seed
+        self.config, self.groups, self.beside, self.seed = config, tuple(groups), beside, seed
         self.runtime, self.watcher = runtime, watcher
         self.fabric = runtime.fabric()
         model.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -227,6 +234,8 @@ class _Training:
     def _pass_over(self, random: np.random.Generator) -> tuple[float, float]:
         self.wrapped.train()
         order = random.permutation(len(self.images))
+        if self.beside is not None:
+            self._turns = _Turns(len(self.beside), self.seed, self.epoch * len(order))
         steps = self.steps_an_epoch * self.config.epochs
         totals = torch.zeros(2, device=self.runtime.device)
         for number, rows in enumerate(
@@ -259,6 +268,8 @@ class _Training:
         # A batch smaller than the number of processes: the idle ones take part with weight 0.
         share, own = len(own), own if len(own) else np.arange(1)
         images, labels = _load(self.images, rows[own], pixels[own] if runtime.processes > 1 else pixels, runtime)
+        if self.beside is not None and labels is not None:
+            images, labels = self._with_others(images, labels, size, random)
         self.wrapped_optimizer.zero_grad()
         loss, metric = self.objective(self.wrapped, images, labels)
         # Processes' gradients are averaged, so this weight makes them add up to the mean over the whole batch.
@@ -270,6 +281,18 @@ class _Training:
                     parameter.grad = None
         self.wrapped_optimizer.step()
         return torch.stack([loss.detach().float(), metric.float()]) * share
+
+    def _with_others(
+        self, images: Tensor, labels: Tensor, size: int, random: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Put as many unlabeled images behind this process's share of a batch as that has."""
+        assert self.beside is not None
+        rows = self._turns.next(size)
+        # Drawn for the whole batch, so that all processes draw alike.
+        pixels = augment(self.beside.take(rows), random, flip=self.config.flip, shift=self.config.shift)
+        own = np.arange(self.runtime.rank, size, self.runtime.processes)[: len(images)]
+        others, _ = _load(self.beside, rows[own], pixels[own], self.runtime)
+        return torch.cat([images, others]), torch.cat([labels, labels.new_full((len(others),), -1)])
 
     def _check_finite(self, loss: float) -> None:
         if math.isfinite(loss):
@@ -288,6 +311,7 @@ class _Training:
             weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         structure = [repr(self.model), nn.Module.__repr__(self.model), repr(self.objective)]
         data = [_digest(self.images), None if self.valid is None else _digest(self.valid)]
+        data += [] if self.beside is None else [_digest(self.beside)]
         how = [self.config.model_dump(), [asdict(group) for group in self.groups], self.seed, self.runtime.precision]
         return fingerprint([weights.hexdigest(), structure, data, how])
 
@@ -320,6 +344,29 @@ class _Training:
         self.best_weights = {name: tensor.to(self.runtime.device) for name, tensor in groups["best"].items()}
         unpack_optimizer(self.optimizer, groups.get("optimizer", {}), state["optimizer"])
         self.fitted = Fitted(state["history"], state["best_epoch"], state["best_loss"])
+
+
+class _Turns:
+    """Whose turn it is among n, in one random order after the other; ``taken`` have had theirs.
+
+    Where it stands follows from that number alone, so that a resumed training goes on with the same images.
+    """
+
+    def __init__(self, n: int, seed: int, taken: int) -> None:
+        self.n, self.seed, self.taken = n, seed, taken
+        self._round, self._order = -1, np.empty(0, dtype=np.intp)
+
+    def next(self, count: int) -> np.ndarray:
+        """Return the next so many."""
+        parts: list[np.ndarray] = []
+        while count > 0:
+            number, place = divmod(self.taken, self.n)
+            if number != self._round:
+                self._round, self._order = number, np.random.default_rng([self.seed, number, 4]).permutation(self.n)
+            parts.append(self._order[place : place + count])
+            self.taken += len(parts[-1])
+            count -= len(parts[-1])
+        return np.concatenate(parts)
 
 
 def _load(images: Images, rows: np.ndarray, pixels: np.ndarray, runtime: Runtime) -> tuple[Tensor, Tensor | None]:
