@@ -14,7 +14,7 @@ from unlabeled.images import Images
 torch.set_num_threads(1)
 
 
-# The five studies at their smallest.
+# The studies at their smallest.
 TINY_STUDIES = {
     "study": "all", "data": "digits", "preset": "quick", "folds": 2, "seeds": 2, "unlabeled": 150, "test": 80, "device": "cpu",
     "jobs": 1,
@@ -32,13 +32,18 @@ TINY_STUDIES = {
             "images": 60, "kernels": [3, 5], "paddings": [1, 3], "strides": [1, 2], "filters": [3, 40], "training": {"epochs": 2},
         },
         "finetune": {"labels": [10, 10000], "unlabeled": [50, 10000]},
+        "stacked": {"filters": [3, 5], "noises": ["masking"]},
+        "sparse": {"patches": 400, "hidden": 8, "iterations": 15, "rhos": [0.2], "betas": [30.0], "decays": [0.01],
+                   "training": {"epochs": 3, "batch_size": 200}},
+        "convolved": {"deep": [6, 5, 6], "unpooled": [4]},
+        "joint": {"reconstruction": [1.0, 10.0], "between": [0.5]},
     },
 }  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def finished_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the five studies, run once for all tests."""
+    """The folder of all studies, run once for all tests."""
     from unlabeled.presets import resolve
     from unlabeled.sources import load
     from unlabeled.studies.course import run_studies

@@ -12,8 +12,9 @@ from unlabeled.results import read_arrays, read_json
 from unlabeled.sources import load
 from unlabeled.studies import lab, networks, tasks
 from unlabeled.studies.gain import run_gain
-from unlabeled.studies.lab import Lab, Learned
+from unlabeled.studies.lab import Lab
 from unlabeled.studies.networks import NetworkTask
+from unlabeled.studies.specs import Learned
 
 TINY = {
     "data": "digits",
@@ -56,8 +57,8 @@ def finished(tmp_path_factory):
 
 def test_every_arm_runs_on_every_fold_and_seed(finished):
     result = read_json(finished / "result.json")
-    assert len(result["rows"]) == 10 * 2 * 2
-    assert len({(row["arm"], row["fold"], row["seed"]) for row in result["rows"]}) == 40
+    assert len(result["rows"]) == 12 * 2 * 2
+    assert len({(row["arm"], row["fold"], row["seed"]) for row in result["rows"]}) == 48
     labels = read_arrays(finished / "test.npz")["labels"]
     for row in result["rows"]:
         stored = read_arrays(finished / row["run"] / "test.npz")
@@ -114,7 +115,7 @@ def test_a_frozen_encoder_keeps_its_bytes(finished):
 def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     before = results(finished)
     for module, name in (
-        (tasks, "fit"),
+        (tasks, "fit_stacked"),
         (networks, "fit"),
         (tasks, "choose_logistic"),
         (tasks, "choose_trees"),

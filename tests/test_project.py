@@ -13,40 +13,45 @@ from unlabeled.presets import read_file, resolve
 PACKAGE = Path(unlabeled.__file__).parent
 # From the bottom to the top: a module may import only from lines above its own.
 LAYERS = [
-    ["errors"],
-    ["geometry", "results"],
-    ["pooling"],
+    ["errors", "processes"],
+    ["geometry", "results", "settings"],
+    ["pooling", "grids"],
     ["images", "config", "models"],
-    ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking", "optimizers", "filters", "presets"],
-    ["store", "checkpoints", "folds", "comparison"],
+    ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking", "optimizers", "filters", "presets", "joint",
+     "patches"],
+    ["store", "checkpoints", "folds", "comparison", "sparse"],
     ["sources.decoding", "sources.stl10", "sources.digits", "training"],
-    ["sources.folder", "sources.shapes", "sources.download", "features", "classifiers"],
+    ["sources.folder", "sources.shapes", "sources.download", "features", "classifiers", "stacking", "convolved"],
     ["linear"],
     ["sources", "progress", "machine"],
-    ["studies", "studies.lab"],
+    ["studies", "studies.specs"],
+    ["studies.lab"],
     ["studies.performing"],
+    ["studies.patches"],
     ["studies.tasks"],
     ["studies.networks"],
     ["studies.runner"],
-    ["studies.gain", "studies.baselines", "studies.autoencoder"],
-    ["studies.network"],
-    ["studies.features"],
+    ["studies.baselines", "studies.autoencoder", "studies.sparse"],
+    ["studies.network", "studies.stacked", "studies.convolved", "studies.joint"],
+    ["studies.gain", "studies.features"],
     ["studies.finetune"],
     ["studies.course"],
     ["report", "report.environment", "report.language", "report.drawing", "report.summary", "report.sheet"],
-    ["report.figures", "report.plots", "report.sections", "report.sections.parts"],
-    ["report.page", "report.sections.baselines", "report.sections.autoencoder"],
-    ["report.sections.network", "report.sections.features", "report.sections.finetune"],
+    ["report.figures", "report.plots"],
+    ["report.sections", "report.sections.parts"],
+    ["report.page", "report.sections.baselines", "report.sections.autoencoder", "report.sections.sparse"],
+    ["report.sections.network", "report.sections.features", "report.sections.finetune", "report.sections.stacked",
+     "report.sections.convolved", "report.sections.joint"],
     ["report.course"],
     ["report.display", "notebook"],
     ["bundle"],
     ["cli"],
     ["__main__"],
-]
+]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = ["errors", "geometry", "results", "images", "config", "leaks", "store", "statistics", "comparison", "folds", "progress",
          "sources.decoding", "sources.folder", "report.page", "report.course", "report.display", "report.sheet",
-         "presets", "filters", "cli"]  # fmt: skip
+         "presets", "filters", "patches", "processes", "grids", "settings", "cli"]  # fmt: skip
 
 
 def name_of(path):

@@ -188,5 +188,5 @@ def test_comparison_pairs_by_fold_and_seed():
     assert main["accuracy"]["parts"][2] > 0
     assert [arm["arm"] for arm in result["arms"]] == [arm.key for arm in ARMS]
     assert {arm["not_converged"] for arm in result["arms"] if arm["arm"].endswith("logistic")} == {6}
-    assert len(result["contrasts"]) == len(CONTRASTS) == 7
+    assert len(result["contrasts"]) == len(CONTRASTS) == 9
     assert all(contrast["verdict"] == "no evidence" for contrast in result["contrasts"][1:])

@@ -1,4 +1,4 @@
-"""The five studies at their smallest, on handwritten digits."""
+"""The studies at their smallest, on handwritten digits."""
 
 import json
 import shutil
@@ -18,11 +18,12 @@ from unlabeled.report.course import write_course_report
 from unlabeled.results import read_arrays, read_json, write_json
 from unlabeled.sources import load
 from unlabeled.statistics import holm
-from unlabeled.studies import autoencoder, course, networks, tasks
+from unlabeled.studies import autoencoder, course, networks, patches, tasks
 from unlabeled.studies.course import STUDIES, run_studies
-from unlabeled.studies.lab import Lab, Learned
+from unlabeled.studies.lab import Lab
 from unlabeled.studies.network import variants
 from unlabeled.studies.networks import NetworkTask
+from unlabeled.studies.specs import Learned
 
 
 def study(folder, **changes):
@@ -213,7 +214,7 @@ def test_candidates_never_see_labels_or_test_images(finished, monkeypatch, tmp_p
     """With other test images and labels the search is the same, run for run."""
     config = resolve(TINY, {"study": "autoencoder", "test": 20, "folds": 3})
     shutil.copytree(finished, tmp_path / "copy")
-    monkeypatch.setattr(tasks, "fit", lambda *_, **__: pytest.fail("it was trained again"))
+    monkeypatch.setattr(tasks, "fit_stacked", lambda *_, **__: pytest.fail("it was trained again"))
     run_studies(config, load(config), folder=tmp_path / "copy")
     assert result(tmp_path / "copy", "autoencoder")["candidates"] == result(finished, "autoencoder")["candidates"]
 
@@ -430,7 +431,8 @@ def test_scratch_and_copied_networks_of_a_point_differ_in_the_encoder_alone(lab)
 
 def test_finished_runs_are_never_repeated(finished, monkeypatch):
     before = {entry.name: without_times(result(finished, entry.name)) for entry in STUDIES}
-    for module, name in ((tasks, "fit"), (networks, "fit"), (tasks, "choose_logistic"), (tasks, "choose_trees"),
+    for module, name in ((tasks, "fit_stacked"), (networks, "fit"), (patches, "fit"), (patches, "fit_full_batch"),
+                         (tasks, "choose_logistic"), (tasks, "choose_trees"),
                          (tasks, "choose_boosting"), (tasks, "choose_neighbours"), (tasks, "fit_linear_network")):  # fmt: skip
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was run again"))
     study(finished)
@@ -465,9 +467,9 @@ def test_an_interrupted_study_goes_on(finished, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return tasks_fit(*arguments, **options)
 
-    tasks_fit = tasks.fit
+    tasks_fit = tasks.fit_stacked
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "fit", some)
+        patch.setattr(tasks, "fit_stacked", some)
         with pytest.raises(KeyboardInterrupt):
             study(tmp_path, study="autoencoder")
     assert len(list(tmp_path.glob("runs/autoencoder/*/result.json"))) == 3
@@ -489,9 +491,10 @@ def photographs(root, *parts):
 @pytest.mark.parametrize(
     ("parts", "missing"),
     [
-        (("train/a", "train/b", "test/a", "test/b"), {"autoencoder": ["unlabeled"], "features": ["unlabeled"], "finetune": ["unlabeled"]}),
-        (("unlabeled",), {"baselines": ["labeled", "test"], "network": ["labeled", "test"], "features": ["labeled", "test"],
-                          "finetune": ["labeled", "test"]}),
+        (("train/a", "train/b", "test/a", "test/b"),
+         {name: ["unlabeled"] for name in ("autoencoder", "features", "finetune", "stacked", "sparse", "convolved", "joint")}),
+        (("unlabeled",),
+         {name: ["labeled", "test"] for name in ("baselines", "network", "features", "finetune", "stacked", "convolved", "joint")}),
     ],
 )  # fmt: skip
 def test_a_study_without_its_data_says_what_it_needs_and_the_others_go_on(tmp_path, parts, missing):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unlabeled.statistics import Effect, holm, paired_effect
 
-Source: TypeAlias = Literal["pixels", "random", "pca", "autoencoder"]
+Source: TypeAlias = Literal["pixels", "random", "pca", "autoencoder", "labeled", "joint"]
 Model: TypeAlias = Literal["logistic", "trees", "network"]
 
 # What is told of an arm beside its scores: the median over its runs.
@@ -19,7 +19,8 @@ _MEDIANS = (
     "seconds", "predict_seconds", "images_per_second", "predictions_per_second", "seconds_to_best", "valid_log_loss",
     "train_accuracy", "features", "parameters",
 )  # fmt: skip
-SOURCES: tuple[Source, ...] = ("pixels", "random", "pca", "autoencoder")
+SOURCES: tuple[Source, ...] = ("pixels", "random", "pca", "autoencoder", "labeled", "joint")
+_FEATURES: tuple[Source, ...] = ("pixels", "random", "pca", "autoencoder")
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,13 @@ class Arm:
 
 
 ARMS = (
-    *(Arm(source, "logistic") for source in SOURCES),
-    *(Arm(source, "trees") for source in SOURCES),
+    *(Arm(source, "logistic") for source in _FEATURES),
+    *(Arm(source, "trees") for source in _FEATURES),
     Arm("random", "network"),
     Arm("autoencoder", "network"),
+    # They reconstruct while they learn to classify: labeled images alone, or unlabeled ones too.
+    Arm("labeled", "network"),
+    Arm("joint", "network"),
 )
 
 # What people call them.
@@ -54,6 +58,8 @@ ARM_NAMES = {
     "autoencoder-trees": "autoencoder → trees",
     "random-network": "ConvNet from scratch",
     "autoencoder-network": "ConvNet from the autoencoder",
+    "labeled-network": "ConvNet, reconstructs labeled images",
+    "joint-network": "ConvNet, reconstructs unlabeled too",
 }
 
 
@@ -67,6 +73,8 @@ class Contrast:
 
 CONTRASTS = (
     Contrast("autoencoder-network", "random-network"),
+    Contrast("joint-network", "random-network"),
+    Contrast("joint-network", "labeled-network"),
     *(
         Contrast(f"autoencoder-{model}", f"{source}-{model}")
         for model in ("logistic", "trees")

@@ -19,8 +19,9 @@ from unlabeled.images import Images
 from unlabeled.models import ConvAutoEncoder, Encoding, to_images
 from unlabeled.results import write_arrays
 from unlabeled.runtime import evaluating
-from unlabeled.studies.lab import Lab, Learned
+from unlabeled.studies.lab import Lab
 from unlabeled.studies.performing import Perform
+from unlabeled.studies.specs import Learned
 from unlabeled.studies.tasks import AutoencoderTask, to_pixels
 from unlabeled.training import batches
 
@@ -249,12 +250,15 @@ def _shown(found: Search) -> list[str]:
 def _pictures(lab: Lab, models: list[ConvAutoEncoder]) -> dict[str, NDArray[Any]]:
     """Return the same held-out images, and what each model makes of them: (models, images, c, h, w)."""
     originals = lab.held_out.take(np.arange(min(_SHOWN, len(lab.held_out))))
-    outputs = []
-    for model in models:
-        with evaluating(model.to(lab.runtime.device)):
-            outputs.append(to_pixels(model(lab.runtime.load(originals))))
+    outputs = [picture_of(lab, model, originals) for model in models]
     filters = models[0].encoder.state_dict()["convolutions.0.weight"].float().cpu().numpy()
     return {"originals": originals, "reconstructions": np.stack(outputs), "filters": filters}
+
+
+def picture_of(lab: Lab, model: ConvAutoEncoder, originals: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return what a model makes of images uint8 (n, c, h, w)."""
+    with evaluating(model.to(lab.runtime.device)):
+        return to_pixels(model(lab.runtime.load(originals)))
 
 
 def _error_map(lab: Lab, model: ConvAutoEncoder) -> NDArray[np.float32]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from unlabeled.comparison import Contrast, compare
 from unlabeled.results import read_arrays
-from unlabeled.studies.lab import FeatureSpec, Lab
+from unlabeled.studies.lab import Lab
 from unlabeled.studies.performing import Perform, read_scores
+from unlabeled.studies.specs import FeatureSpec
 from unlabeled.studies.tasks import Classical, ClassicalTask
 
 PIXELS = FeatureSpec("pixels")

@@ -1,4 +1,4 @@
-"""The five studies of the course, alone or all together, each with its result in a folder of its own."""
+"""The studies of the course, alone or all together, each with its result in a folder of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unlabeled.images import Splits
 from unlabeled.machine import describe_machine, peak_memory
 from unlabeled.progress import RunProgress
 from unlabeled.results import write_json
-from unlabeled.studies import autoencoder, baselines, features, finetune, network
+from unlabeled.studies import autoencoder, baselines, convolved, features, finetune, joint, network, sparse, stacked
 from unlabeled.studies.gain import computing_seconds
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.performing import Perform, Task
@@ -36,11 +36,15 @@ STUDIES = (
     CourseStudy("autoencoder", ("unlabeled",), autoencoder.run),
     CourseStudy("features", ("labeled", "unlabeled", "test"), features.run),
     CourseStudy("finetune", ("labeled", "unlabeled", "test"), finetune.run),
+    CourseStudy("stacked", ("labeled", "unlabeled", "test"), stacked.run),
+    CourseStudy("sparse", ("unlabeled",), sparse.run),
+    CourseStudy("convolved", ("labeled", "unlabeled", "test"), convolved.run),
+    CourseStudy("joint", ("labeled", "unlabeled", "test"), joint.run),
 )
 
 
 def run_studies(config: Config, splits: Splits, *, folder: Path, progress: RunProgress | None = None) -> Path:
-    """Run the study that the configuration names, or all five, and return the folder.
+    """Run the study that the configuration names, or all of them, and return the folder.
 
     Each study writes ``NAME/result.json`` there. Of several, one that can't be run says why, and the others go on.
 

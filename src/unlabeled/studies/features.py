@@ -13,10 +13,11 @@ from unlabeled.classifiers import Scaling
 from unlabeled.comparison import Contrast, compare
 from unlabeled.config import AutoencoderConfig, Config, EncoderConfig
 from unlabeled.studies.autoencoder import search
-from unlabeled.studies.lab import FeatureSpec, Lab, Learned
+from unlabeled.studies.lab import Lab
 from unlabeled.studies.network import base_network
 from unlabeled.studies.networks import NetworkTask
 from unlabeled.studies.performing import Perform, Task, read_scores
+from unlabeled.studies.specs import FeatureSpec, Learned
 from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask
 
 MODELS: tuple[Classical, ...] = ("logistic", "trees", "boosting", "neighbours")

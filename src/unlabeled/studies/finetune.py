@@ -12,9 +12,10 @@ from unlabeled.config import AutoencoderConfig, EncoderConfig, NetworkConfig
 from unlabeled.errors import DataError
 from unlabeled.studies.baselines import baseline_arms
 from unlabeled.studies.features import chosen_autoencoder
-from unlabeled.studies.lab import Lab, Learned
+from unlabeled.studies.lab import Lab
 from unlabeled.studies.networks import NetworkTask, Way
 from unlabeled.studies.performing import Perform, read_scores
+from unlabeled.studies.specs import Learned
 from unlabeled.studies.tasks import AutoencoderTask
 
 WAYS: tuple[Way, ...] = ("plain", "slow", "gradual", "frozen")

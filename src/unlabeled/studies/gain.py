@@ -14,10 +14,12 @@ from unlabeled.images import Splits
 from unlabeled.machine import describe_machine, peak_memory
 from unlabeled.progress import RunProgress
 from unlabeled.results import write_arrays, write_json
-from unlabeled.studies.lab import FeatureSpec, Lab, Learned
-from unlabeled.studies.networks import NetworkTask
+from unlabeled.studies.joint import joint_weights
+from unlabeled.studies.lab import Lab
+from unlabeled.studies.networks import Joint, NetworkTask
 from unlabeled.studies.performing import Task, read_scores
 from unlabeled.studies.runner import run_tasks
+from unlabeled.studies.specs import FeatureSpec, Learned
 from unlabeled.studies.tasks import AutoencoderTask, ClassicalTask
 
 
@@ -66,7 +68,14 @@ def plan(lab: Lab) -> Iterator[Task]:
 def _task(config: Config, arm: Arm, fold: int, seed: int) -> Task:
     learned = Learned(config.encoder, config.autoencoder, seed) if arm.source == "autoencoder" else None
     if arm.model == "network":
-        return NetworkTask(arm.key, config.encoder, config.network, fold, seed, start=learned)
+        # All networks choose from as many candidates as the joint ones, which have weights to choose.
+        weights = joint_weights(config.studies.joint)
+        if arm.source in ("labeled", "joint"):
+            joint = Joint(weights, unlabeled=arm.source == "joint")
+            return NetworkTask(arm.key, config.encoder, config.network, fold, seed, joint=joint)
+        return NetworkTask(arm.key, config.encoder, config.network, fold, seed, start=learned, trials=len(weights))
+    assert arm.source != "labeled"
+    assert arm.source != "joint"
     features = FeatureSpec(
         arm.source,
         encoder=None if arm.source == "pixels" else config.encoder,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from unlabeled.checkpoints import load_weights
 from unlabeled.config import AutoencoderConfig, Config, EncoderConfig
+from unlabeled.convolved import PatchEncoder, TriangleEncoder, fit_centroids, map_features
 from unlabeled.errors import DataError
 from unlabeled.features import PrincipalComponents, encode, fit_components, pixel_features, pool_quadrants
 from unlabeled.filters import hand_made_filters
@@ -21,49 +21,15 @@ from unlabeled.folds import Folds, describe, limit_folds, make_folds
 from unlabeled.geometry import Geometry
 from unlabeled.images import Images, Splits
 from unlabeled.models import ConvAutoEncoder, Encoder
+from unlabeled.patches import Prepared, cut_patches, prepare
 from unlabeled.results import Run, fingerprint
 from unlabeled.runtime import Runtime, seeded
+from unlabeled.sparse import SparseAutoencoder
+from unlabeled.studies.specs import Features, FeatureSpec, Learned, PatchesLearned
 
 # Raise it when the same configuration would give other results.
 VERSION = 2
 _MOST_HELD_OUT = 2000
-
-Source: TypeAlias = Literal["pixels", "random", "filters", "pca", "autoencoder"]
-Pooling: TypeAlias = Literal["whole", "quadrants"]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """An autoencoder: its shape, how it is trained, on how many unlabeled images (None: all), and its seed."""
-
-    encoder: EncoderConfig
-    config: AutoencoderConfig
-    seed: int
-    images: int | None = None
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """Where features come from. ``encoder`` gives the shape, ``learned`` the trained one; the others leave them out."""
-
-    source: Source
-    encoder: EncoderConfig | None = None
-    learned: Learned | None = None
-    seed: int | None = None
-    pooling: Pooling = "whole"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what determines the features, the trained encoder apart."""
-        encoder = None if self.encoder is None else self.encoder.model_dump(mode="json")
-        return {"source": self.source, "encoder": encoder, "seed": self.seed, "pooling": self.pooling}
-
-
-@dataclass(frozen=True)
-class Features:
-    """Features of the labeled and of the test images, float32 (n, d)."""
-
-    labeled: NDArray[np.float32]
-    test: NDArray[np.float32]
 
 
 class Lab:
@@ -87,7 +53,8 @@ class Lab:
     @cached_property
     def folds(self) -> Folds:
         """The folds, all their labels in use."""
-        return make_folds(self.splits, count=self.config.folds, labels=self.config.labels)
+        splits = self.splits if self.config.own_folds else replace(self.splits, folds=())
+        return make_folds(splits, count=self.config.folds, labels=self.config.labels)
 
     def folds_of(self, per_class: int | None) -> Folds:
         """The folds with so many labels a class."""
@@ -122,7 +89,10 @@ class Lab:
         config = config or self.config.autoencoder
         with seeded(seed):
             return ConvAutoEncoder(
-                self.splits.labeled.shape, output_activation=config.output_activation, **encoder.model_dump()
+                self.splits.labeled.shape,
+                output_activation=config.output_activation,
+                switches=config.switches,
+                **encoder.model_dump(),
             )
 
     def geometry(self, encoder: EncoderConfig) -> Geometry:
@@ -152,6 +122,55 @@ class Lab:
         }
         return Run(self.folder / "runs", f"autoencoder/seed{learned.seed}", configuration)
 
+    def patches_run(self, learned: PatchesLearned) -> Run:
+        """Return the run that learns filters on patches; it knows neither labels nor folds."""
+        configuration = {
+            "data": self.data_key(test=False),
+            "patches": learned.as_json(),
+            "images": len(self.watched()),
+        }
+        return Run(self.folder / "runs", f"patches/{learned.kind}-seed{learned.seed}", configuration)
+
+    def run_of(self, learned: Learned | PatchesLearned) -> Run:
+        """Return the run that trains what features or networks stand on."""
+        return self.autoencoder_run(learned) if isinstance(learned, Learned) else self.patches_run(learned)
+
+    def patches(self, learned: PatchesLearned) -> tuple[Images, Images]:
+        """Cut patches to learn from, and half as many, of images that no autoencoder is trained on, to measure the error."""
+        return (
+            cut_patches(self.watched(), learned.patches, side=learned.side, seed=learned.seed),
+            cut_patches(self.held_out, max(1, learned.patches // 2), side=learned.side, seed=learned.seed),
+        )
+
+    def new_patches(self, learned: PatchesLearned) -> SparseAutoencoder:
+        """Make a sparse autoencoder with the initial weights of the seed; its preparation is learned from the patches."""
+        prepared = prepare(self.patches(learned)[0], learned.preparation)
+        with seeded(learned.seed):
+            return SparseAutoencoder(prepared, learned.hidden)
+
+    def trained_patches(self, learned: PatchesLearned) -> SparseAutoencoder:
+        """Read a trained sparse autoencoder."""
+        if learned.kind == "random":
+            return self.new_patches(learned)
+        size = learned.side * learned.side * self.splits.labeled.shape[0]
+        nothing = np.zeros(self.splits.labeled.shape[0])
+        shape = (len(nothing), learned.side, learned.side)
+        blank = Prepared(nothing, nothing, np.zeros((size, size)), np.zeros(size), shape)
+        with seeded(0):
+            model = SparseAutoencoder(blank, learned.hidden)
+        load_weights(self.patches_run(learned).folder / "weights.safetensors", model)
+        return model
+
+    def patch_encoder(self, learned: PatchesLearned, stride: int) -> PatchEncoder | TriangleEncoder:
+        """Make the encoder that applies filters to whole images."""
+        if learned.kind == "centroids":
+            return fit_centroids(self.patches(learned)[0], learned.hidden[0], stride=stride, seed=learned.seed)
+        if learned.kind == "hand-made":
+            kernel = (learned.side, learned.side)
+            weights = torch.from_numpy(hand_made_filters(learned.hidden[0], self.splits.labeled.shape[0], kernel))
+            return PatchEncoder(weights, torch.zeros(len(weights)), stride=stride)
+        return PatchEncoder.of(self.trained_patches(learned), stride=stride)
+
     def trained_autoencoder(self, learned: Learned) -> ConvAutoEncoder:
         """Read a trained autoencoder."""
         model = self.new_autoencoder(learned.encoder, learned.seed, config=learned.config)
@@ -179,7 +198,13 @@ class Lab:
         if spec.source == "pca":
             assert spec.encoder is not None
             return Features(*map(self.components(self.geometry(spec.encoder).code_length).scores, splits))
+        if isinstance(spec.learned, PatchesLearned):
+            assert spec.stride is not None
+            filters = self.patch_encoder(spec.learned, spec.stride)
+            return Features(*(map_features(filters, images, spec.grid, runtime=self.runtime) for images in splits))
         encoder = self._encoder(spec)
+        if spec.pooling == "grid":
+            return Features(*(map_features(encoder, images, spec.grid, runtime=self.runtime) for images in splits))
         codes = [encode(encoder, images, runtime=self.runtime) for images in splits]
         if spec.pooling == "quadrants":
             codes = [pool_quadrants(code, encoder.geometry.code_size) for code in codes]
@@ -192,7 +217,7 @@ class Lab:
         if spec.source == "random":
             assert spec.seed is not None
             return self.new_autoencoder(spec.encoder, spec.seed).encoder
-        assert spec.learned is not None
+        assert isinstance(spec.learned, Learned)
         return self.trained_autoencoder(spec.learned).encoder
 
     def protocol(self, *, labeled: bool = True) -> dict[str, Any]:

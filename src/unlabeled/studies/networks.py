@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -12,21 +13,33 @@ from numpy.typing import NDArray
 
 from unlabeled.checkpoints import save_weights
 from unlabeled.config import EncoderConfig, NetworkConfig
+from unlabeled.convolved import folded
 from unlabeled.errors import TrainingDiverged
 from unlabeled.folds import Fold
 from unlabeled.images import Images
+from unlabeled.joint import JointNetwork
 from unlabeled.models import ConvNet, count_parameters
-from unlabeled.objectives import Classification
+from unlabeled.objectives import Classification, JointClassification
 from unlabeled.optimizers import Group
 from unlabeled.results import Run, write_history
 from unlabeled.runtime import Runtime, evaluating, seeded
-from unlabeled.studies.lab import Lab, Learned
+from unlabeled.studies.lab import Lab
 from unlabeled.studies.performing import fold_label, median_speed, score_test
-from unlabeled.studies.tasks import ensure_autoencoder
+from unlabeled.studies.specs import Learned, PatchesLearned
+from unlabeled.studies.tasks import ensure_start
 from unlabeled.training import Fitted, Watcher, batches, fit, gradient_norms
 
 Way: TypeAlias = Literal["plain", "slow", "gradual", "frozen"]
 _GRADIENT_BATCH = 256
+_SEEDS_APART = 1000
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Joint training: pairs of weights (reconstruction, between) to choose from, and whether unlabeled images take part."""
+
+    weights: tuple[tuple[float, float], ...]
+    unlabeled: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,9 @@ class NetworkTask:
     """Train a network on a fold, choose learning rate and epoch on its validation part, score the test split once.
 
     ``start`` is the autoencoder whose encoder is copied (None: random weights); ``way`` says how the encoder learns, ``per_class``
-    limits the labels, ``gradients`` asks for the size of every layer's gradient before and after training.
+    limits the labels, ``gradients`` asks for the size of every layer's gradient before and after training. ``joint`` lets the network
+    reconstruct images while it learns to classify; ``trials`` trains it so many times with other orders and dropout, to choose from as
+    many candidates as an arm that has more to choose.
     """
 
     arm: str
@@ -42,15 +57,18 @@ class NetworkTask:
     network: NetworkConfig
     fold: int
     seed: int
-    start: Learned | None = None
+    start: Learned | PatchesLearned | None = None
     way: Way = "plain"
     per_class: int | None = None
     gradients: bool = False
+    joint: Joint | None = None
+    trials: int = 1
 
     @property
     def kind(self) -> str:
         """What takes about the same time."""
-        return f"network {len(self.network.learning_rates)} {self.per_class} {len(self.encoder.conv_out_channels)}"
+        joint = "" if self.joint is None else f" joint {self.joint.unlabeled}"
+        return f"network {len(list(self.candidates()))} {self.per_class} {len(self.encoder.conv_out_channels)}{joint}"
 
     @property
     def label(self) -> str:
@@ -70,7 +88,7 @@ class NetworkTask:
         """Return its folder."""
         part = self.part(lab)
         configuration: dict[str, Any] = {
-            "data": lab.data_key(unlabeled=self.start is not None),
+            "data": lab.data_key(unlabeled=self.start is not None or (self.joint is not None and self.joint.unlabeled)),
             "encoder": self.encoder.model_dump(mode="json"),
             "network": self.network.model_dump(mode="json"),
             "train": part.train.tolist(),
@@ -79,12 +97,17 @@ class NetworkTask:
             "precision": lab.config.precision,
         }
         if self.start is not None:
-            configuration["autoencoder"] = lab.autoencoder_run(self.start).folder.name
+            configuration["autoencoder"] = lab.run_of(self.start).folder.name
         if self.start is not None or self.way != "plain":
             configuration["way"] = [self.way, lab.config.studies.finetune.slow if self.way == "slow" else None]
         if self.gradients:
             configuration["gradients"] = True
-        source = "random" if self.start is None else "autoencoder"
+        if self.trials > 1:
+            configuration["trials"] = self.trials
+        if self.joint is not None:
+            configuration["joint"] = asdict(self.joint) | {"decoder": lab.config.autoencoder.output_activation}
+            configuration["images"] = len(lab.watched()) if self.joint.unlabeled else 0
+        source = "joint" if self.joint else "random" if self.start is None else self.start.source
         return Run(lab.folder / "runs", f"{source}-network/fold{self.fold}-seed{self.seed}", configuration)
 
     def new_network(self, lab: Lab) -> ConvNet:
@@ -96,9 +119,25 @@ class NetworkTask:
         }
         # The autoencoder began with these weights too, so both networks differ in its training and nothing else.
         with seeded(self.seed):
-            if self.start is not None:
+            if isinstance(self.start, Learned):
                 return ConvNet.from_encoder(lab.trained_autoencoder(self.start), **head)
-            return ConvNet(lab.splits.labeled.shape, **self.encoder.model_dump(), **head)
+            network = ConvNet(lab.splits.labeled.shape, **self.encoder.model_dump(), **head)
+        if self.start is not None:
+            weights, offsets = folded(lab.trained_patches(self.start))
+            network.encoder.convolutions[0].load_state_dict({"weight": weights, "bias": offsets})
+        return network
+
+    def new_joint_network(self, lab: Lab) -> JointNetwork:
+        """Make the network with a decoder, all with the initial weights of the seed or of the autoencoder."""
+        if isinstance(self.start, Learned):
+            autoencoder = lab.trained_autoencoder(self.start)
+        else:
+            autoencoder = lab.new_autoencoder(self.encoder, self.seed)
+        with seeded(self.seed):
+            # Its head draws what the head of the network alone draws.
+            return JointNetwork(
+                autoencoder, classes=lab.classes, hidden=self.network.hidden, dropout=self.network.dropout
+            )
 
     def groups(self, lab: Lab) -> tuple[Group, ...]:
         """Say how the encoder's layers learn."""
@@ -116,36 +155,31 @@ class NetworkTask:
         )
 
     def compute(self, lab: Lab, run: Run, watcher: Watcher | None) -> dict[str, Any]:
-        """Train once for each learning rate, and score the best."""
+        """Train every candidate, and score the one with the least validation loss."""
         if self.start is not None:
-            ensure_autoencoder(lab, self.start, watcher)
+            ensure_start(lab, self.start, watcher)
         part, labeled = self.part(lab), lab.splits.labeled
         train, valid = labeled.subset(part.train), labeled.subset(part.valid)
-        tried: list[tuple[float, ConvNet, Fitted]] = []
-        diverged: dict[float, TrainingDiverged] = {}
-        for rate in self.network.learning_rates:
-            network = self.new_network(lab)
-            training = self.network.training.model_copy(update={"learning_rate": rate})
+        tried: list[tuple[dict[str, Any], ConvNet, Fitted]] = []
+        diverged: list[tuple[dict[str, Any], TrainingDiverged]] = []
+        for number, choice in self.candidates():
             try:
-                fitted = fit(
-                    network, Classification(), train, valid=valid, config=training, groups=self.groups(lab),
-                    seed=self.seed, runtime=lab.runtime, folder=run.folder / f"rate{rate:g}", watcher=watcher,
-                )  # fmt: skip
+                network, fitted = self._train(lab, run, number, choice, train, valid, watcher)
             except TrainingDiverged as error:
-                diverged[rate] = error
+                diverged.append((choice, error))
                 continue
-            tried.append((rate, network, fitted))
+            tried.append((choice, network, fitted))
         if not tried:
-            raise next(iter(diverged.values()))
-        rate, network, fitted = min(tried, key=lambda trial: trial[2].best_loss)
+            raise diverged[0][1]
+        choice, network, fitted = min(tried, key=lambda trial: trial[2].best_loss)
         save_weights(run.folder / "weights.safetensors", network)
         write_history(run.folder / "history.jsonl", fitted.history)
         for path in run.folder.glob("rate*/checkpoint.safetensors"):
             path.unlink(missing_ok=True)
-        outcome = self._describe(lab, network, rate, fitted, train)
-        outcome["tried"] = [
-            {"learning_rate": r, "valid_log_loss": f.best_loss, "epochs": len(f.history)} for r, _, f in tried
-        ] + [{"learning_rate": r, "diverged": str(error)} for r, error in diverged.items()]
+        outcome = self._describe(lab, network, choice, fitted, train)
+        outcome["tried"] = [c | {"valid_log_loss": f.best_loss, "epochs": len(f.history)} for c, _, f in tried] + [
+            c | {"diverged": str(error)} for c, error in diverged
+        ]
         outcome["seconds"] = sum(f.seconds for _, _, f in tried)
         start = time.perf_counter()
         probabilities = predict(network, lab.splits.test, runtime=lab.runtime)
@@ -153,11 +187,42 @@ class NetworkTask:
         outcome["predictions_per_second"] = len(lab.splits.test) / outcome["predict_seconds"]
         return outcome | score_test(run, probabilities, lab.splits.test.classes)
 
-    def _describe(self, lab: Lab, network: ConvNet, rate: float, fitted: Fitted, train: Images) -> dict[str, Any]:
+    def candidates(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield what is tried: every learning rate, with every pair of weights or so many times over, numbered within a rate."""
+        for rate in self.network.learning_rates:
+            if self.joint is None:
+                for trial in range(self.trials):
+                    yield trial, {"learning_rate": rate} | ({"trial": trial + 1} if self.trials > 1 else {})
+            else:
+                for number, (reconstruction, between) in enumerate(self.joint.weights):
+                    yield number, {"learning_rate": rate, "reconstruction": reconstruction, "between": between}
+
+    def _train(
+        self, lab: Lab, run: Run, number: int, choice: dict[str, Any], train: Images, valid: Images, watcher: Watcher | None
+    ) -> tuple[ConvNet, Fitted]:  # fmt: skip
+        """Train one candidate; the first of a rate and further ones have other orders, augmentation and dropout."""
+        rate = choice["learning_rate"]
+        options: dict[str, Any] = {
+            "valid": valid, "config": self.network.training.model_copy(update={"learning_rate": rate}),
+            "seed": self.seed + _SEEDS_APART * number, "runtime": lab.runtime, "watcher": watcher,
+            "folder": run.folder / (f"rate{rate:g}" + (f"-{number + 1}" if number else "")),
+        }  # fmt: skip
+        if self.joint is None:
+            network = self.new_network(lab)
+            return network, fit(network, Classification(), train, groups=self.groups(lab), **options)
+        model = self.new_joint_network(lab)
+        objective = JointClassification(choice["reconstruction"], choice["between"])
+        beside = lab.watched() if self.joint.unlabeled else None
+        fitted = fit(model, objective, train, beside=beside, **options)
+        return model.network, fitted
+
+    def _describe(
+        self, lab: Lab, network: ConvNet, choice: dict[str, Any], fitted: Fitted, train: Images
+    ) -> dict[str, Any]:
         best = fitted.history[fitted.best_epoch - 1]
         described: dict[str, Any] = {
             "converged": True,
-            "choice": {"learning_rate": rate, "epoch": fitted.best_epoch},
+            "choice": choice | {"epoch": fitted.best_epoch},
             "parameters": count_parameters(network),
             "code_length": network.geometry.code_length,
             "valid_accuracy": best["valid_accuracy"],

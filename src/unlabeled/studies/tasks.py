@@ -27,11 +27,14 @@ from unlabeled.images import Images
 from unlabeled.linear import fit_linear_network
 from unlabeled.models import ConvAutoEncoder, count_parameters
 from unlabeled.objectives import Reconstruction
-from unlabeled.results import Run, write_arrays
+from unlabeled.results import Run, write_arrays, write_history
 from unlabeled.runtime import Runtime, evaluating
-from unlabeled.studies.lab import FeatureSpec, Lab, Learned
+from unlabeled.stacking import fit_stacked
+from unlabeled.studies.lab import Lab
+from unlabeled.studies.patches import PatchesTask
 from unlabeled.studies.performing import fold_label, median_speed, perform, score_test
-from unlabeled.training import Watcher, fit
+from unlabeled.studies.specs import FeatureSpec, Learned, PatchesLearned
+from unlabeled.training import Watcher
 
 Classical: TypeAlias = Literal["logistic", "linear-network", "trees", "boosting", "neighbours"]
 _PICTURES = 10
@@ -76,13 +79,17 @@ class AutoencoderTask:
         """Train, and keep weights and pictures."""
         learned, watched = self.learned, lab.watched(self.learned.images)
         model = lab.new_autoencoder(learned.encoder, learned.seed, config=learned.config)
-        fitted = fit(
-            model, Reconstruction(learned.config.loss), watched, valid=lab.held_out, config=learned.config.training,
+        config = learned.config
+        objective = Reconstruction(config.loss, config.noise, config.noise_level)
+        fitted = fit_stacked(
+            model, objective, watched, valid=lab.held_out, config=config.training, stacking=config.stacking,
             seed=learned.seed, runtime=lab.runtime, folder=run.folder, watcher=watcher,
         )  # fmt: skip
+        write_history(run.folder / "history.jsonl", fitted.history)
         save_weights(run.folder / "weights.safetensors", model)
         write_arrays(run.folder / "pictures.npz", **_pictures(model, lab.held_out, lab.runtime))
-        (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        for path in run.folder.glob("**/checkpoint.safetensors"):
+            path.unlink(missing_ok=True)
         return {
             "held_out_mse": fitted.history[fitted.best_epoch - 1]["valid_mse"],
             "held_out_variance": _error_of_mean(watched, lab.held_out),
@@ -109,6 +116,22 @@ def ensure_autoencoder(lab: Lab, learned: Learned, watcher: Watcher | None = Non
     result = perform(lab, AutoencoderTask("autoencoder", learned), watcher)
     if "diverged" in result:
         raise TrainingDiverged(f"its autoencoder: {result['diverged']}")
+
+
+def ensure_start(lab: Lab, learned: Learned | PatchesLearned, watcher: Watcher | None = None) -> None:
+    """Train what features or a network stand on, an autoencoder or filters of patches, unless that is done.
+
+    Raises
+    ------
+    TrainingDiverged
+        If it diverged, now or before.
+    """
+    if isinstance(learned, Learned):
+        ensure_autoencoder(lab, learned, watcher)
+    elif learned.kind == "sparse":
+        result = perform(lab, PatchesTask("sparse autoencoder", learned), watcher)
+        if "diverged" in result:
+            raise TrainingDiverged(f"its sparse autoencoder: {result['diverged']}")
 
 
 @dataclass(frozen=True)
@@ -140,7 +163,7 @@ class ClassicalTask:
     def run(self, lab: Lab) -> Run:
         """Return its folder, the same for all seeds where nothing depends on them."""
         part, features = lab.folds.folds[self.fold], self.features
-        learned_is_used = features.source in ("pca", "autoencoder")
+        learned_is_used = features.source in ("pca", "autoencoder", "patches")
         seeded_model = self.model in ("trees", "boosting")
         configuration: dict[str, Any] = {
             "data": lab.data_key(unlabeled=learned_is_used),
@@ -151,10 +174,10 @@ class ClassicalTask:
             self.model: lab.config.classical.model_dump(mode="json", include=_FIELDS[self.model]),
         }
         if features.learned is not None:
-            configuration["autoencoder"] = lab.autoencoder_run(features.learned).folder.name
+            configuration["autoencoder"] = lab.run_of(features.learned).folder.name
         if features.source == "pca":
             configuration["images"] = len(lab.watched())
-        if features.source in ("random", "filters", "autoencoder"):
+        if features.source in ("random", "filters", "autoencoder", "patches"):
             configuration["precision"] = lab.config.precision
         if self.model in ("logistic", "linear-network", "neighbours"):
             configuration["scalings"] = list(self.scalings)
@@ -165,7 +188,7 @@ class ClassicalTask:
     def compute(self, lab: Lab, run: Run, watcher: Watcher | None) -> dict[str, Any]:
         """Fit and score."""
         if self.features.learned is not None:
-            ensure_autoencoder(lab, self.features.learned, watcher)
+            ensure_start(lab, self.features.learned, watcher)
         part, labels = lab.folds.folds[self.fold], lab.splits.labeled.classes
         reference = self._reference(lab, watcher)
         features = lab.features(self.features)
