@@ -34,7 +34,7 @@ def test_run_answers_and_writes_the_report(tmp_path, capsys):
     output = capsys.readouterr()
     assert "ConvNet from scratch" in output.out
     assert f"report: {tmp_path / 'out' / 'report.html'}" in output.out
-    assert "[20/20] ConvNet from the autoencoder, fold 2, seed 0: test accuracy" in output.err
+    assert "[24/24] ConvNet, reconstructs unlabeled too, fold 2, seed 0: test accuracy" in output.err
     (tmp_path / "out" / "report.html").unlink()
     main(["report", str(tmp_path / "out")])
     assert (tmp_path / "out" / "report.html").exists()
@@ -50,7 +50,7 @@ def test_an_unknown_option_names_the_nearest(capsys):
     ("arguments", "message"),
     [
         (["--folds", "1"], "--folds: Input should be greater than or equal to 2 (given: '1')"),
-        (["--preset", "fast"], "--preset: Input should be 'quick', 'standard' or 'full' (given: 'fast')"),
+        (["--preset", "fast"], "--preset: Input should be 'quick', 'standard', 'full' or 'patches-2016' (given: 'fast')"),
         (["--autoencoder.training.nesterov"], "--autoencoder.training.nesterov needs optimizer sgd, a momentum above 0 and dampening 0"),
         (["--data", "photos"], "data 'photos' is not known; use shapes, digits, stl10, stl10:PATH or folder:PATH"),
         (["--data", "digits", "--archive", "x"], "--archive goes with --data stl10, not with --data digits"),

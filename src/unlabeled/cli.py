@@ -252,9 +252,7 @@ def _run_gain(config: Config) -> None:
     from unlabeled.studies.gain import run_gain
 
     if config.lang != "en":
-        raise UserError(
-            "--lang ru goes with --study all or one of the five studies; the main job's report is in English"
-        )
+        raise UserError("--lang ru goes with --study all or one of the studies; the main job's report is in English")
     folder = run_gain(config, _load(config), folder=config.folder)
     summary = summarise(folder)
     path = write_page(folder, summary)

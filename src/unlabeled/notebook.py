@@ -69,7 +69,7 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
     cells = [
         (
             "text",
-            f"# {_('Learning from unlabeled images: five studies')}\n\n{headline}\n\n"
+            f"# {_('Learning from unlabeled images: the studies')}\n\n{headline}\n\n"
             + "\n".join(f"- {line}" for line in more),
         ),
         ("text", _("Every cell calls the package; runs that are finished are read, not repeated.")),

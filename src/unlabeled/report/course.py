@@ -12,7 +12,17 @@ from markupsafe import Markup
 from unlabeled.errors import UserError
 from unlabeled.report.environment import make_environment
 from unlabeled.report.language import Language, effect_text
-from unlabeled.report.sections import autoencoder, baselines, features, finetune, network
+from unlabeled.report.sections import (
+    autoencoder,
+    baselines,
+    convolved,
+    features,
+    finetune,
+    joint,
+    network,
+    sparse,
+    stacked,
+)
 from unlabeled.report.sections.parts import Context, Listing, Photographs, Picture, Section, Table, verdict_name
 from unlabeled.results import read_json, write_atomically
 
@@ -22,6 +32,10 @@ _WRITERS: dict[str, Callable[[Context], Section]] = {
     "autoencoder": autoencoder.write,
     "features": features.write,
     "finetune": finetune.write,
+    "stacked": stacked.write,
+    "sparse": sparse.write,
+    "convolved": convolved.write,
+    "joint": joint.write,
 }
 
 
@@ -119,6 +133,7 @@ def answer(results: dict[str, dict[str, Any]], language: Language) -> tuple[str,
                     verdict=verdict_name(contrast["verdict"], language),
                 )
             )
+    more += _joint_sentences(results.get("joint", {}), language)
     tuned = results.get("finetune", {})
     contrast = finetune.main_contrast(tuned) if "labels" in tuned else None
     if contrast is None or contrast["accuracy"] is None:
@@ -143,6 +158,24 @@ def answer(results: dict[str, dict[str, Any]], language: Language) -> tuple[str,
     return verdict, sentence.format(effect=effect_text(contrast["accuracy"], language)), more
 
 
+def _joint_sentences(result: dict[str, Any], language: Language) -> list[str]:
+    """Say what a stronger use of the unlabeled images is worth, and how much of it is theirs."""
+    _ = language.gettext
+    found = {(c["treated"], c["control"]): c for c in result.get("contrasts", [])}
+    texts = {
+        ("joint", "scratch"): _("Reconstructing while classifying, less scratch: {effect} points, {verdict}."),
+        ("joint", "labeled-only"): _("Of that, the unlabeled images' own share: {effect} points, {verdict}."),
+    }
+    return [
+        text.format(
+            effect=effect_text(found[pair]["accuracy"], language),
+            verdict=verdict_name(found[pair]["verdict"], language),
+        )
+        for pair, text in texts.items()
+        if pair in found and found[pair]["accuracy"] is not None
+    ]
+
+
 def _section(name: str, result: dict[str, Any], folder: Path, language: Language) -> Section:
     if "missing" not in result and "failed" not in result:
         return _WRITERS[name](Context(result, folder / name, language))
@@ -153,6 +186,10 @@ def _section(name: str, result: dict[str, Any], folder: Path, language: Language
         "autoencoder": _("One-layer autoencoder"),
         "features": _("Features of the autoencoder for classical models"),
         "finetune": _("Fine-tuning"),
+        "stacked": _("Deeper and stacked autoencoders"),
+        "sparse": _("Sparse autoencoder on patches"),
+        "convolved": _("Filters of patches as a convolution"),
+        "joint": _("Classifying and reconstructing at once"),
     }
     if "failed" in result:
         reason = _("This study could not be run: {reason}").format(reason=result["failed"])

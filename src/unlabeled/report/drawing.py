@@ -21,6 +21,7 @@ COLOURS = {"ink": "#010203", "muted": "#040506", "line": "#070809"}
 ARM_COLOURS = {
     "pixels": "#0a0b0c", "random": "#0d0e0f", "pca": "#101112", "autoencoder": "#131415", "filters": "#161718",
     "frozen": "#191a1b", "slow": "#1c1d1e", "gradual": "#1f2021", "bicubic": "#222324",
+    "labeled": "#252627", "joint": "#28292a",
 }  # fmt: skip
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",

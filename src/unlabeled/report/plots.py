@@ -226,3 +226,62 @@ def _scales(axes: Axes, language: Language, log: str, ticks: Sequence[tuple[floa
     if ticks:
         axes.xaxis.set_major_locator(FixedLocator([place for place, _ in ticks]))
         axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
+
+
+def bars_figure(
+    name: str,
+    series: Sequence[tuple[str, NDArray[Any], str]],
+    language: Language,
+    *,
+    x: str,
+    y: str,
+    level: tuple[str, float],
+) -> str:
+    """Draw sorted values as bars, one panel a series (name, values, colour), with a level across all."""
+    with panels(name, height=2.5, columns=len(series), share_y=True) as (several, finished):
+        for axes, (title, values, colour) in zip(several, series, strict=True):
+            axes.bar(range(len(values)), values, width=1.0, color=ARM_COLOURS[colour])
+            axes.axhline(level[1], color=COLOURS["ink"], linewidth=0.9, linestyle="--")
+            axes.annotate(
+                level[0],
+                (len(values) - 1, level[1]),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=7.5,
+            )
+            axes.set_title(title, fontsize=8.5)
+            axes.grid(axis="y")
+            axes.set_axisbelow(True)
+            axes.locator_params(axis="x", nbins=3)
+            write_numbers(axes, language)
+        several[0].set_ylabel(y)
+        several[0].figure.supxlabel(x, fontsize=9, color=COLOURS["muted"])
+    return finished.svg
+
+
+def histogram_figure(
+    name: str,
+    series: Sequence[tuple[str, NDArray[Any], str]],
+    language: Language,
+    *,
+    x: str,
+    y: str,
+    level: tuple[str, float],
+) -> str:
+    """Draw how often values occur, all series over the same classes, with a level upright."""
+    with figure(name, height=2.5) as (axes, finished):
+        most = max((float(values.max()) for _, values, _ in series), default=1.0)
+        edges = np.linspace(0, max(most, 1.2 * level[1]) * 1.0001, 26)
+        for title, values, colour in series:
+            counts, _ = np.histogram(values, edges)
+            axes.stairs(counts, edges, color=ARM_COLOURS[colour], fill=True, alpha=0.35)
+            axes.stairs(counts, edges, color=ARM_COLOURS[colour], label=title, linewidth=1.4)
+        axes.axvline(level[1], color=COLOURS["ink"], linewidth=0.9, linestyle="--", label=level[0])
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        write_numbers(axes, language)
+        legend(axes)
+    return finished.svg

@@ -87,6 +87,9 @@ def describe_protocol(protocol: dict[str, Any]) -> str:
 def contrast_name(contrast: dict[str, Any]) -> str:
     """Name what is compared with what."""
     source, _, model = contrast["control"].partition("-")
+    if contrast["treated"] == "joint-network":
+        other = "from scratch" if source == "random" else "reconstructing labeled images only"
+        return f"ConvNet: reconstructing unlabeled images too, less {other}"
     if model == "network":
         return "ConvNet: from the autoencoder, less from scratch"
     return f"{MODEL_NAMES[model]}: autoencoder, less {SOURCE_NAMES[source]}"
@@ -148,7 +151,17 @@ def _features_sentence(contrasts: list[dict[str, Any]]) -> str:
             f"{signed(over[source]['accuracy']['mean'])} ({over[source]['verdict']})" for source in ("pixels", "random")
         )
         parts.append(f"{MODEL_NAMES[model]} {pixels} over pixels and {random} over a random encoder")
-    return f"Its frozen features, in points: {'; '.join(parts)}."
+    told = f"Its frozen features, in points: {'; '.join(parts)}."
+    joint = {c["control"].partition("-")[0]: c for c in contrasts if c["treated"] == "joint-network"}
+    if joint:
+        scratch, own = (
+            f"{signed(joint[s]['accuracy']['mean'])} ({joint[s]['verdict']})" for s in ("random", "labeled")
+        )
+        told += (
+            f" A network that reconstructs images while it learns to classify: {scratch} over scratch, of which the unlabeled images' own "
+            f"share is {own}."
+        )
+    return told
 
 
 def _caveats(result: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from unlabeled.report.language import Language, effect_text
+from unlabeled.report.plots import Line
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,23 @@ def effect_cells(contrast: dict[str, Any], language: Language, *, merely: bool =
         return ["–", "–", verdict]
     p = f"< {language.number(0.001, 3)}" if contrast["p"] < 0.001 else language.number(contrast["p"], 3)
     return [effect_text(contrast["accuracy"], language), p, verdict]
+
+
+def runs_of(rows: Sequence[dict[str, Any]], arm: str) -> list[float]:
+    """Return the accuracies of an arm's single runs, in percent."""
+    return [100 * row["accuracy"] for row in rows if row["arm"] == arm and "accuracy" in row]
+
+
+def arm_line(arm: dict[str, Any], rows: Sequence[dict[str, Any]], *, name: str, colour: str) -> Line:
+    """Return an arm's accuracy as a line of a figure; it must have one."""
+    accuracy = arm["accuracy"]
+    return Line(name, accuracy["mean"], accuracy["low"], accuracy["high"], colour, runs_of(rows, arm["arm"]))
+
+
+def told_effect(contrast: dict[str, Any], language: Language, *, merely: bool = False) -> str:
+    """Say an effect on accuracy and its verdict; of what diverged, that it did."""
+    word = (comparison_word if merely else verdict_name)(contrast["verdict"], language)
+    return word if contrast["accuracy"] is None else f"{effect_text(contrast['accuracy'], language)}, {word}"
 
 
 def seconds_cell(value: float | None, language: Language) -> str:
