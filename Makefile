@@ -1,5 +1,5 @@
 # make run: install, and answer the question on the embedded data set.   make test: install, and run the tests.
-# make studies: install, and run the five studies of the course on the embedded data set, report in two languages, notebook.
+# make studies: install, and run the nine studies of the course on the embedded data set, report in two languages, notebook.
 PYTHON ?= python3
 BIN := .venv/bin
 # torch comes first and alone: a range that admits a newer one would bring gigabytes of another build.

@@ -131,7 +131,7 @@ class SparseGrid(Section):
     """Other weights of the sparsity penalty to try; none at all is tried besides."""
     decays: tuple[float, ...] = (1e-4, 3e-2)
     """Other weights of the L2 penalty to try."""
-    training: TrainingConfig = TrainingConfig(epochs=200, batch_size=2000, learning_rate=5e-3, weight_decay=0)
+    training: TrainingConfig = TrainingConfig(epochs=200, batch_size=1000, learning_rate=3e-2, weight_decay=0)
     """How the same loss is lowered in large batches; its L2 penalty is in the loss."""
 
 

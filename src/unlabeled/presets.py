@@ -83,7 +83,7 @@ _STUDY_PRESETS: dict[str, dict[str, Any]] = {
             "stacked": {"filters": [16, 32], "noises": ["gaussian"]},
             "sparse": {
                 "patches": 4000, "hidden": 48, "iterations": 150, "rhos": [0.2], "betas": [50.0], "decays": [1e-4],
-                "training": {"epochs": 60, "batch_size": 1000},
+                "training": {"epochs": 100},
             },
             "convolved": {"deep": [64, 40, 64]},
             "joint": {"reconstruction": [10.0]},

@@ -9,7 +9,6 @@ from unlabeled.config import TrainingConfig
 from unlabeled.images import Images
 from unlabeled.models import ConvAutoEncoder
 from unlabeled.objectives import LayerReconstruction, Reconstruction
-from unlabeled.optimizers import Group
 from unlabeled.runtime import Runtime
 from unlabeled.training import Fitted, Watcher, evaluate, fit
 
@@ -47,9 +46,10 @@ def fit_stacked(
     alone = config.epochs // 2 if stacking == "greedy" else config.epochs
     history: list[dict[str, Any]] = []
     for layer, epochs in enumerate(_shares(alone, layers)):
+        # The other layers have no gradient, so they keep their bytes.
         of_layer = fit(
             model, LayerReconstruction(layer), images, config=config.model_copy(update={"epochs": epochs}),
-            groups=_all_but(layer, layers), folder=None if folder is None else folder / f"layer{layer + 1}", **options,
+            folder=None if folder is None else folder / f"layer{layer + 1}", **options,
         )  # fmt: skip
         history += [row | {"layer": layer + 1} for row in of_layer.history]
     if stacking == "greedy":
@@ -67,11 +67,3 @@ def fit_stacked(
 def _shares(epochs: int, layers: int) -> list[int]:
     """Divide epochs among layers, at least one each; the first get what is left over."""
     return [max(1, epochs // layers + (layer < epochs % layers)) for layer in range(layers)]
-
-
-def _all_but(layer: int, layers: int) -> list[Group]:
-    """Freeze all layers but one, on the way down and on the way back."""
-    others = [number for number in range(layers) if number != layer]
-    return [Group(f"encoder.convolutions.{number}.", rate=0.0) for number in others] + [
-        Group(f"decoder.convolutions.{layers - 1 - number}.", rate=0.0) for number in others
-    ]

@@ -132,11 +132,11 @@ def _table(context: Context) -> Table:
                 name,
                 f"{language.number(100 * line['explained'])} ({language.interval(min(runs), max(runs))})",
                 language.number(line["loss"], 2),
-                language.number(line["iterations"], 0),
+                language.number(line["iterations"], 0) if line["iterations"] else "–",
                 language.number(100 * filters["localised"], 0),
                 language.number(filters["oriented"], 2),
                 language.number(100 * filters["coloured"], 0),
-                seconds_cell(line["seconds"], language),
+                seconds_cell(line["seconds"] if line["iterations"] else None, language),
             ]
         )
     heads = [
