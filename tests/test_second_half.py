@@ -162,7 +162,7 @@ def test_facts_of_filters_know_an_edge_from_noise_and_colour_from_grey():
 def test_features_of_patches_are_filters_times_cells(finished_studies):
     arms = {arm["arm"]: arm for arm in result(finished_studies, "convolved")["arms"]}
     # Digits are 8x8 and patches 4x4: 5x5 places at stride 1, 2x2 at stride 4.
-    expected = {"pixels": 64, "sparse 4": 8 * 4, "sparse 1": 8 * 16, "sparse 4 whole": 8 * 4, "deep 4 whole": 5 * 4,
+    expected = {"pixels": 64, "sparse 4": 8 * 4, "sparse 1": 8 * 16, "report 4 whole": 8 * 4, "deep 4 whole": 5 * 4,
                 "random": 8 * 4, "centroids": 8 * 4, "hand-made": 8 * 4, "autoencoder": 8 * 4}  # fmt: skip
     for (name, count), model in itertools.product(expected.items(), ("logistic", "trees")):
         assert arms[f"{name}-{model}"]["features"] == count
@@ -326,7 +326,7 @@ def test_the_set_up_of_2016_runs_on_images_in_stl_10s_layout(tmp_path):
     assert found["protocol"]["folds"]["origin"] == "stratified parts of the labeled images"
     counts = {arm["arm"]: arm["features"] for arm in found["arms"]}
     assert counts["pixels-logistic"] == 3 * 96 * 96
-    assert counts["sparse 8 whole-logistic"] == 5 * 12 * 12
-    assert counts["sparse 4 whole-logistic"] == 5 * 23 * 23
+    assert counts["report 8 whole-logistic"] == 5 * 12 * 12
+    assert counts["report 4 whole-logistic"] == 5 * 23 * 23
     assert counts["deep 8 whole-trees"] == 3 * 12 * 12
     assert "A course report of 2016" in " ".join(read_section(tmp_path / "run", "convolved", Language("en")).conclusion)

@@ -21,6 +21,8 @@ from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask
 
 MODELS: tuple[Classical, ...] = ("logistic", "trees")
 _KINDS: tuple[Filters, ...] = ("sparse", "random", "centroids", "hand-made")
+# What a course report of 2016 trained with; whole maps are compared as it did, one layer with three.
+_REPORT: dict[str, Any] = {"preparation": "clip", "rho": 0.06, "beta": 3.0, "decay": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class _Plan:
 
     features: dict[str, FeatureSpec]
     sparse: PatchesLearned
+    report: PatchesLearned
     deep: PatchesLearned | None
     autoencoder: Learned
 
@@ -84,7 +87,8 @@ def _stride(lab: Lab) -> int:
 def _plan(lab: Lab, strides: list[int], seed: int) -> _Plan:
     grid, sparse = lab.config.studies.convolved, lab.config.studies.sparse
     by_kind = {kind: PatchesLearned.of(sparse, seed, **({} if kind == "sparse" else _unused(kind))) for kind in _KINDS}
-    deep = PatchesLearned.of(sparse, seed, hidden=tuple(grid.deep)) if grid.deep else None
+    report = PatchesLearned.of(sparse, seed, **_REPORT)
+    deep = PatchesLearned.of(sparse, seed, hidden=tuple(grid.deep), **_REPORT) if grid.deep else None
     stride = _stride(lab)
     autoencoder = Learned(_autoencoder_encoder(lab, stride), lab.config.autoencoder, seed)
     features = {"pixels": PIXELS}
@@ -92,7 +96,7 @@ def _plan(lab: Lab, strides: list[int], seed: int) -> _Plan:
         features[f"sparse {every}"] = _spec(by_kind["sparse"], every, grid.grid)
     for every in grid.unpooled:
         if _fits(lab, every):
-            features[f"sparse {every} whole"] = _spec(by_kind["sparse"], every, None)
+            features[f"report {every} whole"] = _spec(report, every, None)
     if deep is not None and grid.unpooled and _fits(lab, grid.unpooled[0]):
         features[f"deep {grid.unpooled[0]} whole"] = _spec(deep, grid.unpooled[0], None)
     for kind in _KINDS[1:]:
@@ -100,7 +104,7 @@ def _plan(lab: Lab, strides: list[int], seed: int) -> _Plan:
     features["autoencoder"] = FeatureSpec(
         "autoencoder", autoencoder.encoder, autoencoder, pooling="grid", grid=grid.grid
     )
-    return _Plan(features, by_kind["sparse"], deep, autoencoder)
+    return _Plan(features, by_kind["sparse"], report, deep, autoencoder)
 
 
 def _unused(kind: Filters) -> dict[str, Any]:
@@ -135,6 +139,7 @@ def _network_encoder(lab: Lab) -> EncoderConfig:
 
 def _learning(plan: _Plan) -> Iterator[Task]:
     yield PatchesTask("sparse", plan.sparse)
+    yield PatchesTask("report", plan.report)
     if plan.deep is not None:
         yield PatchesTask("deep", plan.deep)
     yield AutoencoderTask("autoencoder", plan.autoencoder)
@@ -155,7 +160,7 @@ def _tasks(lab: Lab, plans: list[_Plan]) -> Iterator[Task]:
 def _contrasts(names: list[str], strides: list[int]) -> dict[str, list[Contrast]]:
     """Return families of comparisons; p values are corrected within a family."""
     stride = next(int(name.split()[1]) for name in names if name.startswith("sparse "))
-    whole = [name for name in names if name.endswith("whole") and name.startswith("sparse")]
+    whole = [name for name in names if name.startswith("report")]
     deep = [name for name in names if name.startswith("deep")]
     families: dict[str, list[Contrast]] = {}
     for model in MODELS:

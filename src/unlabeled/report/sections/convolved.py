@@ -28,7 +28,8 @@ from unlabeled.results import read_arrays
 
 _MODELS = ("logistic", "trees")
 _COLOURS = {
-    "pixels": "pixels", "sparse": "slow", "deep": "gradual", "random": "random", "centroids": "pca", "hand-made": "filters",
+    "pixels": "pixels", "sparse": "slow", "report": "bicubic",
+    "deep": "gradual", "random": "random", "centroids": "pca", "hand-made": "filters",
     "autoencoder": "autoencoder",
 }  # fmt: skip
 
@@ -88,6 +89,10 @@ def _setup(context: Context) -> list[str]:
             "validation data."
         ).format(stride=result["stride"]),
         _(
+            "Whole maps at strides {strides} have the settings of a course report of 2016: clip at three sigma, ρ = 0.06, "
+            "β = 3, λ = 0.0001, one hidden layer or three ({deep})."
+        ).format(strides=", ".join(map(str, result["unpooled"])), deep="-".join(map(str, result["deep"])) or "–"),
+        _(
             "The network has the filters as its first layer (sigmoid, max-pool {pool}, linear layer), all trained "
             "on, against the same network "
             "from scratch."
@@ -103,7 +108,8 @@ def _name(feature: str, language: Language) -> str:
     name = {
         "pixels": _("pixels"),
         "sparse": _("sparse filters"),
-        "deep": _("three hidden layers"),
+        "report": _("settings of 2016"),
+        "deep": _("settings of 2016, three hidden layers"),
         "random": _("random filters"),
         "centroids": _("k-means, triangle"),
         "hand-made": _("hand-made filters"),
