@@ -34,7 +34,7 @@ TINY_STUDIES = {
         "finetune": {"labels": [10, 10000], "unlabeled": [50, 10000]},
         "stacked": {"filters": [3, 5], "noises": ["masking"]},
         "sparse": {"patches": 400, "hidden": 8, "iterations": 15, "rhos": [0.2], "betas": [30.0], "decays": [0.01],
-                   "training": {"epochs": 3, "batch_size": 200}},
+                   "training": {"epochs": 3, "batch_size": 300}},
         "convolved": {"deep": [6, 5, 6], "unpooled": [4]},
         "joint": {"reconstruction": [1.0, 10.0], "between": [0.5]},
     },
