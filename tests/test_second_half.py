@@ -22,9 +22,11 @@ from unlabeled.statistics import holm
 from unlabeled.studies.course import run_studies
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.networks import Joint, NetworkTask
-from unlabeled.studies.patches import describe_activations, describe_filters
+from unlabeled.studies.patches import PatchesTask, describe_activations, describe_filters
+from unlabeled.studies.performing import perform
 from unlabeled.studies.specs import Learned, PatchesLearned
 from unlabeled.studies.stacked import error_effect, make_variants
+from unlabeled.training import Fitted
 
 
 def result(folder, name):
@@ -330,3 +332,15 @@ def test_the_set_up_of_2016_runs_on_images_in_stl_10s_layout(tmp_path):
     assert counts["report 4 whole-logistic"] == 5 * 23 * 23
     assert counts["deep 8 whole-trees"] == 3 * 12 * 12
     assert "A course report of 2016" in " ".join(read_section(tmp_path / "run", "convolved", Language("en")).conclusion)
+
+
+def test_a_short_last_batch_is_left_out(lab, monkeypatch):
+    """650 patches in batches of 300: the 50 left over would be refused."""
+    seen = []
+    config = resolve(TINY, {"studies": {"sparse": {"patches": 650}}})
+    one = Lab(config, lab.splits, lab.folder)
+    monkeypatch.setattr(
+        "unlabeled.studies.patches.fit", lambda *a, **_: seen.append(len(a[2])) or Fitted([{"train_loss": 1.0}])
+    )
+    perform(one, PatchesTask("adam", PatchesLearned.of(config.studies.sparse, 0, solver="batches")))
+    assert seen == [600]

@@ -62,8 +62,9 @@ class PatchesTask:
         if learned.kind == "random":
             how: dict[str, Any] = {"losses": [], "converged": True}
         elif learned.training is not None:
+            whole = _in_whole_batches(patches, learned.training.batch_size)
             fitted = fit(
-                model, objective, patches, valid=held_out, config=learned.training, seed=learned.seed,
+                model, objective, whole, valid=held_out, config=learned.training, seed=learned.seed,
                 runtime=lab.runtime, folder=run.folder, watcher=watcher,
             )  # fmt: skip
             (run.folder / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -101,6 +102,11 @@ def _measure(
         raise TrainingDiverged(f"training diverged: the loss became {float(loss)}; lower the learning rate or beta")
     of_mean = float((output.prepared.double() - mean).square().mean())
     return {"held_out_loss": float(loss), "held_out_mse": float(mse), "held_out_variance": max(of_mean, 1e-12)}
+
+
+def _in_whole_batches(patches: Images, size: int) -> Images:
+    """Leave out what would be a short last batch: mean activations over it would say too little."""
+    return patches.subset(np.arange(len(patches) - len(patches) % size)) if len(patches) > size else patches
 
 
 def _pixels(patches: Images) -> torch.Tensor:
