@@ -13,9 +13,10 @@ from unlabeled.presets import read_file, resolve
 PACKAGE = Path(unlabeled.__file__).parent
 # From the bottom to the top: a module may import only from lines above its own.
 LAYERS = [
-    ["errors"],
+    ["errors", "caching", "kernels"],
     ["geometry", "results"],
-    ["pooling"],
+    ["pooling", "kernels.building"],
+    ["kernels.blocks"],
     ["images", "config", "models"],
     ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking", "optimizers", "filters", "presets"],
     ["store", "checkpoints", "folds", "comparison"],

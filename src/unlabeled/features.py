@@ -35,7 +35,7 @@ def encode(encoder: Encoder, images: Images, *, runtime: Runtime | None = None) 
     features = np.empty((len(images), encoder.geometry.code_length), dtype=np.float32)
     with evaluating(encoder), runtime.autocast():
         for rows in batches(len(images), _BATCH):
-            code = encoder(runtime.load(images.take(rows))).code
+            code = encoder(runtime.load(images.take(rows)), places=True).code
             features[rows[0] : rows[-1] + 1] = code.float().flatten(1).cpu().numpy()
     return features
 

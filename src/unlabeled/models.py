@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.geometry import Block, Geometry, PerLayer, solve
+from unlabeled.kernels.blocks import convolve_pool, runs, to_switches, unpool_convolve
 from unlabeled.pooling import average_pool, average_unpool, max_pool, max_unpool
 
 Pool: TypeAlias = Literal["max", "average"]
@@ -28,7 +29,10 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class Encoding(NamedTuple):
-    """What the encoder returns: the code (n, c, h, w), and each block's switches (None where it has none)."""
+    """What the encoder returns: the code (n, c, h, w), and each block's switches (None where it has none).
+
+    A switch is int64, as PyTorch's pool returns it, or uint8: then it is the winner's place within its window.
+    """
 
     code: Tensor
     switches: tuple[Tensor | None, ...]
@@ -51,18 +55,31 @@ class Encoder(nn.Module):
             for b in geometry.blocks
         )
 
-    def forward(self, images: Tensor) -> Encoding:
-        """Encode images (n, c, h, w) of the size the model was made for."""
+    def forward(self, images: Tensor, *, places: bool = False) -> Encoding:
+        """Encode images (n, c, h, w) of the size the model was made for.
+
+        With ``places`` the switches may come as places in their windows, which is faster where nobody looks at them.
+        """
         expected = self.geometry.input_size
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(
                 f"images have shape {tuple(images.shape)}; this model takes (n, {', '.join(map(str, expected))})"
             )
-        x, switches = images, []
+        x = images
+        switches: list[Tensor | None] = []
         for block, convolution in zip(self.geometry.blocks, self.convolutions, strict=True):
-            x, switch = self._pool(block, convolution(x))
-            switches.append(switch)
+            if self.pool == "max" and runs(block, x):
+                x, place = self._convolve_pool(block, convolution, x)
+                switches.append(place if places else to_switches(place, block))
+            else:
+                x, switch = self._pool(block, convolution(x))
+                switches.append(switch)
         return Encoding(x, tuple(switches))
+
+    def _convolve_pool(self, block: Block, convolution: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        relu = isinstance(self.activation, nn.ReLU)
+        x, places = convolve_pool(x, convolution.weight, convolution.bias, block, relu=relu)  # type: ignore[arg-type]
+        return x if relu else self.activation(x), places
 
     def _pool(self, block: Block, x: Tensor) -> tuple[Tensor, Tensor | None]:
         if not block.pools:
@@ -98,9 +115,19 @@ class Decoder(nn.Module):
         x = code
         blocks = list(zip(self.geometry.blocks, switches, strict=True))
         for (block, switch), convolution in zip(reversed(blocks), self.convolutions, strict=True):
-            x = convolution(self._unpool(block, x, switch))
+            x = self._unpool_convolve(block, convolution, x, switch)
             x = self.output_activation(x) if block is self.geometry.blocks[0] else self.activation(x)
         return x
+
+    def _unpool_convolve(self, block: Block, convolution: nn.Module, x: Tensor, switches: Tensor | None) -> Tensor:
+        if switches is not None and switches.dtype == torch.uint8:
+            if runs(block, x):
+                # What comes from a relu has no gradient where it is zero.
+                relu = isinstance(self.activation, nn.ReLU)
+                return unpool_convolve(x, switches, convolution.weight, convolution.bias, block, after_relu=relu)  # type: ignore[arg-type]
+            switches = to_switches(switches, block)
+        out: Tensor = convolution(self._unpool(block, x, switches))
+        return out
 
     def _unpool(self, block: Block, x: Tensor, switches: Tensor | None) -> Tensor:
         if not block.pools:
@@ -191,7 +218,7 @@ class ConvAutoEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images (n, c, h, w)."""
-        return self.decode(self.encode(images))
+        return self.decode(self.encoder(images, places=True))
 
     def __repr__(self) -> str:
         return _table(self, f"code of {self.geometry.code_length:,} numbers for {self.geometry.input_length:,}")
@@ -295,7 +322,7 @@ class ConvNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, classes) of images (n, c, h, w) in [-1, 1]."""
-        logits: Tensor = self.head(self.encoder(images).code)
+        logits: Tensor = self.head(self.encoder(images, places=True).code)
         return logits
 
     def __repr__(self) -> str:
