@@ -25,6 +25,7 @@
 #define LANES 16
 #define TILE 8        /* cells of the map that the dense product works on at a time */
 #define MOST_CHUNKS 16
+#define MOST_PLACES 16
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -180,6 +181,65 @@ static void take_values(const job *j, int64_t image, float *values, uint8_t *pla
     if (sums) store(sums + v, load(sums + v) + sum);
   }
 }
+
+/* Where windows lie in a padded wide map, and a window's places from its first. */
+typedef struct {
+  int32_t *windows, *places;
+} offsets;
+
+static int64_t offset_floats(const job *j) { return up(j->s.cells + 16, LANES); }
+
+static offsets list_offsets(const job *j, float *scratch) {
+  const block *b = j->b;
+  const sizes *s = &j->s;
+  offsets o;
+  o.windows = (int32_t *)scratch;
+  o.places = o.windows + s->cells;
+  for (int64_t i = 0; i < s->cells; i++)
+    o.windows[i] = (int32_t)(i / b->ow * b->sh * s->row + i % b->ow * b->sw * s->channels);
+  for (int64_t p = 0; p < s->places; p++) o.places[p] = (int32_t)(p / b->sw * s->row + p % b->sw * s->channels);
+  return o;
+}
+
+/* A cell where a filter's winner has a value. */
+typedef struct {
+  int32_t at, cell;
+  float value;
+} winner;
+
+/* One filter's winners, those of value zero only if all are wanted; returns the end of the list. */
+INLINE winner *list_winners(const job *j, const float *values, const uint8_t *places, offsets o, int all, winner *list) {
+  for (int64_t cell = 0; cell < j->s.cells; cell++) {
+    const float value = values[cell * j->s.filters];
+    *list = (winner){o.windows[cell] + o.places[places[cell * j->s.filters]], (int32_t)cell, value};
+    list += all || value != 0;
+  }
+  return list;
+}
+
+/* Go through a kernel in parts whose sizes the compiler knows, so that sums stay in registers; parts of several rows are as
+   wide as the kernel. */
+#define FOR_KERNEL_PARTS(B, BODY)                                                                                     \
+  for (int64_t y = 0, rows; y < (B)->kh; y += rows) {                                                                  \
+    rows = (B)->kw == 3 && (B)->kh - y >= 3 ? 3 : (B)->kw == 2 && (B)->kh - y >= 2 ? 2 : 1;                             \
+    for (int64_t x = 0, cols; x < (B)->kw; x += cols) {                                                                \
+      cols = rows > 1 ? rows : (B)->kw - x >= 5 ? 5 : (B)->kw - x >= 3 ? 3 : 1;                                        \
+      BODY                                                                                                             \
+    }                                                                                                                  \
+  }
+#define BY_KERNEL_PART(WORK)                                                                                           \
+  do {                                                                                                                 \
+    if (rows == 3)                                                                                                     \
+      WORK(3, 3);                                                                                                      \
+    else if (rows == 2)                                                                                                \
+      WORK(2, 2);                                                                                                      \
+    else if (cols == 5)                                                                                                \
+      WORK(1, 5);                                                                                                      \
+    else if (cols == 3)                                                                                                \
+      WORK(1, 3);                                                                                                      \
+    else                                                                                                               \
+      WORK(1, 1);                                                                                                      \
+  } while (0)
 
 /* ---- filters in the order in which they are read ---- */
 
@@ -341,14 +401,15 @@ INLINE void add_filters(const int nb, const float *packed, int64_t size, int64_t
                         const uint8_t *places, float *to) {
   vec even[6], odd[6];
   for (int v = 0; v < nb; v++) even[v] = odd[v] = (vec){0};
+  const int64_t place = filters * size;
   int64_t f = 0;
-  for (; f + 1 < filters; f += 2) {
-    const float *a = packed + (places[f] * filters + f) * size, *b = packed + (places[f + 1] * filters + f + 1) * size;
+  for (; f + 1 < filters; f += 2, packed += 2 * size) {
+    const float *a = packed + places[f] * place, *b = packed + size + places[f + 1] * place;
     for (int v = 0; v < nb; v++) even[v] += load(a + v * LANES) * values[f];
     for (int v = 0; v < nb; v++) odd[v] += load(b + v * LANES) * values[f + 1];
   }
   if (f < filters) {
-    const float *a = packed + (places[f] * filters + f) * size;
+    const float *a = packed + places[f] * place;
     for (int v = 0; v < nb; v++) even[v] += load(a + v * LANES) * values[f];
   }
   for (int v = 0; v < nb; v++) store(to + v * LANES, even[v] + odd[v]);
@@ -387,7 +448,7 @@ static void scatter_narrow(const job *j, const float *values, const uint8_t *pla
     }
 }
 
-/* The filters with a value, sorted by the places of their winners. */
+/* A cell's filters that have a value, sorted by the places of their winners: filter by filter, every sum would go through memory. */
 typedef struct {
   int32_t filter;
   float value;
@@ -395,64 +456,60 @@ typedef struct {
 
 static void sort_claims(const job *j, const float *values, const uint8_t *places, claim *claims, int32_t *starts) {
   const int64_t number = j->b->f;
-  for (int64_t cell = 0; cell < j->s.cells; cell++) {
+  for (int64_t cell = 0; cell < j->s.cells; cell++, claims += number + 1, starts += MOST_PLACES + 1) {
     const float *u = values + cell * j->s.filters;
     const uint8_t *q = places + cell * j->s.filters;
-    int32_t at[17] = {0};
+    int32_t at[MOST_PLACES + 1] = {0};
     for (int64_t f = 0; f < number; f++) at[q[f] + 1] += u[f] != 0;
     for (int64_t p = 0; p < j->s.places; p++) at[p + 1] += at[p];
-    memcpy(starts + cell * 17, at, sizeof at);
+    memcpy(starts, at, sizeof at);
     for (int64_t f = 0; f < number; f++) {
       /* Values of zero go to a place of their own that nobody reads: no branch to be guessed. */
       const int some = u[f] != 0;
-      claims[cell * (number + 1) + (some ? at[q[f]] : number)] = (claim){(int32_t)f, u[f]};
+      claims[some ? at[q[f]] : number] = (claim){(int32_t)f, u[f]};
       at[q[f]] += some;
     }
   }
 }
 
-/* NT places of the kernel, one vector of channels: what the claims of one winner's cell add there. */
-INLINE void add_claims(const int nt, const claim *from, const claim *to, const float *packed, int64_t kernel,
-                       const int64_t *at, float *padded) {
+/* ROWS x COLS of the kernel and one vector of channels: what the claims on one cell of the map add there. */
+INLINE void add_claims(const int rows, const int cols, const claim *from, const claim *to, const float *packed,
+                       int64_t kernel, float *padded, int64_t row, int64_t col) {
   vec sum[9];
-  for (int t = 0; t < nt; t++) sum[t] = load(padded + at[t]);
+  for (int y = 0; y < rows; y++)
+    for (int x = 0; x < cols; x++) sum[y * cols + x] = load(padded + y * row + x * col);
   for (; from < to; from++) {
     const float *w = packed + from->filter * kernel * LANES;
-#pragma GCC unroll 9
-    for (int t = 0; t < nt; t++) sum[t] += load(w + t * LANES) * from->value;
+#pragma GCC unroll 3
+    for (int y = 0; y < rows; y++)
+#pragma GCC unroll 5
+      for (int x = 0; x < cols; x++) sum[y * cols + x] += load(w + (y * cols + x) * LANES) * from->value;
   }
-  for (int t = 0; t < nt; t++) store(padded + at[t], sum[t]);
+  for (int y = 0; y < rows; y++)
+    for (int x = 0; x < cols; x++) store(padded + y * row + x * col, sum[y * cols + x]);
 }
 
-static void scatter_wide(const job *j, const claim *claims, const int32_t *starts, const int64_t *taps, float *padded) {
+static void scatter_wide(const job *j, const float *values, const uint8_t *places, float *padded, float *rest) {
   const block *b = j->b;
   const sizes *s = &j->s;
   const int64_t kernel = b->kh * b->kw;
+  const offsets o = list_offsets(j, rest);
+  claim *claims = (claim *)(rest + offset_floats(j));
+  int32_t *starts = (int32_t *)(claims + s->cells * (b->f + 1));
+  sort_claims(j, values, places, claims, starts);
+#define ADD(ROWS, COLS) add_claims(ROWS, COLS, own + start[0], own + start[1], w, kernel, to, s->row, s->channels)
   for (int64_t v = 0; v < s->channels / LANES; v++)
-    for (int64_t t = 0; t < kernel;) {
-      const int64_t nt = kernel - t >= 9 ? 9 : kernel - t >= 4 ? 4 : 1;
-      const float *packed = j->packed + (v * b->f * kernel + t) * LANES;
+    FOR_KERNEL_PARTS(b, {
+      const float *w = j->packed + (v * b->f * kernel + y * b->kw + x) * LANES;
       for (int64_t cell = 0; cell < s->cells; cell++)
         for (int64_t p = 0; p < s->places; p++) {
-          const int64_t y = cell / b->ow * b->sh + p / b->sw, x = cell % b->ow * b->sw + p % b->sw;
-          float *to = padded + y * s->row + x * s->channels + v * LANES;
+          float *to = padded + o.windows[cell] + o.places[p] + y * s->row + x * s->channels + v * LANES;
           const claim *own = claims + cell * (b->f + 1);
-          const int32_t *start = starts + cell * 17 + p;
-          if (start[0] == start[1]) continue;
-          if (nt == 9)
-            add_claims(9, own + start[0], own + start[1], packed, kernel, taps + t, to);
-          else if (nt == 4)
-            add_claims(4, own + start[0], own + start[1], packed, kernel, taps + t, to);
-          else
-            add_claims(1, own + start[0], own + start[1], packed, kernel, taps + t, to);
+          const int32_t *start = starts + cell * (MOST_PLACES + 1) + p;
+          if (start[0] < start[1]) BY_KERNEL_PART(ADD);
         }
-      t += nt;
-    }
-}
-
-static void list_taps(const job *j, int64_t *taps) {
-  for (int64_t t = 0; t < j->b->kh * j->b->kw; t++)
-    taps[t] = t / j->b->kw * j->s.row + t % j->b->kw * j->s.channels;
+    })
+#undef ADD
 }
 
 static void scatter_image(const job *j, int64_t image, int64_t chunk, float *scratch) {
@@ -468,14 +525,9 @@ static void scatter_image(const job *j, int64_t image, int64_t chunk, float *scr
     for (int64_t x = 0; x < s->row; x += s->channels) memcpy(padded + x, j->bias, (size_t)b->c * sizeof(float));
   for (int64_t y = 1; y < s->rows; y++) memcpy(padded + y * s->row, padded, (size_t)s->row * sizeof(float));
   take_values(j, image, values, places, NULL);
-  if (s->wide) {
-    claim *claims = (claim *)rest;
-    int32_t *starts = (int32_t *)(claims + s->cells * (b->f + 1));
-    int64_t *taps = (int64_t *)(starts + up(s->cells * 17, 2));
-    list_taps(j, taps);
-    sort_claims(j, values, places, claims, starts);
-    scatter_wide(j, claims, starts, taps, padded);
-  } else
+  if (s->wide)
+    scatter_wide(j, values, places, padded, rest);
+  else
     scatter_narrow(j, values, places, padded, rest);
   for (int64_t y = 0; y < b->h; y++) {
     const float *from = padded + (y + b->ph) * s->row + b->pw * s->channels;
@@ -493,8 +545,8 @@ int scatter(const block *b, const float *values, const float *gate, const uint8_
   const sizes *s = &j.s;
   float *packed = s->wide ? pack_by_channels(&j, w) : pack_by_places(&j, w);
   if (!packed) return 1;
-  j.scratch = up(s->rows * s->row + s->slack, LANES) + s->cells * s->filters * 5 / 4 + 2 * s->cells * (b->f + 1) +
-              up(s->cells * 17, 2) + 2 * b->kh * b->kw + reach(b) + 2 * LANES;
+  j.scratch = up(s->rows * s->row + s->slack, LANES) + s->cells * s->filters * 5 / 4 + offset_floats(&j) +
+              s->cells * (2 * (b->f + 1) + MOST_PLACES + 1) + reach(b) + 2 * LANES;
   j.image = scatter_image;
   j.u = values, j.gate = gate, j.q = places, j.packed = packed, j.bias = bias, j.out = out;
   const int failed = perform(&j);
@@ -620,12 +672,6 @@ INLINE void gather_narrow(const int width, const int dots, const job *j, const f
 #undef TAPS
 }
 
-/* For wide maps: the cells where a filter has a winner of any weight. */
-typedef struct {
-  int32_t at, cell;
-  float value;
-} winner;
-
 INLINE float sum_lanes(vec v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_ps((__m512)v);
@@ -636,55 +682,52 @@ INLINE float sum_lanes(vec v) {
 #endif
 }
 
-/* NT places of the kernel and one vector of channels, one filter, all its winners. */
-INLINE void gather_winners(const int nt, const int dots, const winner *from, const winner *to, const float *padded,
-                           const int64_t *taps, const float *w, float *sums, float *found, int64_t filters) {
+/* ROWS x COLS of the kernel and one vector of channels, one filter, all its winners. */
+INLINE void sum_winners(const int rows, const int cols, const int dots, const winner *from, const winner *to,
+                        const float *padded, int64_t row, int64_t col, const float *w, float *sums, float *found, int64_t filters) {
   vec sum[9], weight[9];
-  for (int t = 0; t < nt; t++) sum[t] = load(sums + t * LANES);
-  if (dots)
-    for (int t = 0; t < nt; t++) weight[t] = load(w + t * LANES);
+  for (int y = 0; y < rows; y++)
+    for (int x = 0; x < cols; x++) {
+      sum[y * cols + x] = load(sums + (y * cols + x) * LANES);
+      if (dots) weight[y * cols + x] = load(w + (y * cols + x) * LANES);
+    }
   for (; from < to; from++) {
     const float *at = padded + from->at;
     vec even = {0}, odd = {0};
-#pragma GCC unroll 9
-    for (int t = 0; t < nt; t++) {
-      const vec around = load(at + taps[t]);
-      sum[t] += around * from->value;
-      if (dots && t % 2 == 0) even += around * weight[t];
-      if (dots && t % 2 == 1) odd += around * weight[t];
-    }
+#pragma GCC unroll 3
+    for (int y = 0; y < rows; y++)
+#pragma GCC unroll 5
+      for (int x = 0; x < cols; x++) {
+        const vec around = load(at + y * row + x * col);
+        sum[y * cols + x] += around * from->value;
+        if (dots && x % 2 == 0) even += around * weight[y * cols + x];
+        if (dots && x % 2 == 1) odd += around * weight[y * cols + x];
+      }
     if (dots) found[from->cell * filters] += sum_lanes(even + odd);
   }
-  for (int t = 0; t < nt; t++) store(sums + t * LANES, sum[t]);
+  for (int y = 0; y < rows; y++)
+    for (int x = 0; x < cols; x++) store(sums + (y * cols + x) * LANES, sum[y * cols + x]);
 }
 
 INLINE void gather_wide(const int dots, const job *j, const float *padded, const float *values, const uint8_t *places,
-                        const int64_t *taps, winner *winners, float *sums, float *found) {
+                        float *rest, float *sums, float *found) {
   const block *b = j->b;
   const sizes *s = &j->s;
-  const int64_t kernel = b->kh * b->kw;
+  const offsets o = list_offsets(j, rest);
+  winner *winners = (winner *)(rest + offset_floats(j));
+#define SUM(ROWS, COLS)                                                                                                \
+  sum_winners(ROWS, COLS, dots, winners, end, from, s->row, s->channels, dots ? j->packed + at : NULL, sums + at,       \
+              found + f, s->filters)
   for (int64_t f = 0; f < b->f; f++) {
-    winner *end = winners;
-    for (int64_t cell = 0; cell < s->cells; cell++) {
-      const int64_t at = cell * s->filters + f, place = places[at];
-      const int64_t y = cell / b->ow * b->sh + place / b->sw, x = cell % b->ow * b->sw + place % b->sw;
-      *end = (winner){(int32_t)(y * s->row + x * s->channels), (int32_t)cell, values[at]};
-      end += (dots && !j->flag) || values[at] != 0;
-    }
+    const winner *end = list_winners(j, values + f, places + f, o, dots && !j->flag, winners);
     for (int64_t v = 0; v < s->channels / LANES; v++)
-      for (int64_t t = 0; t < kernel;) {
-        const int64_t nt = kernel - t >= 9 ? 9 : kernel - t >= 4 ? 4 : 1;
-        const int64_t at = ((v * b->f + f) * kernel + t) * LANES;
-        const float *w = dots ? j->packed + at : NULL, *from = padded + v * LANES;
-        if (nt == 9)
-          gather_winners(9, dots, winners, end, from, taps + t, w, sums + at, found + f, s->filters);
-        else if (nt == 4)
-          gather_winners(4, dots, winners, end, from, taps + t, w, sums + at, found + f, s->filters);
-        else
-          gather_winners(1, dots, winners, end, from, taps + t, w, sums + at, found + f, s->filters);
-        t += nt;
-      }
+      FOR_KERNEL_PARTS(b, {
+        const int64_t at = (((v * b->f + f) * b->kh + y) * b->kw + x) * LANES;
+        const float *from = padded + y * s->row + x * s->channels + v * LANES;
+        BY_KERNEL_PART(SUM);
+      })
   }
+#undef SUM
 }
 
 /* A chunk's part: the filters' sums as they are packed, then the sum of values a filter, then of the map a channel. */
@@ -719,13 +762,10 @@ static void gather_image(const job *j, int64_t image, int64_t chunk, float *scra
     sum_map(j, padded, rest, of_map);
   }
   if (s->wide) {
-    int64_t *taps = (int64_t *)rest;
-    winner *winners = (winner *)(taps + b->kh * b->kw);
-    list_taps(j, taps);
     if (j->out)
-      gather_wide(1, j, padded, values, places, taps, winners, sums, found);
+      gather_wide(1, j, padded, values, places, rest, sums, found);
     else
-      gather_wide(0, j, padded, values, places, taps, winners, sums, found);
+      gather_wide(0, j, padded, values, places, rest, sums, found);
   } else {
     const int64_t columns = ((b->ow - 1) * b->sw + b->kw) * b->c, lines = (b->oh - 1) * b->sh + b->kh;
     for (int64_t y = 0; y < lines; y++)
@@ -778,7 +818,7 @@ int gather(const block *b, const float *map, const float *values, const float *g
   j.part = up(filter_floats(&j) + s->filters + s->channels, LANES);
   j.parts = malloc((size_t)(j.part * j.chunks + 1) * sizeof(float));
   j.scratch = up(s->rows * s->row + s->slack, LANES) + 9 * s->cells * s->filters / 4 + 2 * LANES +
-              (s->wide ? 2 * b->kh * b->kw + 3 * (s->cells + 1) + s->row : columns * lines * width + s->row);
+              (s->wide ? offset_floats(&j) + 3 * (s->cells + 1) + s->row : columns * lines * width + s->row);
   j.image = gather_image;
   j.x = map, j.u = values, j.gate = gate, j.q = places, j.packed = packed, j.out = dots, j.flag = skip;
   int failed = !j.parts || (dots && !packed);
