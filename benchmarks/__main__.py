@@ -22,8 +22,11 @@ from benchmarks.reading import run_folder, run_pipeline
 from benchmarks.studying import run_study
 from benchmarks.table import as_markdown, refresh_readme, write_results
 from benchmarks.training import run_training
+from benchmarks.whole import run_whole
 
 ROOT = Path(__file__).parent
+# Cases that are only run when they are named.
+LONG = ("whole",)
 
 
 def main() -> None:
@@ -42,7 +45,7 @@ def main() -> None:
         torch.set_num_threads(given.threads)
         os.environ["OMP_NUM_THREADS"] = str(given.threads)
     machine, rows, notes = describe_machine(), [], {}
-    for name in given.cases or cases:
+    for name in given.cases or [name for name in cases if name not in LONG]:
         start = time.perf_counter()
         try:
             rows += cases[name]()
@@ -71,12 +74,13 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
         "encode": lambda: run_encoding(images=some(100_000), repeats=repeats),
         "study": lambda: run_study(images=some(4_000), repeats=repeats),
         "size": lambda: run_sizes(sizes=(some(10_000), some(30_000), some(100_000)), repeats=min(repeats, 3)),
+        "whole": lambda: run_whole(images=some(100_000)),
     }
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("cases", nargs="*", help="which cases; all if none is named")
+    parser.add_argument("cases", nargs="*", help="which cases; all but whole, which takes hours, if none is named")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each case")
     parser.add_argument("--long-repeats", type=int, default=5, help="turns of pipeline and folder, at most")
     parser.add_argument("--threads", type=int, help="threads of all contenders; left out, as many as there are cores")
