@@ -5,7 +5,7 @@ BIN := .venv/bin
 # torch comes first and alone: a range that admits a newer one would bring gigabytes of another build.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run studies test lint wheel clean
+.PHONY: run studies test bench lint wheel clean
 
 run: .venv/installed
 	$(BIN)/unlabeled run
@@ -17,6 +17,10 @@ studies: .venv/installed
 
 test: .venv/installed-dev lint
 	$(BIN)/python -m pytest
+
+# All cases take about 20 minutes on two cores that have nothing else to do; one alone: .venv/bin/python -m benchmarks ae1
+bench: .venv/installed-bench
+	$(BIN)/python -m benchmarks
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -35,6 +39,10 @@ wheel: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed
 	$(PIP_INSTALL) --editable '.[dev]'
+	touch $@
+
+.venv/installed-bench: .venv/installed
+	$(PIP_INSTALL) --editable '.[bench]'
 	touch $@
 
 clean:

@@ -6,7 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from unlabeled.geometry import GeometryError
-from unlabeled.models import ConvAutoEncoder, ConvNet, count_parameters, to_images
+from unlabeled.layout import count_parameters
+from unlabeled.models import ConvAutoEncoder, ConvNet, to_images
 
 
 @st.composite

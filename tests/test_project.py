@@ -13,9 +13,10 @@ from unlabeled.presets import read_file, resolve
 PACKAGE = Path(unlabeled.__file__).parent
 # From the bottom to the top: a module may import only from lines above its own.
 LAYERS = [
-    ["errors", "processes"],
-    ["geometry", "results", "settings"],
-    ["pooling", "grids"],
+    ["errors", "processes", "caching", "kernels"],
+    ["geometry", "results", "settings", "layout"],
+    ["pooling", "grids", "kernels.building"],
+    ["kernels.blocks"],
     ["images", "config", "models"],
     ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking", "optimizers", "filters", "presets", "joint",
      "patches"],

@@ -14,7 +14,7 @@ from unlabeled.results import write_atomically
 
 # One date for all members: the same content gives the same archive.
 _DATE = (2000, 1, 1, 0, 0, 0)
-_SOURCES = (".py", ".j2", ".css", ".po")
+_SOURCES = (".py", ".c", ".j2", ".css", ".po")
 
 
 def write_bundle(folder: Path, *, surname: str, name: str, code: str = "en", out: Path = Path()) -> Path:

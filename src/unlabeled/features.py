@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+import torch
 from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
@@ -15,6 +16,8 @@ from unlabeled.runtime import Runtime, evaluating
 from unlabeled.training import batches
 
 _BATCH = 500
+# The maps of so few images stay in the processor's cache.
+_ENCODED = 128
 # A covariance matrix of more pixels than this takes gigabytes; then the components of a sample are found instead.
 _MOST_PIXELS = 8192
 _SAMPLE = 4000
@@ -33,10 +36,12 @@ def encode(encoder: Encoder, images: Images, *, runtime: Runtime | None = None) 
     runtime = runtime or Runtime.of()
     encoder.to(runtime.device)
     features = np.empty((len(images), encoder.geometry.code_length), dtype=np.float32)
+    # The same memory as maps: a code is copied once, into its place, and comes into its order on the way.
+    maps = torch.from_numpy(features).view(-1, *encoder.geometry.code_size)
     with evaluating(encoder), runtime.autocast():
-        for rows in batches(len(images), _BATCH):
-            code = encoder(runtime.load(images.take(rows))).code
-            features[rows[0] : rows[-1] + 1] = code.float().flatten(1).cpu().numpy()
+        for rows in batches(len(images), _ENCODED):
+            code = encoder(runtime.load(images.take(rows)), places=True).code
+            maps[rows[0] : rows[-1] + 1].copy_(code)
     return features
 
 

@@ -44,7 +44,7 @@ class JointNetwork(nn.Module):
         """Classify and reconstruct images (n, c, h, w) in [-1, 1]."""
         encoder, maps, switches = self.network.encoder, [images], []
         for number in range(len(encoder.convolutions)):
-            code, switch = encoder.block(number, maps[-1])
+            code, switch = encoder.block(number, maps[-1], places=True)
             maps.append(code)
             switches.append(switch)
         logits = self.network.head(maps[-1])

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.geometry import Block, Geometry, PerLayer, solve
+from unlabeled.kernels.blocks import convolve_pool, runs, to_switches, unpool_convolve
+from unlabeled.layout import block_table
 from unlabeled.pooling import average_pool, average_unpool, max_pool, max_unpool
 
 Pool: TypeAlias = Literal["max", "average"]
@@ -29,7 +31,10 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class Encoding(NamedTuple):
-    """What the encoder returns: the code (n, c, h, w), and each block's switches (None where it has none)."""
+    """What the encoder returns: the code (n, c, h, w), and each block's switches (None where it has none).
+
+    A switch is int64, as PyTorch's pool returns it, or uint8: then it is the winner's place within its window.
+    """
 
     code: Tensor
     switches: tuple[Tensor | None, ...]
@@ -52,22 +57,31 @@ class Encoder(nn.Module):
             for b in geometry.blocks
         )
 
-    def forward(self, images: Tensor) -> Encoding:
-        """Encode images (n, c, h, w) of the size the model was made for."""
+    def forward(self, images: Tensor, *, places: bool = False) -> Encoding:
+        """Encode images (n, c, h, w) of the size the model was made for.
+
+        With ``places`` the switches may come as places in their windows, which is faster where nobody looks at them.
+        """
         expected = self.geometry.input_size
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(
                 f"images have shape {tuple(images.shape)}; this model takes (n, {', '.join(map(str, expected))})"
             )
-        x, switches = images, []
+        x = images
+        switches: list[Tensor | None] = []
         for number in range(len(self.convolutions)):
-            x, switch = self.block(number, x)
+            x, switch = self.block(number, x, places=places)
             switches.append(switch)
         return Encoding(x, tuple(switches))
 
-    def block(self, number: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Take a map (n, c, h, w) through one block; return its code, and its switches if it has some."""
-        return self._pool(self.geometry.blocks[number], self.convolutions[number](x))
+    def block(self, number: int, x: Tensor, *, places: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Take a map (n, c, h, w) through one block; return its code, and its switches, or places, if it has some."""
+        block, convolution = self.geometry.blocks[number], self.convolutions[number]
+        if self.pool != "max" or not runs(block, x):
+            return self._pool(block, convolution(x))
+        relu = isinstance(self.activation, nn.ReLU)
+        x, place = convolve_pool(x, convolution.weight, convolution.bias, block, relu=relu)  # type: ignore[arg-type]
+        return x if relu else self.activation(x), place if places else to_switches(place, block)
 
     def _pool(self, block: Block, x: Tensor) -> tuple[Tensor, Tensor | None]:
         if not block.pools:
@@ -117,10 +131,19 @@ class Decoder(nn.Module):
 
     def block(self, number: int, code: Tensor, switches: Tensor | None) -> Tensor:
         """Undo one block of the encoder: return the map (n, c, h, w) that it took, as far as its code tells."""
-        block, convolution = self.geometry.blocks[number], self.convolutions[-1 - number]
-        x = convolution(self._unpool(block, code, switches))
+        x = self._unpool_convolve(self.geometry.blocks[number], self.convolutions[-1 - number], code, switches)
         opened: Tensor = self.activation(x) if number else self.output_activation(x)
         return opened
+
+    def _unpool_convolve(self, block: Block, convolution: nn.Module, x: Tensor, switches: Tensor | None) -> Tensor:
+        if self.uses_switches and switches is not None and switches.dtype == torch.uint8:
+            if runs(block, x):
+                # What comes from a relu has no gradient where it is zero.
+                relu = isinstance(self.activation, nn.ReLU)
+                return unpool_convolve(x, switches, convolution.weight, convolution.bias, block, after_relu=relu)  # type: ignore[arg-type]
+            switches = to_switches(switches, block)
+        out: Tensor = convolution(self._unpool(block, x, switches))
+        return out
 
     def _unpool(self, block: Block, x: Tensor, switches: Tensor | None) -> Tensor:
         if not block.pools:
@@ -220,10 +243,10 @@ class ConvAutoEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images (n, c, h, w)."""
-        return self.decode(self.encode(images))
+        return self.decode(self.encoder(images, places=True))
 
     def __repr__(self) -> str:
-        return _table(self, f"code of {self.geometry.code_length:,} numbers for {self.geometry.input_length:,}")
+        return block_table(self, f"code of {self.geometry.code_length:,} numbers for {self.geometry.input_length:,}")
 
 
 class ConvNet(nn.Module):
@@ -324,54 +347,12 @@ class ConvNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, classes) of images (n, c, h, w) in [-1, 1]."""
-        logits: Tensor = self.head(self.encoder(images).code)
+        logits: Tensor = self.head(self.encoder(images, places=True).code)
         return logits
 
     def __repr__(self) -> str:
         linear = [str(layer.out_features) for layer in self.head if isinstance(layer, nn.Linear)]
-        return _table(self, f"code of {self.geometry.code_length:,} numbers -> linear {' -> '.join(linear)}")
-
-
-def _table(model: ConvAutoEncoder | ConvNet, ending: str) -> str:
-    """Draw the sizes and parameters of every block."""
-    rows = [("block", "in", "convolution", "out", "pool", "out", "parameters")]
-    for number, block in enumerate(model.geometry.blocks):
-        modules: list[Any] = [model.encoder.convolutions[number]]
-        if isinstance(model, ConvAutoEncoder):
-            modules.append(model.decoder.convolutions[-1 - number])
-        counts = " + ".join(f"{count_parameters(module):,}" for module in modules)
-        rows.append(
-            (
-                str(number + 1),
-                _size(block.in_channels, block.input_size),
-                _window(block.conv_kernel, block.conv_stride, block.conv_padding),
-                _size(block.out_channels, block.conv_size),
-                f"{model.encoder.pool} {_window(block.pool_kernel, block.pool_stride, block.pool_padding)}" if block.pools else "-",
-                _size(block.out_channels, block.pool_size),
-                counts,
-            )
-        )  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([f"{type(model).__name__}: {ending}, {count_parameters(model):,} parameters", *lines])
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Count the numbers that training can change."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def _size(channels: int, size: tuple[int, int]) -> str:
-    return f"{channels}x{size[0]}x{size[1]}"
-
-
-def _window(kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> str:
-    text = (
-        f"{kernel[0]}x{kernel[1]}/{stride[0]}"
-        if stride[0] == stride[1]
-        else f"{kernel[0]}x{kernel[1]}/{stride[0]}x{stride[1]}"
-    )
-    return text + (f" pad {padding[0]}x{padding[1]}" if any(padding) else "")
+        return block_table(self, f"code of {self.geometry.code_length:,} numbers -> linear {' -> '.join(linear)}")
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> Any:

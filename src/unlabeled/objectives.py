@@ -82,8 +82,8 @@ class LayerReconstruction:
         taken = images
         with torch.no_grad():
             for below in range(self.layer):
-                taken, _ = encoder.block(below, taken)
-        loss = F.mse_loss(decoder.block(self.layer, *encoder.block(self.layer, taken)), taken)
+                taken, _ = encoder.block(below, taken, places=True)
+        loss = F.mse_loss(decoder.block(self.layer, *encoder.block(self.layer, taken, places=True)), taken)
         return loss, loss.detach()
 
 

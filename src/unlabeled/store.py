@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unlabeled.caching import cache_folder as cache_folder  # noqa: PLC0414 - others take it from here
 from unlabeled.errors import DataError
 from unlabeled.images import Images, Splits
 from unlabeled.leaks import Policy, find_leaks
@@ -31,16 +32,6 @@ _log = logging.getLogger("unlabeled")
 _VERSION = 1
 _SPLITS = ("labeled", "unlabeled", "test")
 _DAY = 86400.0
-
-
-def cache_folder(given: Path | None = None) -> Path:
-    """Return the folder for stores: the given one, ``UNLABELED_CACHE``, or the user's cache folder."""
-    if given is not None:
-        return given.expanduser()
-    if os.environ.get("UNLABELED_CACHE"):
-        return Path(os.environ["UNLABELED_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "unlabeled"
 
 
 class StoreWriter:

@@ -84,12 +84,15 @@ def decode(path: Path, side: int) -> tuple[NDArray[np.uint8], bytes]:
         size = opened.size
         # For JPEG: decode at a half, a quarter or an eighth, as long as twice the side remains.
         opened.draft("RGB", (2 * side, 2 * side))
-        image = _to_rgb(ImageOps.exif_transpose(opened))
+        # In place: most images need no turning, and would be copied.
+        ImageOps.exif_transpose(opened, in_place=True)
+        image = _to_rgb(opened)
+    pixels = np.asarray(image)
     # With the size: two images of one colour and the same area are not the same.
-    found = digest(np.asarray(image), f"{size[0]}x{size[1]}")
+    found = digest(pixels, f"{size[0]}x{size[1]}")
     if image.size != (side, side):
-        image = ImageOps.fit(image, (side, side), method=Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)), found
+        pixels = np.asarray(ImageOps.fit(image, (side, side), method=Image.Resampling.BILINEAR))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)), found
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

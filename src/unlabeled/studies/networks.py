@@ -18,7 +18,8 @@ from unlabeled.errors import TrainingDiverged
 from unlabeled.folds import Fold
 from unlabeled.images import Images
 from unlabeled.joint import JointNetwork
-from unlabeled.models import ConvNet, count_parameters
+from unlabeled.layout import count_parameters
+from unlabeled.models import ConvNet
 from unlabeled.objectives import Classification, JointClassification
 from unlabeled.optimizers import Group
 from unlabeled.results import Run, write_history

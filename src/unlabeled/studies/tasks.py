@@ -24,8 +24,9 @@ from unlabeled.classifiers import (
 from unlabeled.errors import TrainingDiverged
 from unlabeled.features import pixel_features
 from unlabeled.images import Images
+from unlabeled.layout import count_parameters
 from unlabeled.linear import fit_linear_network
-from unlabeled.models import ConvAutoEncoder, count_parameters
+from unlabeled.models import ConvAutoEncoder
 from unlabeled.objectives import Reconstruction
 from unlabeled.results import Run, write_arrays, write_history
 from unlabeled.runtime import Runtime, evaluating

@@ -1,0 +1,89 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.drawing import draw_images  # noqa: E402
+from benchmarks.measuring import Outcome, compare, geometric_slope, take_turns  # noqa: E402
+from benchmarks.rivals import measure_loss  # noqa: E402
+from benchmarks.table import BEGIN, END, as_markdown, refresh_readme, write_results  # noqa: E402
+from benchmarks.training import CASES, run_training  # noqa: E402
+
+MACHINE = {"processor": "a processor", "threads": 2, "torch": "2", "python": "3", "gflops_fp32": 10.0, "gflops_bf16": 20.0,
+           "copy_gb_per_second": 3.0, "load": [0.5]}  # fmt: skip
+
+
+def test_contenders_take_turns_and_ratios_are_taken_within_a_turn():
+    order, seconds = [], iter([1.0, 0.5, 2.0, 0.5, 4.0, 1.0])
+
+    def contender(name):
+        def run():
+            order.append(name)
+            return Outcome(10, next(seconds), 0.25)
+
+        return run
+
+    outcomes = take_turns({"rival": contender("rival"), "ours": contender("ours")}, 3, warmups={})
+    assert order == ["rival", "ours"] * 3
+    rows = compare("case", outcomes, rival="rival", goal=3.0)
+    assert rows[0].ratio is None
+    assert rows[1].ratio == 4.0
+    assert rows[1].ratio_spread == (2.0, 4.0)
+    assert rows[1].median == 20.0
+
+
+def test_a_cost_that_grows_in_a_line_has_the_exponent_one():
+    assert geometric_slope([10, 30, 100], [2.0, 6.0, 20.0]) == pytest.approx(1)
+    assert geometric_slope([10, 100], [1.0, 100.0]) == pytest.approx(2)
+
+
+def test_drawn_images_are_always_the_same_and_differ_from_each_other():
+    images = draw_images(40)
+    assert np.array_equal(images.pixels, draw_images(40).pixels)
+    assert len(np.unique(images.pixels.reshape(40, -1), axis=0)) == 40
+    assert len(np.unique(images.classes)) > 5
+
+
+@pytest.mark.parametrize("name", ["ae1", "ae3", "net"])
+def test_the_plain_model_is_the_packages_model(name):
+    case, images = CASES[name], draw_images(24)
+    ours, plain = case.ours(), case.plain()
+    loss = measure_loss(plain, images, classify=case.classify)
+    x = torch.from_numpy(images.pixels).float() / 127.5 - 1
+    with torch.no_grad():
+        output = ours(x)
+        expected = (
+            torch.nn.functional.cross_entropy(output, torch.from_numpy(images.classes))
+            if case.classify
+            else (output - x).square().mean()
+        )
+    # Where a whole window is negative, the plain model's inner pools name its first cell and ours the largest.
+    assert loss == pytest.approx(float(expected), rel=2e-3 if name == "ae3" else 1e-5)
+
+
+def test_a_case_ends_with_both_at_the_same_loss_and_its_table_reaches_the_readme(tmp_path):
+    rows = run_training("ae1", images=512, repeats=1)
+    assert [row.contender for row in rows[:2]] == ["plain PyTorch", "unlabeled"]
+    assert rows[1].losses[0] == pytest.approx(rows[0].losses[0], rel=1e-4)
+    assert rows[1].more["share_of_bound"] > 0
+    write_results(tmp_path, MACHINE, [row.as_json() for row in rows], {"peers": "left out, keras is not installed"})
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert as_markdown(content) == (tmp_path / "results.md").read_text()
+    assert "| ae1 | unlabeled |" in as_markdown(content)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    refresh_readme(readme, content)
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "| ae1 |" in text
+    readme.write_text("nothing")
+    with pytest.raises(ValueError, match="put them where the table belongs"):
+        refresh_readme(readme, content)
