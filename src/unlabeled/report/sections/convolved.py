@@ -104,20 +104,19 @@ def _name(feature: str, language: Language) -> str:
     """Name a kind of features."""
     _ = language.gettext
     kind, _space, rest = feature.partition(" ")
-    stride, _space, whole = rest.partition(" ")
+    stride = rest.partition(" ")[0]
     name = {
         "pixels": _("pixels"),
         "sparse": _("sparse filters"),
-        "report": _("settings of 2016"),
-        "deep": _("settings of 2016, three hidden layers"),
+        "report": _("as in 2016"),
+        "deep": _("as in 2016, 3 layers"),
         "random": _("random filters"),
         "centroids": _("k-means, triangle"),
         "hand-made": _("hand-made filters"),
         "autoencoder": _("convolutional autoencoder"),
         "scratch": _("network from scratch"),
     }[kind]
-    name += _(", stride {n}").format(n=stride) if stride else ""
-    return name + (_(", whole map") if whole else "")
+    return name + (_(", stride {n}").format(n=stride) if stride else "")
 
 
 def _features(context: Context) -> list[str]:
