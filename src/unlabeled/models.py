@@ -68,7 +68,7 @@ class Encoder(nn.Module):
         x = images
         switches: list[Tensor | None] = []
         for block, convolution in zip(self.geometry.blocks, self.convolutions, strict=True):
-            if self.pool == "max" and runs(block, x):
+            if self.pool == "max" and runs(block, x, convolution.weight):  # type: ignore[arg-type]
                 x, place = self._convolve_pool(block, convolution, x)
                 switches.append(place if places else to_switches(place, block))
             else:
@@ -121,7 +121,7 @@ class Decoder(nn.Module):
 
     def _unpool_convolve(self, block: Block, convolution: nn.Module, x: Tensor, switches: Tensor | None) -> Tensor:
         if switches is not None and switches.dtype == torch.uint8:
-            if runs(block, x):
+            if runs(block, x, convolution.weight):  # type: ignore[arg-type]
                 # What comes from a relu has no gradient where it is zero.
                 relu = isinstance(self.activation, nn.ReLU)
                 return unpool_convolve(x, switches, convolution.weight, convolution.bias, block, after_relu=relu)  # type: ignore[arg-type]
