@@ -24,8 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.drawing import draw_images
 from benchmarks.measuring import Contender, Outcome, Row, compare, take_turns
-from benchmarks.rivals import measure_loss
-from benchmarks.training import CASES, HELD_OUT, train_ours
+from benchmarks.training import CASES, HELD_OUT, fit_ours, loss_of_ours
 from unlabeled.sources.stl10 import stl10_writer
 
 SIDE = 32
@@ -138,7 +137,7 @@ class FolderDataset(Dataset[torch.Tensor]):
             return _transform(Image.open(file).convert("RGB"))
 
 
-def _pipeline_rival(path: Path) -> float:
+def _pipeline_rival(path: Path) -> nn.Module:
     model = CASES["ae1"].plain()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for x in DataLoader(STL10Dataset(path), batch_size=128, shuffle=True, num_workers=2):
@@ -146,16 +145,18 @@ def _pipeline_rival(path: Path) -> float:
         loss = nn.functional.mse_loss(model(x), x)
         loss.backward()
         optimizer.step()
-    return measure_loss(model, draw_images(HELD_OUT, seed=1), classify=False)
+    return model
 
 
-def _pipeline_ours(path: Path) -> float:
+def _pipeline_ours(path: Path) -> nn.Module:
     from unlabeled.sources.stl10 import store_stl10
     from unlabeled.store import open_store
 
     with tempfile.TemporaryDirectory() as cache:
         splits = open_store(store_stl10(path, Path(cache), side=SIDE, partly=True))
-        return train_ours(CASES["ae1"], splits.unlabeled, draw_images(HELD_OUT, seed=1)).loss or 0.0
+        model = CASES["ae1"].ours()
+        fit_ours(CASES["ae1"], model, splits.unlabeled)
+        return model
 
 
 def _folder_rival(path: Path) -> None:
@@ -170,7 +171,7 @@ def _folder_ours(path: Path) -> None:
         store_folder(path, Path(cache), side=SIDE, partly=True)
 
 
-CONTENDERS: dict[str, Callable[[Path], float | None]] = {
+CONTENDERS: dict[str, Callable[[Path], nn.Module | None]] = {
     "pipeline-rival": _pipeline_rival,
     "pipeline-ours": _pipeline_ours,
     "folder-rival": _folder_rival,
@@ -183,9 +184,11 @@ def main() -> None:
     """Run one contender, and print what it took."""
     name, path = sys.argv[1], Path(sys.argv[2])
     start = time.perf_counter()
-    loss = CONTENDERS[name](path)
-    seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "loss": loss, "peak_mb": _peak_memory()}))
+    model = CONTENDERS[name](path)
+    seconds, peak = time.perf_counter() - start, _peak_memory()
+    held_out = draw_images(HELD_OUT, seed=1)
+    loss = None if model is None else loss_of_ours(CASES["ae1"], model, held_out)
+    print(json.dumps({"seconds": seconds, "loss": loss, "peak_mb": peak}))
 
 
 def _peak_memory() -> float:

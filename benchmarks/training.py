@@ -85,16 +85,23 @@ def _train_plain(case: Case, images: Images, held_out: Images) -> Outcome:
 def train_ours(case: Case, images: Images, held_out: Images, *, precision: str = "fp32") -> Outcome:
     """Train with the package for one epoch; the whole call is timed."""
     model = case.ours()
+    start = time.perf_counter()
+    fit_ours(case, model, images, precision=precision)
+    return Outcome(len(images), time.perf_counter() - start, loss_of_ours(case, model, held_out))
+
+
+def fit_ours(case: Case, model: nn.Module, images: Images, *, precision: str = "fp32") -> None:
+    """Train for one epoch as the plain loop does."""
     config = TrainingConfig(
         epochs=1, batch_size=128, learning_rate=1e-3, weight_decay=0, optimizer="adam", schedule="constant"
     )
     objective = Classification() if case.classify else Reconstruction()
-    start = time.perf_counter()
     fit(model, objective, images, valid=None, config=config, runtime=Runtime.of("cpu", precision))
-    seconds = time.perf_counter() - start
-    # Into the plain model: the loss is measured by the same code for all.
-    plain = copy_weights(model, case.plain())
-    return Outcome(len(images), seconds, measure_loss(plain, held_out, classify=case.classify))
+
+
+def loss_of_ours(case: Case, model: nn.Module, held_out: Images) -> float:
+    """Measure the loss through the plain model: by the same code for all."""
+    return measure_loss(copy_weights(model, case.plain()), held_out, classify=case.classify)
 
 
 def _convolve(case: Case, images: int, dtype: torch.dtype = torch.float32, micro: int = 32) -> Outcome:

@@ -192,6 +192,8 @@ def test_other_numbers_are_left_to_pytorch(compiled):
     assert runs(block, torch.zeros(1, 3, 13, 18))
     assert not runs(block, torch.zeros(1, 3, 13, 18, dtype=torch.float64))
     assert not runs(block, torch.zeros(1, 3, 13, 18, device="meta"))
+    assert not runs(block, torch.zeros(0, 3, 13, 18))
+    assert not runs(block, torch.zeros(1, 3, 13, 18), torch.zeros(18, 3, 3, 3, dtype=torch.float64))
     with torch.autocast("cpu", torch.bfloat16):
         assert not runs(block, torch.zeros(1, 3, 13, 18))
 
@@ -231,3 +233,14 @@ def test_the_source_compiles_without_a_warning(compiled, tmp_path):
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_weights_of_another_precision_are_refused_as_ever(compiled):
+    with pytest.raises(RuntimeError, match="type"):
+        ladder().double()(torch.zeros(1, 3, 13, 18))
+
+
+def test_an_encoder_can_be_exported(compiled):
+    encoder, images = ladder().encoder.eval(), torch.rand(2, 3, 13, 18)
+    exported = torch.export.export(encoder, (images,)).module()
+    torch.testing.assert_close(exported(images)[0], encoder(images).code, rtol=1e-4, atol=1e-5)

@@ -77,7 +77,7 @@ class Encoder(nn.Module):
     def block(self, number: int, x: Tensor, *, places: bool = False) -> tuple[Tensor, Tensor | None]:
         """Take a map (n, c, h, w) through one block; return its code, and its switches, or places, if it has some."""
         block, convolution = self.geometry.blocks[number], self.convolutions[number]
-        if self.pool != "max" or not runs(block, x):
+        if self.pool != "max" or not runs(block, x, convolution.weight):  # type: ignore[arg-type]
             return self._pool(block, convolution(x))
         relu = isinstance(self.activation, nn.ReLU)
         x, place = convolve_pool(x, convolution.weight, convolution.bias, block, relu=relu)  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ class Decoder(nn.Module):
 
     def _unpool_convolve(self, block: Block, convolution: nn.Module, x: Tensor, switches: Tensor | None) -> Tensor:
         if self.uses_switches and switches is not None and switches.dtype == torch.uint8:
-            if runs(block, x):
+            if runs(block, x, convolution.weight):  # type: ignore[arg-type]
                 # What comes from a relu has no gradient where it is zero.
                 relu = isinstance(self.activation, nn.ReLU)
                 return unpool_convolve(x, switches, convolution.weight, convolution.bias, block, after_relu=relu)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import ctypes
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from unlabeled.geometry import Block
@@ -31,16 +31,18 @@ class _Block(ctypes.Structure):
     )
 
 
-def runs(block: Block, x: Tensor) -> bool:
-    """Say whether the kernels can do a block with a max-pool, for an input or a code x."""
+def runs(block: Block, *tensors: Tensor) -> bool:
+    """Say whether the kernels can do a block with a max-pool, for such an input or code, and such weights."""
     return (
         block.conv_stride == (1, 1)
         and block.pool_stride == block.pool_kernel
         and block.pool_padding == (0, 0)
         and 1 < block.pool_kernel[0] * block.pool_kernel[1] <= _MOST_PLACES
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
+        # Subclasses are tensors without memory, as when a model is exported.
+        and all(type(x) in (Tensor, nn.Parameter) and x.numel() > 0 for x in tensors)
+        and all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
         and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
         and kernels() is not None
     )
 
