@@ -139,7 +139,7 @@ def test_large_batches_come_close_to_the_full_batch():
     objective = SparseReconstruction(rho=0.1, beta=1.0, decay=1e-3)
     full, batches = model_of((6,)), model_of((6,))
     found = fit_full_batch(full, objective, pixels(cut).numpy(), iterations=500)
-    config = TrainingConfig(epochs=150, batch_size=300, learning_rate=2e-2, weight_decay=0)
+    config = TrainingConfig(epochs=400, batch_size=300, learning_rate=5e-2, weight_decay=0)
     fitted = fit(batches, objective, cut, valid=None, config=config)
     assert fitted.history[-1]["train_loss"] < 1.1 * found.losses[-1]
 
