@@ -22,6 +22,7 @@ CONTRASTS = (
     Contrast("fine-tuned", "scratch"),
     Contrast("joint", "fine-tuned"),
     Contrast("joint-started", "joint"),
+    Contrast("joint-started", "scratch"),
 )
 
 

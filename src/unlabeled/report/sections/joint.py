@@ -191,6 +191,7 @@ def _source_sentences(context: Context) -> list[str]:
             ("labeled-only", "scratch", _("The second task's share, without any unlabeled image: {effect}.")),
             ("fine-tuned", "scratch", _("Fine-tuning from the autoencoder, less scratch: {effect}.")),
             ("joint-started", "joint", _("Starting joint training from the autoencoder's weights adds: {effect}.")),
+            ("joint-started", "scratch", _("Joint training from the autoencoder's weights, less scratch: {effect}.")),
         )
     ]
 
