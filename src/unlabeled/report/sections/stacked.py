@@ -323,7 +323,7 @@ def _factor_sentence(context: Context, factor: str) -> str:
     for pair in context.result["errors"]:
         if pair["factor"] != factor:
             continue
-        parts = [_("error {effect} %").format(effect=_told_error(pair, language))]
+        parts = [_("error in %: {effect}").format(effect=_told_error(pair, language))]
         for family, text in (("codes", _("codes {effect}")), ("network", _("network {effect}"))):
             contrast = _contrast(context, family, pair["treated"], pair["control"])
             parts.append(text.format(effect=told_effect(contrast, language, merely=True)))
