@@ -88,8 +88,8 @@ def contrast_name(contrast: dict[str, Any]) -> str:
     """Name what is compared with what."""
     source, _, model = contrast["control"].partition("-")
     if contrast["treated"] == "joint-network":
-        other = "from scratch" if source == "random" else "reconstructing labeled images only"
-        return f"ConvNet: reconstructing unlabeled images too, less {other}"
+        other = "from scratch" if source == "random" else "labeled images only"
+        return f"ConvNet: reconstructing unlabeled images, less {other}"
     if model == "network":
         return "ConvNet: from the autoencoder, less from scratch"
     return f"{MODEL_NAMES[model]}: autoencoder, less {SOURCE_NAMES[source]}"
