@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unlabeled.errors import DataError
 from unlabeled.images import Images
 from unlabeled.models import Encoding
-from unlabeled.patches import as_numbers
+from unlabeled.patches import as_numbers, whitening
 from unlabeled.runtime import Runtime, evaluating
 from unlabeled.sparse import SparseAutoencoder
 from unlabeled.training import batches
@@ -157,9 +157,7 @@ def fit_centroids(patches: Images, count: int, *, stride: int, seed: int) -> Tri
     flat = as_numbers(patches)
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.sqrt(flat.var(axis=1, keepdims=True) + _CONTRAST_OFFSET)
-    centre = flat.mean(axis=0)
-    variances, directions = np.linalg.eigh((flat - centre).T @ (flat - centre) / len(flat))
-    matrix = directions / np.sqrt(np.maximum(variances, 0) + _WHITENING_OFFSET) @ directions.T
+    centre, matrix = whitening(flat, offset=_WHITENING_OFFSET)
     white = (flat - centre) @ matrix.T
     with threadpool_limits(1):
         found = MiniBatchKMeans(count, n_init=3, batch_size=2048, max_iter=200, random_state=seed).fit(white)

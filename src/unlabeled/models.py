@@ -109,7 +109,6 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.geometry = geometry
-        self.pool = pool
         self.uses_switches = switches and pool == "max"
         self.activation = _ACTIVATIONS[activation]()
         known = (*_ACTIVATIONS, "linear")

@@ -103,12 +103,20 @@ def prepare(patches: Images, kind: Preparation) -> Prepared:
         scale = 0.4 / spread
         offset = np.repeat(0.5 - scale * mean, side * side)
         return Prepared(mean - spread, mean + spread, scale * np.eye(flat.shape[1]), offset, patches.shape)
+    centre, matrix = whitening(flat, offset=_WHITENING_OFFSET)
+    everything = np.ones(channels)
+    return Prepared(-everything, everything, matrix, -matrix @ centre, patches.shape)
+
+
+def whitening(flat: NDArray[np.float64], *, offset: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return centre (d,) and matrix (d, d) that whiten vectors (n, d): matrix @ (x - centre), turned back to where x was.
+
+    ``offset`` is added to the variances, so that directions with hardly any are not blown up.
+    """
     centre = flat.mean(axis=0)
     centred = flat - centre
     variances, directions = scipy.linalg.eigh(centred.T @ centred / len(flat))
-    matrix = directions / np.sqrt(np.maximum(variances, 0) + _WHITENING_OFFSET) @ directions.T
-    everything = np.ones(channels)
-    return Prepared(-everything, everything, matrix, -matrix @ centre, patches.shape)
+    return centre, directions / np.sqrt(np.maximum(variances, 0) + offset) @ directions.T
 
 
 def as_numbers(patches: Images) -> NDArray[np.float64]:

@@ -40,6 +40,7 @@ class Lab:
         self.runtime = Runtime.of(config.device, config.precision)
         # Of one kind at a time: on large data sets they are the largest thing in memory.
         self.features: Callable[[FeatureSpec], Features] = lru_cache(maxsize=1)(self._make_features)
+        self.patches: Callable[[PatchesLearned], tuple[Images, Images]] = lru_cache(maxsize=1)(self._cut_patches)
         self.components: Callable[[int], PrincipalComponents] = lru_cache(maxsize=1)(self._fit_components)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -135,7 +136,7 @@ class Lab:
         """Return the run that trains what features or networks stand on."""
         return self.autoencoder_run(learned) if isinstance(learned, Learned) else self.patches_run(learned)
 
-    def patches(self, learned: PatchesLearned) -> tuple[Images, Images]:
+    def _cut_patches(self, learned: PatchesLearned) -> tuple[Images, Images]:
         """Cut patches to learn from, and half as many, of images that no autoencoder is trained on, to measure the error."""
         return (
             cut_patches(self.watched(), learned.patches, side=learned.side, seed=learned.seed),
@@ -198,17 +199,20 @@ class Lab:
         if spec.source == "pca":
             assert spec.encoder is not None
             return Features(*map(self.components(self.geometry(spec.encoder).code_length).scores, splits))
-        if isinstance(spec.learned, PatchesLearned):
-            assert spec.stride is not None
-            filters = self.patch_encoder(spec.learned, spec.stride)
-            return Features(*(map_features(filters, images, spec.grid, runtime=self.runtime) for images in splits))
+        if isinstance(spec.learned, PatchesLearned) or spec.pooling == "grid":
+            maps = self._map_encoder(spec)
+            return Features(*(map_features(maps, images, spec.grid, runtime=self.runtime) for images in splits))
         encoder = self._encoder(spec)
-        if spec.pooling == "grid":
-            return Features(*(map_features(encoder, images, spec.grid, runtime=self.runtime) for images in splits))
         codes = [encode(encoder, images, runtime=self.runtime) for images in splits]
         if spec.pooling == "quadrants":
             codes = [pool_quadrants(code, encoder.geometry.code_size) for code in codes]
         return Features(*codes)
+
+    def _map_encoder(self, spec: FeatureSpec) -> Encoder | PatchEncoder | TriangleEncoder:
+        if not isinstance(spec.learned, PatchesLearned):
+            return self._encoder(spec)
+        assert spec.stride is not None
+        return self.patch_encoder(spec.learned, spec.stride)
 
     def _encoder(self, spec: FeatureSpec) -> Encoder:
         assert spec.encoder is not None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from unlabeled.report.language import Language, effect_text
-from unlabeled.report.plots import Level, Line, lines_figure
+from unlabeled.report.plots import Level, lines_figure
 from unlabeled.report.sections.parts import (
     Context,
     Picture,
     Section,
     Table,
     accuracy_cells,
+    arm_line,
     comparison_word,
     effect_cells,
     interval_note,
@@ -125,13 +126,10 @@ def _arms(context: Context) -> Table:
 def _figure(context: Context) -> str:
     language = context.language
     lines = [
-        Line(
-            model_name(_model(arm["arm"]), language), arm["accuracy"]["mean"], arm["accuracy"]["low"], arm["accuracy"]["high"],
-            "pixels", [100 * row["accuracy"] for row in context.result["rows"] if row["arm"] == arm["arm"] and "accuracy" in row],
-        )
+        arm_line(arm, context.result["rows"], name=model_name(_model(arm["arm"]), language), colour="pixels")
         for arm in context.result["arms"]
         if arm["accuracy"] is not None
-    ]  # fmt: skip
+    ]
     label = language.gettext("test accuracy, % (95 % interval; ticks: runs)")
     return lines_figure("baselines", lines, language, label=label)
 

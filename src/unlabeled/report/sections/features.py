@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unlabeled.report.language import Language, effect_text
-from unlabeled.report.plots import Level, Line, lines_figure
+from unlabeled.report.plots import Level, lines_figure
 from unlabeled.report.sections.baselines import levels
 from unlabeled.report.sections.parts import (
     Cell,
@@ -15,6 +15,7 @@ from unlabeled.report.sections.parts import (
     Section,
     Table,
     accuracy_cells,
+    arm_line,
     comparison_word,
     effect_cells,
     interval_note,
@@ -95,10 +96,6 @@ def _arm(context: Context, name: str) -> dict[str, Any] | None:
     return next((arm for arm in context.result["arms"] if arm["arm"] == name), None)
 
 
-def _dots(context: Context, name: str) -> list[float]:
-    return [100 * row["accuracy"] for row in context.result["rows"] if row["arm"] == name and "accuracy" in row]
-
-
 def _arms(context: Context) -> Table:
     language = context.language
     _ = language.gettext
@@ -144,12 +141,8 @@ def _figure(context: Context, model: str) -> str:
     for source in _SOURCES:
         arm = _arm(context, f"{source}-{model}")
         if arm is not None and arm["accuracy"] is not None:
-            accuracy = arm["accuracy"]
-            colour = source.partition("-")[0]
-            name = source_name(source, language)
-            lines.append(
-                Line(name, accuracy["mean"], accuracy["low"], accuracy["high"], colour, _dots(context, arm["arm"]))
-            )
+            colour, name = source.partition("-")[0], source_name(source, language)
+            lines.append(arm_line(arm, context.result["rows"], name=name, colour=colour))
     marks = levels(context.result["arms"], language)
     network = _arm(context, "base-network")
     if network is not None and network["accuracy"] is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unlabeled.report.language import Language, effect_text
-from unlabeled.report.plots import Curve, Line, curves_figure, lines_figure
+from unlabeled.report.plots import Curve, curves_figure, lines_figure
 from unlabeled.report.sections.baselines import levels
 from unlabeled.report.sections.parts import (
     Cell,
@@ -16,6 +16,7 @@ from unlabeled.report.sections.parts import (
     Section,
     Table,
     accuracy_cells,
+    arm_line,
     comparison_word,
     effect_cells,
     interval_note,
@@ -193,15 +194,9 @@ def _ways_figure(context: Context) -> str:
     lines = []
     for arm in point["arms"]:
         if arm["accuracy"] is not None:
-            accuracy, way = arm["accuracy"], _way(arm["arm"])
-            dots = [
-                100 * row["accuracy"]
-                for row in context.result["rows"]
-                if row["arm"] == arm["arm"] and "accuracy" in row
-            ]
-            lines.append(
-                Line(way_name(way, language), accuracy["mean"], accuracy["low"], accuracy["high"], _COLOURS[way], dots)
-            )
+            way = _way(arm["arm"])
+            name = way_name(way, language)
+            lines.append(arm_line(arm, context.result["rows"], name=name, colour=_COLOURS[way]))
     label = language.gettext("test accuracy, %, all labels (95 % interval; ticks: runs)")
     return lines_figure("ways", lines, language, label=label, levels=levels(context.result["baselines"], language))
 

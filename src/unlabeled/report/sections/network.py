@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unlabeled.report.language import Language, effect_text
-from unlabeled.report.plots import Curve, Line, curves_figure, factor_figure, frontier_figure
+from unlabeled.report.plots import Curve, curves_figure, factor_figure, frontier_figure
 from unlabeled.report.sections.baselines import levels
 from unlabeled.report.sections.parts import (
     Cell,
@@ -16,6 +16,7 @@ from unlabeled.report.sections.parts import (
     Section,
     Table,
     accuracy_cells,
+    arm_line,
     comparison_word,
     effect_cells,
     illegal_line,
@@ -162,14 +163,10 @@ def _factor_figure(context: Context, factor: dict[str, Any]) -> str:
         arm = arms[value["arm"]]
         if arm["accuracy"] is None:
             continue
-        accuracy = arm["accuracy"]
-        dots = [
-            100 * row["accuracy"] for row in context.result["rows"] if row["arm"] == value["arm"] and "accuracy" in row
-        ]
         chosen = value["arm"] == factor["best"]
         name = _value_name(value["value"], language)
         colour = "autoencoder" if chosen else "random"
-        lines.append(Line(name, accuracy["mean"], accuracy["low"], accuracy["high"], colour, dots))
+        lines.append(arm_line(arm, context.result["rows"], name=name, colour=colour))
         speeds.append(arm["images_per_second"])
     return factor_figure(
         f"network-{factor['factor']}",
