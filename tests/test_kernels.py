@@ -45,8 +45,7 @@ def whole_numbers(generator, *shape, most=3):
 
 def twin(x, weight, bias, back, back_bias, *, block, relu):
     convolved = F.conv2d(x, weight, bias, 1, block.conv_padding)
-    values, switches = max_pool(convolved, block.pool_kernel, block.pool_stride)
-    values = values.relu() if relu else values
+    values, switches = max_pool(convolved.relu() if relu else convolved, block.pool_kernel, block.pool_stride)
     unpooled = max_unpool(values, switches, block.conv_size, kernel=block.pool_kernel, stride=block.pool_stride)
     return values, switches, F.conv_transpose2d(unpooled, back, back_bias, 1, block.conv_padding)
 

@@ -73,8 +73,8 @@ def test_a_decoder_block_is_unpool_then_transposed_convolution_then_activation()
     )
     images = torch.rand(2, 2, 7, 8)
     convolved = model.encoder.convolutions[0](images)
-    pooled, switches = torch.nn.functional.max_pool2d(convolved, 2, 2, return_indices=True)
-    unpooled = torch.nn.functional.max_unpool2d(pooled.relu(), switches, 2, 2, 0, convolved.shape[2:])
+    pooled, switches = torch.nn.functional.max_pool2d(convolved.relu(), 2, 2, return_indices=True)
+    unpooled = torch.nn.functional.max_unpool2d(pooled, switches, 2, 2, 0, convolved.shape[2:])
     expected = torch.tanh(model.decoder.convolutions[0](unpooled))
     torch.testing.assert_close(model(images), expected)
 
@@ -85,7 +85,40 @@ def test_activating_after_the_pool_is_pooling_after_the_activation(activation):
                     pool_stride=2, activation=activation, classes=4)  # fmt: skip
     images = torch.randn(3, 3, 10, 11)
     before = model.encoder.activation(model.encoder.convolutions[0](images))
-    torch.testing.assert_close(model.encoder(images).code, torch.nn.functional.max_pool2d(before, 3, 2))
+    code, switches = torch.nn.functional.max_pool2d(before, 3, 2, return_indices=True)
+    encoding = model.encoder(images)
+    torch.testing.assert_close(encoding.code, code)
+    assert torch.equal(encoding.switches[0], switches)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_windows_that_a_relu_closes_have_their_first_cell_as_switch(padding):
+    # With a padding the first cell of a window at the border is not its corner.
+    model = ConvAutoEncoder((1, 6, 8), conv_out_channels=4, conv_kernel_size=1, conv_stride=1, pool_kernel_size=3,
+                            pool_stride=2, pool_padding=padding)  # fmt: skip
+    images = torch.randn(2, 1, 6, 8)
+    with torch.no_grad():
+        model.encoder.convolutions[0].bias[:] = torch.tensor([-9.0, -1.0, 0.0, 9.0])
+        convolved = model.encoder.convolutions[0](images).relu()
+    expected = torch.nn.functional.max_pool2d(convolved, 3, 2, padding, return_indices=True)[1]
+    found = model.encode(images).switches[0]
+    assert (convolved[:, 0] == 0).all()
+    assert torch.equal(found, expected)
+
+
+def test_three_layers_are_the_plain_model_that_activates_before_it_pools():
+    torch.manual_seed(0)
+    model = ConvAutoEncoder((3, 16, 16), conv_out_channels=(5, 6, 7), conv_kernel_size=3, conv_stride=1, conv_padding=1,
+                            pool_kernel_size=2, pool_stride=2)  # fmt: skip
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    x, switches = images, []
+    for convolution in model.encoder.convolutions:
+        x, switch = torch.nn.functional.max_pool2d(convolution(x).relu(), 2, 2, return_indices=True)
+        switches.append(switch)
+    for convolution in model.decoder.convolutions:
+        x = convolution(torch.nn.functional.max_unpool2d(x, switches.pop(), 2, 2))
+        x = x.relu() if switches else x.tanh()
+    torch.testing.assert_close(model(images), x)
 
 
 def test_leaky_relu_has_slope_001():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unlabeled.geometry import Block, Geometry, PerLayer, solve
 from unlabeled.kernels.blocks import convolve_pool, runs, to_switches, unpool_convolve
 from unlabeled.layout import block_table
-from unlabeled.pooling import average_pool, average_unpool, max_pool, max_unpool
+from unlabeled.pooling import average_pool, average_unpool, max_pool, max_unpool, switches_after_relu
 
 Pool: TypeAlias = Literal["max", "average"]
 Activation: TypeAlias = Literal["sigmoid", "tanh", "relu", "leaky-relu"]
@@ -44,7 +44,7 @@ class Encoder(nn.Module):
     """Blocks of convolution, activation and pool.
 
     Every activation offered here is increasing, so it gives the same map after the max-pool as before, at a fraction
-    of the work; only the choice between cells that the activation makes equal can differ.
+    of the work. The switches are those of the usual order too: of the cells that a relu makes equal, the first.
     """
 
     def __init__(self, geometry: Geometry, *, pool: Pool = "max", activation: Activation = "relu") -> None:
@@ -89,6 +89,10 @@ class Encoder(nn.Module):
         if self.pool == "average":
             return average_pool(self.activation(x), block.pool_kernel, block.pool_stride, block.pool_padding), None
         x, switches = max_pool(x, block.pool_kernel, block.pool_stride, block.pool_padding)
+        if isinstance(self.activation, nn.ReLU):
+            switches = switches_after_relu(
+                x, switches, width=block.conv_size[1], stride=block.pool_stride, padding=block.pool_padding
+            )
         return self.activation(x), switches
 
 

@@ -27,6 +27,20 @@ def max_pool(x: Tensor, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> t
     return values, switches
 
 
+def switches_after_relu(
+    values: Tensor, switches: Tensor, *, width: int, stride: Pair, padding: Pair = (0, 0)
+) -> Tensor:
+    """Return the switches of ``max_pool(relu(x))``, given the values and switches of ``max_pool(x)`` and the width of x.
+
+    A window without a positive cell is all zeros behind a relu, and of equal cells the first wins.
+    """
+    rows, columns = (
+        (torch.arange(number, device=values.device) * step - before).clamp(min=0)
+        for number, step, before in zip(values.shape[2:], stride, padding, strict=True)
+    )
+    return torch.where(values <= 0, rows.view(-1, 1) * width + columns, switches)
+
+
 def max_unpool(values: Tensor, switches: Tensor, size: Pair, *, kernel: Pair, stride: Pair) -> Tensor:
     """Put each value back where its switch says, in a map of zeros of the given size.
 

@@ -321,7 +321,8 @@ INLINE void multiply_tile(const int nv, const float *padded, const int64_t *at, 
     for (int v = 0; v < nv; v++) store(to + i * s->filters + v * LANES, sum[i][v]);
 }
 
-/* The largest of each window, the first of equal ones, or not a number if one is. */
+/* The largest of each window, the first of equal ones, or not a number if one is. Behind a relu, all that are not positive
+   are equal. */
 static void find_winners(const job *j, const float *map, float *values, uint8_t *places) {
   const sizes *s = &j->s;
   for (int64_t cell = 0; cell < j->b->ow; cell++)
@@ -335,7 +336,11 @@ static void find_winners(const job *j, const float *map, float *values, uint8_t 
         best = select_(better, other, best);
         winner = (better & place) | (~better & winner);
       }
-      if (j->flag) best = select_(best <= 0, (vec){0}, best);
+      if (j->flag) {
+        const ivec closed = best <= 0;
+        best = select_(closed, (vec){0}, best);
+        winner &= ~closed;
+      }
       const bvec bytes = __builtin_convertvector(winner, bvec);
       const int64_t left = j->b->f - v * LANES, at = cell * j->b->f + v * LANES;
       if (left >= LANES) {

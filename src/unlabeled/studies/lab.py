@@ -28,7 +28,7 @@ from unlabeled.sparse import SparseAutoencoder
 from unlabeled.studies.specs import Features, FeatureSpec, Learned, PatchesLearned
 
 # Raise it when the same configuration would give other results.
-VERSION = 2
+VERSION = 3
 _MOST_HELD_OUT = 2000
 
 
