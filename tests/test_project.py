@@ -21,7 +21,7 @@ LAYERS = [
     ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking", "optimizers", "filters", "presets", "joint",
      "patches"],
     ["store", "checkpoints", "folds", "comparison", "sparse"],
-    ["sources.decoding", "sources.stl10", "sources.digits", "training"],
+    ["decoding", "sources.stl10", "sources.digits", "training"],
     ["sources.folder", "sources.shapes", "sources.download", "features", "classifiers", "stacking", "convolved"],
     ["linear"],
     ["sources", "progress", "machine"],
@@ -51,7 +51,7 @@ LAYERS = [
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = ["errors", "geometry", "results", "images", "config", "leaks", "store", "statistics", "comparison", "folds", "progress",
-         "sources.decoding", "sources.folder", "report.page", "report.course", "report.display", "report.sheet",
+         "decoding", "sources.folder", "report.page", "report.course", "report.display", "report.sheet",
          "presets", "filters", "patches", "processes", "grids", "settings", "cli"]  # fmt: skip
 
 

@@ -1,21 +1,26 @@
 import gzip
 import hashlib
+import io
+import math
 import os
 import shutil
 import tarfile
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from unlabeled import decoding
 from unlabeled.config import Config, ShapesConfig
+from unlabeled.decoding import decode
 from unlabeled.errors import DataError
 from unlabeled.folds import make_folds
 from unlabeled.leaks import find_leaks
 from unlabeled.presets import resolve
 from unlabeled.shrinking import shrink
-from unlabeled.sources import decoding, load, stl10
-from unlabeled.sources.decoding import decode
+from unlabeled.sources import load, stl10
 from unlabeled.sources.shapes import CLASSES, draw, write_shapes
 from unlabeled.sources.stl10 import stl10_writer, store_stl10
 from unlabeled.store import open_store
@@ -264,12 +269,18 @@ def test_a_folder_is_read_by_its_layout(folder_of_images):
     assert np.array_equal(splits.labeled.pixels[0], expected.transpose(2, 0, 1))
 
 
-def test_many_files_are_decoded_on_all_cores_in_order(folder_of_images, monkeypatch):
+@pytest.mark.parametrize("processes", [True, False])
+def test_many_files_are_decoded_in_order_on_all_cores_where_that_is_worth_it(folder_of_images, monkeypatch, processes):
     expected = in_folder(folder_of_images).unlabeled.pixels
+    used = []
+    pool = decoding.in_processes
+    monkeypatch.setattr(decoding, "in_processes", lambda calls: used.append(True) or pool(calls))
     monkeypatch.setattr(decoding, "_BATCH", 5)
+    monkeypatch.setattr(decoding, "_WORTH_A_POOL", -1.0 if processes else math.inf)
     shutil.rmtree(folder_of_images.parent / "again", ignore_errors=True)
     found = in_folder(folder_of_images, cache=folder_of_images.parent / "again").unlabeled.pixels
     assert np.array_equal(found, expected)
+    assert bool(used) == processes
 
 
 def test_without_a_test_folder_a_stratified_share_is_set_aside_and_said(folder_of_images):
@@ -304,6 +315,56 @@ def test_every_kind_of_image_becomes_the_same_rgb(tmp_path):
         assert np.abs(decode(path, 24)[0].astype(int) - expected).max() <= 1, name
     jpeg, _ = decode(save(tmp_path / "h.jpg", rgb, quality=95), 24)
     assert np.abs(jpeg.astype(int) - expected).mean() < 3
+
+
+@st.composite
+def jpeg_files(draw):
+    """A JPEG file of few colours, so that every encoder's buffer is large enough."""
+    width, height = draw(st.integers(1, 300)), draw(st.integers(1, 300))
+    random = np.random.default_rng(draw(st.integers(0, 1000)))
+    coarse = random.integers(0, 256, (draw(st.integers(1, 9)), draw(st.integers(1, 9)), 3)).astype(np.uint8)
+    mode = draw(st.sampled_from(["RGB", "RGB", "L", "CMYK"]))
+    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+    options = {"quality": draw(st.integers(20, 95)), "progressive": draw(st.booleans())}
+    if mode == "RGB":
+        options |= draw(st.sampled_from([{"subsampling": n} for n in range(3)] + [{"keep_rgb": True}]))
+    if draw(st.integers(0, 3)) == 0:
+        exif = Image.Exif()
+        exif[0x0112] = draw(st.integers(1, 8))
+        options["exif"] = exif
+    elif draw(st.integers(0, 3)) == 0:
+        options["xmp"] = f'<x tiff:Orientation="{draw(st.integers(1, 8))}"/>'.encode()
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **options)
+    content = buffer.getvalue()
+    damage = draw(st.sampled_from(["none", "none", "cut", "changed", "more"]))
+    if damage == "cut":
+        content = content[: draw(st.integers(0, len(content)))]
+    elif damage == "changed":
+        place = draw(st.integers(2, len(content) - 1))
+        content = content[:place] + bytes([draw(st.integers(0, 255))]) + content[place + 1 :]
+    return content + (b"more" if damage == "more" else b"")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=jpeg_files(), side=st.sampled_from([8, 16, 32]))
+def test_jpeg_files_give_the_same_bytes_with_pillow_alone(tmp_path, monkeypatch, content, side):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with_both = decoding.decode_batch([path], side)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "simplejpeg", None)
+        with_pillow = decoding.decode_batch([path], side)
+    assert np.array_equal(with_both.pixels, with_pillow.pixels)
+    assert np.array_equal(with_both.digests, with_pillow.digests)
+    assert with_both.problems == with_pillow.problems
+
+
+def test_plain_jpeg_files_do_not_go_through_pillow(tmp_path, monkeypatch):
+    pytest.importorskip("simplejpeg")
+    path = save(tmp_path / "a.jpg", np.zeros((40, 30, 3), dtype=np.uint8))
+    monkeypatch.setattr(decoding, "_decode_any", lambda path, side: pytest.fail("went through Pillow"))
+    assert decode(path, 16)[0].shape == (3, 16, 16)
 
 
 def test_transparency_lies_on_white_and_orientation_is_applied(tmp_path):

@@ -164,14 +164,18 @@ def stored(cache: Path, signature: Any, build: Callable[[], Path]) -> Path:
     return folder
 
 
-def look_at(paths: Sequence[Path], root: Path) -> str:
-    """Condense where files are, and what the file system says of each: a changed or exchanged file shows."""
+def look_at(paths: Sequence[str | Path], root: Path) -> str:
+    """Condense where files are under a folder, and what the system says of each: a changed or exchanged file shows."""
     digest = hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape"))
-    for path in paths:
-        # A link that leads nowhere is the reader's to report.
-        facts = path.stat() if path.exists() else path.lstat()
+    above = f"{root}{os.sep}"
+    for path in map(str, paths):
+        try:
+            facts = os.stat(path)  # noqa: PTH116 - a Path of each of many files costs more than to ask
+        except OSError:
+            # A link that leads nowhere is the reader's to report.
+            facts = os.lstat(path)
         digest.update(
-            f"{path.relative_to(root)}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\0{facts.st_ino}\n".encode(
+            f"{path.removeprefix(above)}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\0{facts.st_ino}\n".encode(
                 errors="surrogateescape"
             )
         )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unlabeled.decoding import FILTER, Decoded, decode_all
 from unlabeled.errors import DataError
-from unlabeled.sources.decoding import FILTER, decode_all
 from unlabeled.store import StoreWriter, look_at, stored
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
@@ -25,9 +27,9 @@ class _Listing:
     """The files of a folder, by split; classes are numbered by their names' order."""
 
     class_names: tuple[str, ...]
-    train: list[tuple[Path, int]]
-    test: list[tuple[Path, int]]
-    unlabeled: list[Path]
+    train: list[tuple[str, int]]
+    test: list[tuple[str, int]]
+    unlabeled: list[str]
     ignored: int
 
 
@@ -64,12 +66,15 @@ def _build(path: Path, listing: _Listing, cache: Path, side: int) -> Path:
         notes.append(f"{listing.ignored:,} files that are no images by their names were ignored.")
     with StoreWriter(cache, "folder", (3, side, side)) as writer:
         writer.need(len(train) + len(test) + len(listing.unlabeled))
-        for split, files in (("labeled", train), ("test", test)):
-            _store_labeled(writer, split, files, side)
+        groups = [[file for file, _ in train], [file for file, _ in test], listing.unlabeled]
         skipped = []
-        for batch in decode_all(listing.unlabeled, side):
-            writer.append("unlabeled", batch.pixels, batch.digests)
-            skipped += batch.problems
+        for number, batches in groupby(decode_all(groups, side), key=itemgetter(0)):
+            if number < 2:
+                _store_labeled(writer, ("labeled", "test")[number], (train, test)[number], batches)
+                continue
+            for _, batch in batches:
+                writer.append("unlabeled", batch.pixels, batch.digests)
+                skipped += batch.problems
         if listing.unlabeled and not writer.counts["unlabeled"]:
             raise DataError(
                 f"{path / 'unlabeled'}: none of its {len(skipped):,} images can be read, the first is {_named(skipped, 1)}"
@@ -82,11 +87,13 @@ def _build(path: Path, listing: _Listing, cache: Path, side: int) -> Path:
         return writer.finish(class_names=listing.class_names, notes=notes, origin=origin)
 
 
-def _store_labeled(writer: StoreWriter, split: str, files: Sequence[tuple[Path, int]], side: int) -> None:
+def _store_labeled(
+    writer: StoreWriter, split: str, files: Sequence[tuple[str, int]], batches: Iterable[tuple[int, Decoded]]
+) -> None:
     labels = np.array([label for _, label in files], dtype=np.int64)
     done = 0
     problems = []
-    for batch in decode_all([file for file, _ in files], side):
+    for _, batch in batches:
         writer.append(split, batch.pixels, batch.digests, labels[done : done + len(batch.pixels)])
         done += len(batch.pixels) + len(batch.problems)
         problems += batch.problems
@@ -110,7 +117,7 @@ def _list(path: Path, partly: bool) -> _Listing:
             )
     names = _class_names(path / "train") if (path / "train").is_dir() else ()
     train, ignored = _list_classes(path / "train", names)
-    test: list[tuple[Path, int]] = []
+    test: list[tuple[str, int]] = []
     if (path / "test").is_dir():
         strange = sorted(set(_class_names(path / "test")) - set(names))
         if strange:
@@ -152,7 +159,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _list_classes(path: Path, names: Sequence[str]) -> tuple[list[tuple[Path, int]], int]:
+def _list_classes(path: Path, names: Sequence[str]) -> tuple[list[tuple[str, int]], int]:
     files, ignored = [], 0
     for number, name in enumerate(names):
         if not (path / name).is_dir():
@@ -163,15 +170,19 @@ def _list_classes(path: Path, names: Sequence[str]) -> tuple[list[tuple[Path, in
     return files, ignored
 
 
-def _list_images(path: Path) -> tuple[list[Path], int]:
-    """Return the images under a folder, however deep, by name, and how many other files there are."""
+def _list_images(path: Path) -> tuple[list[str], int]:
+    """Return the images under a folder, however deep, by name, and how many other files there are.
+
+    They are strings, for a path of an image costs more than to decode a small one.
+    """
     images, ignored = [], 0
     for folder, name in _walk(path):
         if _is_image(name):
-            images.append(Path(folder, name))
+            images.append(f"{folder}{os.sep}{name}")
         else:
             ignored += 1
-    return sorted(images), ignored
+    # Folder by folder, as paths are ordered: "a/b" comes before "a-b".
+    return sorted(images, key=lambda image: image.replace(os.sep, "\0")), ignored
 
 
 def _walk(path: Path) -> Iterator[tuple[str, str]]:
@@ -197,7 +208,7 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def _set_aside(files: list[tuple[Path, int]], classes: int) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
+def _set_aside(files: list[tuple[str, int]], classes: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Split a share of every class off, at least one image, always the same ones."""
     random = np.random.default_rng(0)
     labels = np.array([label for _, label in files])
@@ -209,6 +220,6 @@ def _set_aside(files: list[tuple[Path, int]], classes: int) -> tuple[list[tuple[
     return rest, [file for file, taken in zip(files, chosen, strict=True) if taken]
 
 
-def _named(problems: Sequence[tuple[Path, str]], at_most: int) -> str:
+def _named(problems: Sequence[tuple[str, str]], at_most: int) -> str:
     text = ", ".join(f"{path} ({reason})" for path, reason in problems[:at_most])
     return text + (f" and {len(problems) - at_most:,} more" if len(problems) > at_most else "")
