@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from benchmarks.drawing import draw_images
 from benchmarks.measuring import Contender, Outcome, Row, compare, take_turns
+from benchmarks.rivals import PlainAutoEncoder, copy_weights, train_plainly
 from benchmarks.training import BLOCK
 from unlabeled import ConvAutoEncoder, Reconstruction, TrainingConfig, fit
 from unlabeled.config import Config
@@ -25,6 +27,7 @@ from unlabeled.studies.runner import run_tasks
 from unlabeled.training import Watcher
 
 FILTERS = (6, 8, 10, 12, 16, 20, 24, 32)
+EPOCHS, BATCH, RATE = 2, 32, 2e-3
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,10 @@ class GridTask:
 
     def compute(self, lab: Lab, run: Run, watcher: Watcher | None) -> dict[str, Any]:
         """Train it."""
-        with seeded(0):
-            model = ConvAutoEncoder((3, 32, 32), conv_out_channels=self.filters, **BLOCK)
-        config = TrainingConfig(epochs=2, batch_size=32, learning_rate=2e-3, weight_decay=0)
+        model = _new_model(self.filters)
+        config = TrainingConfig(
+            epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE, weight_decay=0, schedule="constant"
+        )
         fitted = fit(
             model,
             Reconstruction(),
@@ -73,14 +77,29 @@ class GridTask:
 
 def run_study(*, images: int, repeats: int) -> list[Row]:
     """Measure the grid; the pool of processes is warm after the first turn, as it is in a study."""
+    with tempfile.TemporaryDirectory() as cache:
+        splits = _stored(Path(cache), images)
+        contenders: dict[str, Contender] = {
+            "one after the other, all threads": lambda: _run(splits, {"jobs": 1}),
+            "unlabeled": lambda: _run(splits, {}),
+            "plain PyTorch, one after the other, all threads": lambda: _run_plainly(splits.unlabeled),
+        }
+        outcomes = take_turns(contenders, repeats, warmups=contenders)
+    rows = compare("study", outcomes, rival="one after the other, all threads", goal=1.6)
+    rows[1].note = f"{rows[1].median / rows[2].median:.1f} times plain PyTorch, one after the other"
+    rows[2].goal = None
+    return rows
+
+
+def _stored(cache: Path, images: int) -> Splits:
+    """Put drawn images where a study finds its own: in files that every process maps."""
     data = draw_images(images)
-    splits = Splits(data, Images(data.pixels), data, tuple(map(str, range(10))))
-    contenders: dict[str, Contender] = {
-        "one after the other, all threads": lambda: _run(splits, {"jobs": 1}),
-        "unlabeled": lambda: _run(splits, {}),
-    }
-    outcomes = take_turns(contenders, repeats, warmups=contenders)
-    return compare("study", outcomes, rival="one after the other, all threads", goal=1.6)
+    mapped = np.memmap(cache / "pixels", dtype=np.uint8, mode="w+", shape=data.pixels.shape)
+    mapped[:] = data.pixels
+    mapped.flush()
+    pixels = np.memmap(cache / "pixels", dtype=np.uint8, mode="r", shape=data.pixels.shape)
+    labeled = Images(pixels, data.classes)
+    return Splits(labeled, Images(pixels), labeled, tuple(map(str, range(10))))
 
 
 def _run(splits: Splits, options: dict[str, Any]) -> Outcome:
@@ -89,5 +108,22 @@ def _run(splits: Splits, options: dict[str, Any]) -> Outcome:
         start = time.perf_counter()
         rows = run_tasks(Lab(config, splits, Path(folder)), [GridTask(filters) for filters in FILTERS], progress)
         seconds = time.perf_counter() - start
-    images = len(splits.unlabeled) * 2 * len(FILTERS)
-    return Outcome(images, seconds, sum(row["held_out_mse"] for row in rows) / len(rows))
+    return Outcome(_images(splits.unlabeled), seconds, sum(row["held_out_mse"] for row in rows) / len(rows))
+
+
+def _run_plainly(images: Images) -> Outcome:
+    found = []
+    for filters in FILTERS:
+        model = copy_weights(_new_model(filters), PlainAutoEncoder((filters,)))
+        found.append(train_plainly(model, images, classify=False, batch=BATCH, rate=RATE, epochs=EPOCHS))
+    mean = sum(one.loss or 0.0 for one in found) / len(found)
+    return Outcome(_images(images), sum(one.seconds for one in found), mean)
+
+
+def _new_model(filters: int) -> ConvAutoEncoder:
+    with seeded(0):
+        return ConvAutoEncoder((3, 32, 32), conv_out_channels=filters, **BLOCK)
+
+
+def _images(images: Images) -> int:
+    return len(images) * EPOCHS * len(FILTERS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from conftest import make_images
@@ -21,7 +22,7 @@ from unlabeled.images import Images
 from unlabeled.models import ConvAutoEncoder, ConvNet
 from unlabeled.objectives import Classification, Reconstruction
 from unlabeled.results import read_history
-from unlabeled.runtime import Runtime, choose_device, evaluating, seeded
+from unlabeled.runtime import Alone, Runtime, choose_device, evaluating, seeded
 from unlabeled.training import evaluate, fit, learning_rate, make_optimizer
 
 CPU = Runtime.of("cpu")
@@ -301,6 +302,31 @@ def test_a_device_that_is_not_there_is_named():
         choose_device("meta")
 
 
+def test_one_process_in_full_precision_trains_to_the_bytes_it_would_with_fabric(monkeypatch):
+    found = {}
+    for stand_in in (Alone, lambda: Fabric(accelerator="cpu", devices=1, precision="32-true")):
+        monkeypatch.setattr("unlabeled.runtime.Alone", stand_in)
+        model = network()
+        config = TrainingConfig(epochs=3, batch_size=8)
+        fitted = fit(model, Classification(), make_images(), valid=None, config=config, runtime=Runtime.of("cpu"))
+        found[stand_in] = [fitted.best_loss, *model.state_dict().values()]
+    alone, fabric = found.values()
+    assert alone[0] == fabric[0]
+    assert all(torch.equal(one, other) for one, other in zip(alone[1:], fabric[1:], strict=True))
+
+
+def test_fabric_is_not_imported_where_it_has_nothing_to_do():
+    code = """
+import sys
+from unlabeled.runtime import Runtime
+Runtime.of("cpu").fabric()
+assert "lightning_fabric" not in sys.modules
+Runtime.of("cpu", "bf16").fabric()
+assert "lightning_fabric" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_bf16_trains_about_as_well():
     losses = {}
     for precision in ("fp32", "bf16"):
@@ -337,6 +363,7 @@ def test_augmentation_mirrors_and_moves_and_repeats_the_edge(random):
 SCRIPT = """
 import sys
 import torch
+from lightning_fabric import Fabric
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
 from conftest import make_images

@@ -1,4 +1,4 @@
-"""Device, precision, processes and random numbers; Fabric stands behind this door."""
+"""Device, precision, processes and random numbers; Fabric stands behind this door, where there is work for it."""
 
 from __future__ import annotations
 
@@ -67,11 +67,13 @@ class Runtime:
         """How many processes share the work."""
         return int(os.environ.get("WORLD_SIZE", "1"))
 
-    def fabric(self) -> Fabric:
-        """Make the Fabric; imported here, for it takes a second."""
+    def fabric(self) -> Fabric | Alone:
+        """Make the Fabric, or what stands in its place: to import it takes a second and 80 MB in every process."""
+        several = self.processes > 1
+        if not several and self.precision == "fp32":
+            return Alone()
         from lightning_fabric import Fabric
 
-        several = self.processes > 1
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         devices: Any = local if several or self.device.type != "cuda" else [self.device.index or 0]
         fabric = Fabric(
@@ -94,6 +96,22 @@ class Runtime:
         """Bring pixels (n, c, h, w) to the device as float images in [-1, 1], channels last: faster to convolve."""
         batch = torch.from_numpy(pixels).to(self.device, non_blocking=True)
         return to_images(batch.contiguous(memory_format=torch.channels_last))
+
+
+class Alone:
+    """What Fabric comes to for one process in full precision."""
+
+    def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Return both as they are; the model is where it trains already."""
+        return model, optimizer
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute the gradients of a loss."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def all_reduce(self, value: Tensor, *, reduce_op: str) -> Tensor:
+        """Return the value: there are no others to add, or to average with."""
+        return value
 
 
 @contextmanager

@@ -187,6 +187,8 @@ class _Training:
         self.fabric = runtime.fabric()
         model.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(model, config, self.groups)
+        self.wrapped: Any
+        self.wrapped_optimizer: Any
         self.wrapped, self.wrapped_optimizer = self.fabric.setup(model, self.optimizer)
         self.steps_an_epoch = math.ceil(len(images) / config.batch_size)
         self.fitted = Fitted()
