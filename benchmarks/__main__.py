@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from benchmarks.measuring import Row, describe_machine
 from benchmarks.peers import run_peers
 from benchmarks.reading import run_folder, run_pipeline
 from benchmarks.studying import run_study
-from benchmarks.table import as_markdown, refresh_readme, write_results
+from benchmarks.table import add_results, as_markdown, refresh_readme, write_results
 from benchmarks.training import run_training
 from benchmarks.whole import run_whole
 
@@ -45,6 +46,7 @@ def main() -> None:
         torch.set_num_threads(given.threads)
         os.environ["OMP_NUM_THREADS"] = str(given.threads)
     machine, rows, notes = describe_machine(), [], {}
+    kept: dict[str, Any] = json.loads((given.out / "results.json").read_text()) if given.add else {}
     for name in given.cases or [name for name in cases if name not in LONG]:
         start = time.perf_counter()
         try:
@@ -52,7 +54,8 @@ def main() -> None:
         except ModuleNotFoundError as error:
             notes[name] = f"left out, {error.name} is not installed"
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        write_results(given.out, machine, [row.as_json() for row in rows], notes)
+        found = [row.as_json() for row in rows]
+        write_results(given.out, *(add_results(kept, machine, found, notes) if kept else (machine, found, notes)))
     print(as_markdown(json.loads((given.out / "results.json").read_text())))
 
 
@@ -89,6 +92,7 @@ def _parse() -> argparse.Namespace:
         "--folder", type=Path, default=os.environ.get("UNLABELED_BENCH_FOLDER"), help="folder of JPEG files"
     )
     parser.add_argument("--out", type=Path, default=ROOT, help="where results.md and results.json go")
+    parser.add_argument("--add", action="store_true", help="keep what results.json has of other cases, and say so")
     parser.add_argument(
         "--readme", action="store_true", help="put the last results into the README, and measure nothing"
     )

@@ -18,6 +18,18 @@ def write_results(folder: Path, machine: dict[str, Any], rows: list[dict[str, An
     (folder / "results.md").write_text(as_markdown(content))
 
 
+def add_results(
+    kept: dict[str, Any], machine: dict[str, Any], rows: list[dict[str, Any]], notes: dict[str, str]
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, str]]:
+    """Put another run's rows behind those of earlier results, in place of the same cases; a note says what is of another run."""
+    cases = dict.fromkeys(row["case"] for row in rows)
+    about = (
+        f"measured in another run (matrix product {machine['gflops_fp32']:.0f} GFLOP/s in fp32, load {machine['load'][0]} before)"
+    )
+    others = [row for row in kept["rows"] if row["case"] not in cases]
+    return kept["machine"], others + rows, {**kept["notes"], **notes, **dict.fromkeys(cases, about)}
+
+
 def as_markdown(content: dict[str, Any]) -> str:
     """Return the whole table."""
     machine, lines = content["machine"], ["# Speed", "", describe(content["machine"]), ""]
@@ -32,6 +44,7 @@ def as_markdown(content: dict[str, Any]) -> str:
         f"Load of the machine before: {machine['load'][0]}. Contenders take turns; a ratio is the median of the ratios within a turn. "
         "The bound is the convolutions of a step, forward and backward, with nothing between them. The loss is measured by plain "
         "code on held-out images after the epoch; of encode it is the largest difference of a feature.",
+        "",
         *(f"- {name}: {note}" for name, note in content["notes"].items()),
         "",
     ]
