@@ -23,9 +23,7 @@ def add_results(
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, str]]:
     """Put another run's rows behind those of earlier results, in place of the same cases; a note says what is of another run."""
     cases = dict.fromkeys(row["case"] for row in rows)
-    about = (
-        f"measured in another run (matrix product {machine['gflops_fp32']:.0f} GFLOP/s in fp32, load {machine['load'][0]} before)"
-    )
+    about = f"measured in another run (matrix product {machine['gflops_fp32']:.0f} GFLOP/s in fp32, load {machine['load'][0]} before)"
     others = [row for row in kept["rows"] if row["case"] not in cases]
     return kept["machine"], others + rows, {**kept["notes"], **notes, **dict.fromkeys(cases, about)}
 

@@ -47,12 +47,13 @@ def twin(x, weight, bias, back, back_bias, *, block, relu):
     convolved = F.conv2d(x, weight, bias, 1, block.conv_padding)
     values, switches = max_pool(convolved.relu() if relu else convolved, block.pool_kernel, block.pool_stride)
     unpooled = max_unpool(values, switches, block.conv_size, kernel=block.pool_kernel, stride=block.pool_stride)
-    return values, switches, F.conv_transpose2d(unpooled, back, back_bias, 1, block.conv_padding)
+    out = F.conv_transpose2d(unpooled, back, back_bias, 1, block.conv_padding)
+    return values, switches, out.relu() if relu else out
 
 
 def fused(x, weight, bias, back, back_bias, *, block, relu):
     values, places = convolve_pool(x, weight, bias, block, relu=relu)
-    out = unpool_convolve(values, places, back, back_bias, block, after_relu=relu)
+    out = unpool_convolve(values, places, back, back_bias, block, after_relu=relu, relu=relu)
     return values, to_switches(places, block), out
 
 
@@ -139,7 +140,7 @@ def _one_block(block, convolution):
     ).requires_grad_()
     convolution.zero_grad()
     values, places = convolve_pool(x, convolution.weight, convolution.bias, block, relu=True)
-    out = unpool_convolve(values, places, convolution.weight, None, block, after_relu=True)
+    out = unpool_convolve(values, places, convolution.weight, None, block, after_relu=True, relu=True)
     out.square().mean().backward()
     return values.detach(), places, out.detach(), x.grad, convolution.weight.grad.clone(), convolution.bias.grad.clone()
 

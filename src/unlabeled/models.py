@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -134,19 +134,18 @@ class Decoder(nn.Module):
 
     def block(self, number: int, code: Tensor, switches: Tensor | None) -> Tensor:
         """Undo one block of the encoder: return the map (n, c, h, w) that it took, as far as its code tells."""
-        x = self._unpool_convolve(self.geometry.blocks[number], self.convolutions[-1 - number], code, switches)
-        opened: Tensor = self.activation(x) if number else self.output_activation(x)
-        return opened
-
-    def _unpool_convolve(self, block: Block, convolution: nn.Module, x: Tensor, switches: Tensor | None) -> Tensor:
+        block, convolution = self.geometry.blocks[number], cast("Any", self.convolutions[-1 - number])
+        activation = self.activation if number else self.output_activation
         if self.uses_switches and switches is not None and switches.dtype == torch.uint8:
-            if runs(block, x, convolution.weight):  # type: ignore[arg-type]
+            weight, bias = convolution.weight, convolution.bias
+            if runs(block, code, weight):
                 # What comes from a relu has no gradient where it is zero.
-                relu = isinstance(self.activation, nn.ReLU)
-                return unpool_convolve(x, switches, convolution.weight, convolution.bias, block, after_relu=relu)  # type: ignore[arg-type]
+                after, relu = (isinstance(one, nn.ReLU) for one in (self.activation, activation))
+                x = unpool_convolve(code, switches, weight, bias, block, after_relu=after, relu=relu)
+                return x if relu else activation(x)
             switches = to_switches(switches, block)
-        out: Tensor = convolution(self._unpool(block, x, switches))
-        return out
+        opened: Tensor = activation(convolution(self._unpool(block, code, switches)))
+        return opened
 
     def _unpool(self, block: Block, x: Tensor, switches: Tensor | None) -> Tensor:
         if not block.pools:

@@ -83,7 +83,7 @@ struct job {
   atomic_llong next;
   atomic_int failed;
   void (*image)(const job *, int64_t image, int64_t chunk, float *scratch);
-  const float *x, *w, *bias, *u, *gate, *packed;
+  const float *x, *opened, *w, *bias, *u, *gate, *packed;
   const uint8_t *q;
   float *out, *more, *parts;
   uint8_t *places;
@@ -140,17 +140,31 @@ static job plan(const block *b, int64_t chunk) {
 
 /* ---- an image with its border, its values and their places ---- */
 
-static void pad(const job *j, const float *image, float *padded) {
+/* Copy numbers that are positive, and what is no number; zeros for others. */
+INLINE void copy_positive(float *to, const float *from, int64_t n) {
+  for (int64_t i = 0; i < n; i++) to[i] = from[i] <= 0 ? 0 : from[i];
+}
+
+/* Copy numbers, but zeros where a gate is closed, if there is one. */
+INLINE void copy_open(float *to, const float *from, const float *gate, int64_t n) {
+  if (!gate)
+    memcpy(to, from, (size_t)n * sizeof(float));
+  else
+    for (int64_t i = 0; i < n; i++) to[i] = gate[i] <= 0 ? 0 : from[i];
+}
+
+static void pad(const job *j, int64_t image, float *padded) {
   const block *b = j->b;
   const sizes *s = &j->s;
   memset(padded, 0, (size_t)(s->rows * s->row + s->slack) * sizeof(float));
   for (int64_t y = 0; y < b->h; y++) {
     float *to = padded + (y + b->ph) * s->row + b->pw * s->channels;
-    const float *from = image + y * b->w * b->c;
+    const int64_t at = (image * b->h + y) * b->w * b->c;
+    const float *from = j->x + at, *gate = j->opened ? j->opened + at : NULL;
     if (s->channels == b->c)
-      memcpy(to, from, (size_t)(b->w * b->c) * sizeof(float));
+      copy_open(to, from, gate, b->w * b->c);
     else
-      for (int64_t x = 0; x < b->w; x++) memcpy(to + x * s->channels, from + x * b->c, (size_t)b->c * sizeof(float));
+      for (int64_t x = 0; x < b->w; x++) copy_open(to + x * s->channels, from + x * b->c, gate ? gate + x * b->c : NULL, b->c);
   }
 }
 
@@ -360,7 +374,7 @@ static void encode_image(const job *j, int64_t image, int64_t chunk, float *scra
   float *padded = scratch, *map = padded + up(s->rows * s->row + s->slack, LANES);
   int64_t *at = (int64_t *)(map + tiles * s->filters);
   (void)chunk;
-  pad(j, j->x + image * b->h * b->w * b->c, padded);
+  pad(j, image, padded);
   for (int64_t i = 0; i < tiles; i++) {
     const int64_t cell = i < cells ? i : cells - 1, place = cell % s->places;
     at[i] = place / b->sw * s->row + (cell / s->places * b->sw + place % b->sw) * s->channels;
@@ -537,15 +551,21 @@ static void scatter_image(const job *j, int64_t image, int64_t chunk, float *scr
   for (int64_t y = 0; y < b->h; y++) {
     const float *from = padded + (y + b->ph) * s->row + b->pw * s->channels;
     float *to = j->out + (image * b->h + y) * b->w * b->c;
-    if (s->channels == b->c)
+    if (s->channels == b->c && j->flag)
+      copy_positive(to, from, b->w * b->c);
+    else if (s->channels == b->c)
       memcpy(to, from, (size_t)(b->w * b->c) * sizeof(float));
     else
-      for (int64_t x = 0; x < b->w; x++) memcpy(to + x * b->c, from + x * s->channels, (size_t)b->c * sizeof(float));
+      for (int64_t x = 0; x < b->w; x++)
+        if (j->flag)
+          copy_positive(to + x * b->c, from + x * s->channels, b->c);
+        else
+          memcpy(to + x * b->c, from + x * s->channels, (size_t)b->c * sizeof(float));
   }
 }
 
 int scatter(const block *b, const float *values, const float *gate, const uint8_t *places, const float *w,
-            const float *bias, float *out) {
+            const float *bias, int relu, float *out) {
   job j = plan(b, b->n > 4 * MOST_CHUNKS ? 4 : 1);
   const sizes *s = &j.s;
   float *packed = s->wide ? pack_by_channels(&j, w) : pack_by_places(&j, w);
@@ -553,7 +573,7 @@ int scatter(const block *b, const float *values, const float *gate, const uint8_
   j.scratch = up(s->rows * s->row + s->slack, LANES) + s->cells * s->filters * 5 / 4 + offset_floats(&j) +
               s->cells * (2 * (b->f + 1) + MOST_PLACES + 1) + reach(b) + 2 * LANES;
   j.image = scatter_image;
-  j.u = values, j.gate = gate, j.q = places, j.packed = packed, j.bias = bias, j.out = out;
+  j.u = values, j.gate = gate, j.q = places, j.packed = packed, j.bias = bias, j.out = out, j.flag = relu;
   const int failed = perform(&j);
   free(packed);
   return failed;
@@ -760,7 +780,7 @@ static void gather_image(const job *j, int64_t image, int64_t chunk, float *scra
   uint8_t *places = (uint8_t *)rest;
   float *sums = j->parts + chunk * j->part, *of_values = sums + filter_floats(j), *of_map = of_values + s->filters;
   rest += s->cells * s->filters / 4;
-  pad(j, j->x + image * b->h * b->w * b->c, padded);
+  pad(j, image, padded);
   take_values(j, image, values, places, of_values);
   if (j->out) {
     memset(found, 0, (size_t)(s->cells * s->filters) * sizeof(float));
@@ -812,8 +832,9 @@ static void add_parts(const job *j, float *filters, float *of_values, float *of_
   if (of_map) memcpy(of_map, total + filter_floats(j) + s->filters, (size_t)b->c * sizeof(float));
 }
 
-/* With dots the values' gradient is found too, and the sum of the map; skip leaves it zero where a value is zero. */
-int gather(const block *b, const float *map, const float *values, const float *gate, const uint8_t *places, const float *w,
+/* With dots the values' gradient is found too, and the sum of the map; skip leaves it zero where a value is zero. Where
+   opened is given and not positive, the map counts as zero. */
+int gather(const block *b, const float *map, const float *opened, const float *values, const float *gate, const uint8_t *places, const float *w,
            int skip, float *filters, float *of_values, float *dots, float *of_map) {
   job j = plan(b, (b->n + MOST_CHUNKS - 1) / MOST_CHUNKS);
   const sizes *s = &j.s;
@@ -825,7 +846,7 @@ int gather(const block *b, const float *map, const float *values, const float *g
   j.scratch = up(s->rows * s->row + s->slack, LANES) + 9 * s->cells * s->filters / 4 + 2 * LANES +
               (s->wide ? offset_floats(&j) + 3 * (s->cells + 1) + s->row : columns * lines * width + s->row);
   j.image = gather_image;
-  j.x = map, j.u = values, j.gate = gate, j.q = places, j.packed = packed, j.out = dots, j.flag = skip;
+  j.x = map, j.opened = opened, j.u = values, j.gate = gate, j.q = places, j.packed = packed, j.out = dots, j.flag = skip;
   int failed = !j.parts || (dots && !packed);
   if (!failed) failed = perform(&j);
   if (!failed) add_parts(&j, filters, of_values, of_map);

@@ -54,13 +54,13 @@ def convolve_pool(x: Tensor, weight: Tensor, bias: Tensor | None, block: Block, 
 
 
 def unpool_convolve(
-    values: Tensor, places: Tensor, weight: Tensor, bias: Tensor | None, block: Block, *, after_relu: bool
+    values: Tensor, places: Tensor, weight: Tensor, bias: Tensor | None, block: Block, *, after_relu: bool, relu: bool
 ) -> Tensor:
     """Return what the transposed convolution makes of values (n, f, h', w') put back in their places: (n, c, h, w).
 
-    ``after_relu`` says that the values come from a relu, which ends the gradient where they are zero.
+    ``after_relu`` says that the values come from a relu, which ends the gradient where they are zero; ``relu`` that one follows.
     """
-    out: Tensor = _UnpoolConvolve.apply(values, places, weight, bias, block, after_relu)  # type: ignore[no-untyped-call]
+    out: Tensor = _UnpoolConvolve.apply(values, places, weight, bias, block, after_relu, relu)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -100,10 +100,10 @@ class _ConvolvePool(torch.autograd.Function):
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             of_weight, of_bias = weight.new_empty(weight.shape), weight.new_empty(len(weight))
-            _call("gather", described, x, gradient, gate, places, None, 0, of_weight, of_bias, None, None)
+            _call("gather", described, x, None, gradient, gate, places, None, 0, of_weight, of_bias, None, None)
         if ctx.needs_input_grad[0]:
             of_x = torch.empty_like(x)
-            _call("scatter", described, gradient, gate, places, weight, None, of_x)
+            _call("scatter", described, gradient, gate, places, weight, None, 0, of_x)
             of_x = _channels_second(of_x)
         return of_x, of_weight, of_bias if ctx.needs_input_grad[2] else None, None, None
 
@@ -113,32 +113,55 @@ class _UnpoolConvolve(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, places: Tensor, weight: Tensor, bias: Tensor | None, block: Block, after_relu: bool
+        ctx: Any,
+        values: Tensor,
+        places: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        block: Block,
+        after_relu: bool,
+        relu: bool,
     ) -> Tensor:
         values, places = _packed(values), _packed(places)
         out = values.new_empty((len(values), *block.input_size, block.in_channels))
         described = _describe(block, len(values), weight)
-        _call("scatter", described, values, None, places, weight, _packed(bias), out)
-        ctx.save_for_backward(values, places, weight)
+        _call("scatter", described, values, None, places, weight, _packed(bias), int(relu), out)
+        opened = _channels_second(out)
+        ctx.save_for_backward(values, places, weight, opened if relu else None)
         ctx.block, ctx.after_relu = block, after_relu
-        return _channels_second(out)
+        return opened
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        values, places, weight = ctx.saved_tensors
-        gradient = _packed(gradient)
+        values, places, weight, opened = ctx.saved_tensors
+        gradient, opened = _packed(gradient), _packed(opened)
         described = _describe(ctx.block, len(values), weight)
         of_values, of_weight = torch.empty_like(values), weight.new_empty(weight.shape)
         of_bias = weight.new_empty(ctx.block.in_channels)
         skip = int(ctx.after_relu)
-        _call("gather", described, gradient, values, None, places, weight, skip, of_weight, None, of_values, of_bias)
+        _call(
+            "gather",
+            described,
+            gradient,
+            opened,
+            values,
+            None,
+            places,
+            weight,
+            skip,
+            of_weight,
+            None,
+            of_values,
+            of_bias,
+        )
         wanted = ctx.needs_input_grad
         return (
             _channels_second(of_values) if wanted[0] else None,
             None,
             of_weight if wanted[2] else None,
             of_bias if wanted[3] else None,
+            None,
             None,
             None,
         )

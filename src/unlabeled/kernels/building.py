@@ -42,8 +42,8 @@ def library() -> ctypes.CDLL | None:
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int
     loaded.encode.argtypes = [pointer] * 4 + [number] + [pointer] * 2
-    loaded.scatter.argtypes = [pointer] * 7
-    loaded.gather.argtypes = [pointer] * 6 + [number] + [pointer] * 4
+    loaded.scatter.argtypes = [pointer] * 6 + [number] + [pointer]
+    loaded.gather.argtypes = [pointer] * 7 + [number] + [pointer] * 4
     return loaded
 
 
