@@ -21,11 +21,13 @@ def write_results(folder: Path, machine: dict[str, Any], rows: list[dict[str, An
 def add_results(
     kept: dict[str, Any], machine: dict[str, Any], rows: list[dict[str, Any]], notes: dict[str, str]
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, str]]:
-    """Put another run's rows behind those of earlier results, in place of the same cases; a note says what is of another run."""
+    """Put another run's rows in place of the same cases, or behind; a note says what is of another run."""
     cases = dict.fromkeys(row["case"] for row in rows)
     about = f"measured in another run (matrix product {machine['gflops_fp32']:.0f} GFLOP/s in fp32, load {machine['load'][0]} before)"
-    others = [row for row in kept["rows"] if row["case"] not in cases]
-    return kept["machine"], others + rows, {**kept["notes"], **notes, **dict.fromkeys(cases, about)}
+    order = list(dict.fromkeys([*(row["case"] for row in kept["rows"]), *cases]))
+    merged = [row for row in kept["rows"] if row["case"] not in cases] + rows
+    merged.sort(key=lambda row: order.index(row["case"]))
+    return kept["machine"], merged, {**kept["notes"], **notes, **dict.fromkeys(cases, about)}
 
 
 def as_markdown(content: dict[str, Any]) -> str:
@@ -91,7 +93,8 @@ def short_table(content: dict[str, Any]) -> str:
             f"| {row['case']} | {row['median']:,.0f} | {row['ratio']:.1f} ({row['ratio_spread'][0]:.1f} to {row['ratio_spread'][1]:.1f}) "
             f"| {row['goal']:g} | {losses} |"
         )
-    return "\n".join(lines)
+    told = [f"{name}: {note}." for name, note in content["notes"].items() if name in first]
+    return "\n".join([*lines, *([""] if told else []), *told])
 
 
 def _line(row: dict[str, Any]) -> str:

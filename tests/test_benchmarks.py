@@ -78,7 +78,7 @@ def test_a_case_ends_with_both_at_the_same_loss_and_its_table_reaches_the_readme
     other = [{**rows[0].as_json(), "case": "net"}, {**rows[1].as_json(), "case": "ae1"}]
     machine, added, notes = add_results(content, {**MACHINE, "gflops_fp32": 7.0}, other, {})
     assert machine == MACHINE
-    assert [row["case"] for row in added] == ["net", "ae1"]
+    assert [row["case"] for row in added] == ["ae1", "net"]
     assert "another run (matrix product 7 GFLOP/s" in notes["net"]
     assert notes["peers"] == "left out, keras is not installed"
     readme = tmp_path / "README.md"
