@@ -84,16 +84,18 @@ def short_table(content: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     first: dict[str, dict[str, Any]] = {}
+    shown: set[str] = set()
     for row in content["rows"]:
         rival = first.setdefault(row["case"], row)
         if row["goal"] is None:
             continue
+        shown.add(row["case"])
         losses = f"{_loss(row)}, {_loss(rival)}" if row["losses"] else "-"
         lines.append(
             f"| {row['case']} | {row['median']:,.0f} | {row['ratio']:.1f} ({row['ratio_spread'][0]:.1f} to {row['ratio_spread'][1]:.1f}) "
             f"| {row['goal']:g} | {losses} |"
         )
-    told = [f"{name}: {note}." for name, note in content["notes"].items() if name in first]
+    told = [f"{name}: {note}." for name, note in content["notes"].items() if name in shown]
     return "\n".join([*lines, *([""] if told else []), *told])
 
 
