@@ -86,6 +86,14 @@ def test_blocks_equal_their_twin_in_values_winners_and_gradients_ties_included(c
         assert torch.equal(one, other)
 
 
+def test_a_model_uses_the_kernels_only_where_they_are_quicker(compiled):
+    images = torch.rand(2, 3, 12, 12)
+    for pool, dtype in ((2, torch.uint8), (3, torch.int64)):
+        model = ConvAutoEncoder((3, 12, 12), conv_out_channels=4, conv_kernel_size=1, conv_stride=1,
+                                pool_kernel_size=pool, pool_stride=pool)  # fmt: skip
+        assert model.encoder(images, places=True).switches[0].dtype == dtype
+
+
 def ladder(**more):
     # The first block is narrow, the second wide; sides and filters fill no vector evenly.
     torch.manual_seed(0)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.geometry import Block, Geometry, PerLayer, solve
-from unlabeled.kernels.blocks import convolve_pool, runs, to_switches, unpool_convolve
+from unlabeled.kernels.blocks import convolve_pool, pays, runs, to_switches, unpool_convolve
 from unlabeled.layout import block_table
 from unlabeled.pooling import average_pool, average_unpool, max_pool, max_unpool, switches_after_relu
 
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
     def block(self, number: int, x: Tensor, *, places: bool = False) -> tuple[Tensor, Tensor | None]:
         """Take a map (n, c, h, w) through one block; return its code, and its switches, or places, if it has some."""
         block, convolution = self.geometry.blocks[number], self.convolutions[number]
-        if self.pool != "max" or not runs(block, x, convolution.weight):  # type: ignore[arg-type]
+        if self.pool != "max" or not pays(block) or not runs(block, x, convolution.weight):  # type: ignore[arg-type]
             return self._pool(block, convolution(x))
         relu = isinstance(self.activation, nn.ReLU)
         x, place = convolve_pool(x, convolution.weight, convolution.bias, block, relu=relu)  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ class Decoder(nn.Module):
         activation = self.activation if number else self.output_activation
         if self.uses_switches and switches is not None and switches.dtype == torch.uint8:
             weight, bias = convolution.weight, convolution.bias
-            if runs(block, code, weight):
+            if pays(block) and runs(block, code, weight):
                 # What comes from a relu has no gradient where it is zero.
                 after, relu = (isinstance(one, nn.ReLU) for one in (self.activation, activation))
                 x = unpool_convolve(code, switches, weight, bias, block, after_relu=after, relu=relu)

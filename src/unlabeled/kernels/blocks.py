@@ -47,6 +47,11 @@ def runs(block: Block, *tensors: Tensor) -> bool:
     )
 
 
+def pays(block: Block) -> bool:
+    """Say whether a block is quicker by the kernels: not with few channels and windows of more than four cells, as measured."""
+    return block.in_channels >= 16 or block.pool_kernel[0] * block.pool_kernel[1] <= 4
+
+
 def convolve_pool(x: Tensor, weight: Tensor, bias: Tensor | None, block: Block, *, relu: bool) -> tuple[Tensor, Tensor]:
     """Return the maxima (n, f, h', w') of x (n, c, h, w) convolved, activated if wanted, and the winners' places."""
     values, places = _ConvolvePool.apply(x, weight, bias, block, relu)  # type: ignore[no-untyped-call]
