@@ -85,9 +85,9 @@ def run_study(*, images: int, repeats: int) -> list[Row]:
             "plain PyTorch, one after the other, all threads": lambda: _run_plainly(splits.unlabeled),
         }
         outcomes = take_turns(contenders, repeats, warmups=contenders)
-    rows = compare("study", outcomes, rival="one after the other, all threads", goal=1.6)
+    rows = compare("study", outcomes, rival="one after the other, all threads", goal=None)
+    rows[1].goal = 1.6
     rows[1].note = f"{rows[1].median / rows[2].median:.1f} times plain PyTorch, one after the other"
-    rows[2].goal = None
     return rows
 
 
