@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from unlabeled import files
 from unlabeled.images import Images
+from unlabeled.results import has_result, read_result, write_result
 
 # The tensors of the tests are so small that a second thread only costs.
 torch.set_num_threads(1)
@@ -93,3 +96,24 @@ def folder_of_images(tmp_path: Path) -> Path:
             pixels = random.integers(0, 256, (20, 14, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / part / f"{number}.png")
     return root
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON says; a result is verified."""
+    return read_result(path.parent).content if path.name == "result.json" else files.read_json(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Put something else into a file of JSON; a result stays a sound one."""
+    if path.name != "result.json":
+        files.write_json(path, content)
+    else:
+        write_result(path.parent, content, read_result(path.parent).files if has_result(path.parent) else ())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    return files.parse_arrays(path, path.read_bytes())
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    return files.parse_history(path, path.read_bytes())

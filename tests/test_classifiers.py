@@ -25,8 +25,8 @@ from unlabeled.features import encode, fit_components, pixel_features
 from unlabeled.folds import limit_folds, make_folds
 from unlabeled.images import Images, Splits
 from unlabeled.linear import fit_linear_network
-from unlabeled.models import ConvAutoEncoder, to_images
-from unlabeled.runtime import Runtime
+from unlabeled.models import ConvAutoEncoder
+from unlabeled.runtime import Runtime, to_images
 
 CPU = Runtime.of("cpu")
 

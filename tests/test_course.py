@@ -13,6 +13,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 import unlabeled
+from conftest import read_json, write_json
 from test_report import BROWSER, _Checker
 from unlabeled.bundle import write_bundle
 from unlabeled.cli import main
@@ -21,7 +22,6 @@ from unlabeled.notebook import write_notebook
 from unlabeled.report.course import answer, read_results, read_section, write_course_report
 from unlabeled.report.display import show
 from unlabeled.report.language import Language
-from unlabeled.results import read_json, write_json
 
 PACKAGE = Path(unlabeled.__file__).parent
 # A notebook runs each of its studies anew, so two are enough.

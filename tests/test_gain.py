@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import read_arrays, read_json
 from unlabeled.errors import TrainingDiverged
 from unlabeled.presets import resolve
 from unlabeled.progress import RunProgress
-from unlabeled.results import read_arrays, read_json
 from unlabeled.sources import load
 from unlabeled.studies import lab, networks, tasks
 from unlabeled.studies.gain import run_gain

@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from conftest import make_images
+from unlabeled.batches import Turns
 from unlabeled.config import TrainingConfig
 from unlabeled.joint import JointNetwork
 from unlabeled.models import ConvAutoEncoder
 from unlabeled.objectives import Classification, JointClassification
 from unlabeled.runtime import Runtime, seeded
-from unlabeled.training import _Turns, evaluate, fit
+from unlabeled.training import evaluate, fit
 
 CPU = Runtime.of("cpu")
 
@@ -108,13 +109,13 @@ def test_without_reconstruction_unlabeled_images_change_nothing():
 
 
 def test_turns_go_on_from_where_they_were():
-    whole = _Turns(7, 3, 0).next(30)
-    parts = _Turns(7, 3, 0)
+    whole = Turns(7, 3, 0).next(30)
+    parts = Turns(7, 3, 0)
     assert np.array_equal(np.concatenate([parts.next(n) for n in (3, 9, 1, 17)]), whole)
-    assert np.array_equal(_Turns(7, 3, 13).next(17), whole[13:])
+    assert np.array_equal(Turns(7, 3, 13).next(17), whole[13:])
     for start in range(0, 28, 7):
         assert sorted(whole[start : start + 7]) == list(range(7))
-    assert not np.array_equal(_Turns(7, 4, 0).next(30), whole)
+    assert not np.array_equal(Turns(7, 4, 0).next(30), whole)
 
 
 def test_an_interrupted_joint_training_ends_in_the_same_bytes(tmp_path):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from unlabeled.geometry import GeometryError
 from unlabeled.layout import count_parameters
-from unlabeled.models import ConvAutoEncoder, ConvNet, to_images
+from unlabeled.models import ConvAutoEncoder, ConvNet
+from unlabeled.runtime import to_images
 
 
 @st.composite

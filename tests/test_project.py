@@ -13,8 +13,9 @@ from unlabeled.presets import read_file, resolve
 PACKAGE = Path(unlabeled.__file__).parent
 # From the bottom to the top: a module may import only from lines above its own.
 LAYERS = [
-    ["errors", "processes", "caching", "kernels"],
-    ["geometry", "results", "settings", "layout"],
+    ["errors", "plain", "locks", "fitting", "formats", "batches", "kernels"],
+    ["caching", "processes", "geometry", "files", "settings", "layout", "digests", "ending"],
+    ["results"],
     ["pooling", "grids", "kernels.building"],
     ["kernels.blocks"],
     ["images", "config", "models"],
@@ -22,11 +23,12 @@ LAYERS = [
      "patches"],
     ["store", "checkpoints", "folds", "comparison", "sparse"],
     ["decoding", "sources.stl10", "sources.digits", "training"],
+    ["sources.listing"],
     ["sources.folder", "sources.shapes", "sources.download", "features", "classifiers", "stacking", "convolved"],
     ["linear"],
-    ["sources", "progress", "machine"],
+    ["sources", "progress", "machine", "options"],
     ["studies", "studies.specs"],
-    ["studies.lab"],
+    ["studies.lab", "studies.workplace"],
     ["studies.performing"],
     ["studies.patches"],
     ["studies.tasks"],
@@ -52,7 +54,8 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = ["errors", "geometry", "results", "images", "config", "leaks", "store", "statistics", "comparison", "folds", "progress",
          "decoding", "sources.folder", "report.page", "report.course", "report.display", "report.sheet",
-         "presets", "filters", "patches", "processes", "grids", "settings", "cli"]  # fmt: skip
+         "presets", "filters", "patches", "processes", "grids", "settings", "cli", "files", "locks", "plain", "digests", "options",
+         "fitting", "formats", "batches", "ending", "sources.listing"]  # fmt: skip
 
 
 def name_of(path):

@@ -1,5 +1,7 @@
 """Spreading tasks over processes."""
 
+import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from joblib import delayed
 
+from unlabeled.errors import UserError
 from unlabeled.presets import resolve
 from unlabeled.processes import in_processes
 from unlabeled.progress import RunProgress
@@ -57,3 +60,22 @@ def test_results_come_in_order_or_as_they_end_and_all_of_them(ordered):
     found = list(in_processes((delayed(square_and_grow)(n) for n in range(6)), jobs=2, ordered=ordered))
     assert sorted(found) == [0, 1, 4, 9, 16, 25]
     assert found == sorted(found) or not ordered
+
+
+def _be_killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_told_in_words():
+    with pytest.raises(
+        UserError, match="a process that computed was ended from outside, most often because memory ran out"
+    ):
+        list(in_processes((delayed(call)() for call in (_be_killed, _be_killed)), jobs=2))
+    assert list(in_processes((delayed(abs)(number) for number in (-1, -2)), jobs=2)) == [1, 2]
+
+
+def test_calls_that_nobody_waits_for_are_ended(tmp_path):
+    began = time.monotonic()
+    for _ in in_processes((delayed(time.sleep)(seconds) for seconds in (0, 60, 60)), jobs=2, ordered=False):
+        break
+    assert time.monotonic() - began < 50

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from conftest import TINY_STUDIES as TINY
+from conftest import read_arrays, read_json, write_json
 from unlabeled.errors import UserError
 from unlabeled.patches import as_numbers
 from unlabeled.presets import resolve
 from unlabeled.report.course import answer, read_results, read_section, write_course_report
 from unlabeled.report.language import Language
-from unlabeled.results import read_arrays, read_json, write_json
 from unlabeled.runtime import evaluating
 from unlabeled.sources import load
 from unlabeled.sources.shapes import write_shapes
@@ -310,7 +310,7 @@ def test_the_set_up_of_2016_runs_on_images_in_stl_10s_layout(tmp_path):
     """Few and drawn, but the same files, side, folds and settings; only the sizes are smaller."""
     base = resolve({"preset": "patches-2016"})
     sparse = base.studies.sparse
-    assert (base.study, base.data, base.pixels, base.own_folds) == ("convolved", "stl10", 96, False)
+    assert (base.study, base.data, base.pixels, base.own_folds) == ("convolved", "stl10", (96, 96), False)
     assert (sparse.side, sparse.patches, sparse.hidden, sparse.preparation) == (8, 10_000, 75, "clip")
     assert (sparse.rho, sparse.beta, sparse.decay, sparse.iterations) == (0.06, 3.0, 1e-4, 2000)
     assert (base.studies.convolved.unpooled, base.studies.convolved.deep) == ((8, 4), (100, 64, 100))

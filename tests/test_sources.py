@@ -14,8 +14,8 @@ from PIL import Image
 
 from unlabeled import decoding
 from unlabeled.config import Config, ShapesConfig
-from unlabeled.decoding import decode
 from unlabeled.errors import DataError
+from unlabeled.fitting import Wanted
 from unlabeled.folds import make_folds
 from unlabeled.leaks import find_leaks
 from unlabeled.presets import resolve
@@ -24,6 +24,24 @@ from unlabeled.sources import load, stl10
 from unlabeled.sources.shapes import CLASSES, draw, write_shapes
 from unlabeled.sources.stl10 import stl10_writer, store_stl10
 from unlabeled.store import open_store
+
+CUT = (
+    "30 % of the pictures' area is cut off in the mean, at most 30 % of one, to come to the proportions of 32x32; --fit pad or stretch "
+    "keeps all of it, --side WIDTHxHEIGHT gives other proportions."
+)
+
+
+def square(side):
+    return Wanted((side, side))
+
+
+def decoded(path, side):
+    """The one image of a file, uint8 (3, side, side); a deep one on the scale of its own bits."""
+    batch = decoding.decode_batch([str(path)], square(side))
+    assert batch.problems == []
+    if len(batch.deep.rows):
+        return np.stack([np.rint(batch.deep.values[0] * (255 / (2 ** batch.deep.greatest.bit_length() - 1)))] * 3)
+    return batch.pixels[0]
 
 
 def write_stl10(folder, *, train=20, test=12, unlabeled=30, seed=0, leak=None):
@@ -56,7 +74,7 @@ def test_the_binary_layout_is_read_as_it_is_defined(tmp_path):
     channel, row, column, number = 2, 5, 90, 3
     assert raw[number * 27648 + channel * 9216 + column * 96 + row] == images["train"][number, channel, row, column]
     assert (tmp_path / "stl10_binary" / "train_y.bin").read_bytes()[:3] == bytes([1, 2, 3])
-    splits = open_store(store_stl10(tmp_path, tmp_path / "cache", side=96))
+    splits = open_store(store_stl10(tmp_path, tmp_path / "cache", square(96)))
     for split, name in ((splits.labeled, "train"), (splits.test, "test")):
         assert np.array_equal(split.pixels, images[name])
         assert np.array_equal(split.classes, labels[name])
@@ -69,18 +87,18 @@ def test_folder_and_archive_give_the_same_store_and_nothing_is_done_twice(tmp_pa
     write_stl10(tmp_path / "stl10_binary")
     archive = pack(tmp_path / "stl10_binary", tmp_path / "stl10_binary.tar.gz")
     cache = tmp_path / "cache"
-    first = store_stl10(tmp_path, cache, side=32)
-    assert store_stl10(archive, cache, side=32) == first
-    assert store_stl10(tmp_path, cache, side=16) != first
+    first = store_stl10(tmp_path, cache, square(32))
+    assert store_stl10(archive, cache, square(32)) == first
+    assert store_stl10(tmp_path, cache, square(16)) != first
     monkeypatch.setattr(stl10, "_build", lambda *_: pytest.fail("it was read again"))
-    assert store_stl10(tmp_path, cache, side=32) == first
+    assert store_stl10(tmp_path, cache, square(32)) == first
 
 
 def test_a_changed_source_gets_another_store(tmp_path):
     write_stl10(tmp_path / "a")
     write_stl10(tmp_path / "b", seed=1)
-    assert store_stl10(tmp_path / "a", tmp_path / "cache", side=8) != store_stl10(
-        tmp_path / "b", tmp_path / "cache", side=8
+    assert store_stl10(tmp_path / "a", tmp_path / "cache", square(8)) != store_stl10(
+        tmp_path / "b", tmp_path / "cache", square(8)
     )
 
 
@@ -92,7 +110,9 @@ def test_shrinking_gives_pillows_bytes(random, size, side):
         np.asarray(Image.fromarray(image.transpose(1, 2, 0)).resize((side, side), Image.Resampling.BILINEAR))
         for image in images
     ]
-    difference = np.abs(shrink(images, side).astype(int) - np.stack(expected).transpose(0, 3, 1, 2))
+    difference = np.abs(
+        shrink(images, Wanted((side, side), "stretch")).astype(int) - np.stack(expected).transpose(0, 3, 1, 2)
+    )
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
 
@@ -100,7 +120,7 @@ def test_shrinking_gives_pillows_bytes(random, size, side):
 def test_shrinking_is_antialiased():
     stripes = np.zeros((1, 1, 96, 96), dtype=np.uint8)
     stripes[..., ::2] = 255
-    assert abs(shrink(stripes, 32)[..., 2:-2].astype(int) - 127).max() < 30
+    assert abs(shrink(stripes, square(32))[..., 2:-2].astype(int) - 127).max() < 30
 
 
 @pytest.mark.parametrize(
@@ -122,7 +142,7 @@ def test_a_damaged_stl10_folder_is_refused_and_leaves_nothing(tmp_path, damage, 
     write_stl10(tmp_path / "stl10_binary")
     damage(tmp_path / "stl10_binary")
     with pytest.raises(DataError) as caught:
-        store_stl10(tmp_path, tmp_path / "cache", side=8)
+        store_stl10(tmp_path, tmp_path / "cache", square(8))
     assert message in str(caught.value)
     assert not [path for path in (tmp_path / "cache").iterdir() if path.name != "index"]
 
@@ -136,10 +156,10 @@ def test_a_truncated_archive_is_refused(tmp_path):
     archive = pack(tmp_path / "stl10_binary", tmp_path / "stl10_binary.tar.gz")
     _cut(archive, 500_000)
     with pytest.raises(DataError, match="not a whole archive"):
-        store_stl10(archive, tmp_path / "cache", side=8)
+        store_stl10(archive, tmp_path / "cache", square(8))
     archive.write_bytes(gzip.compress(b"no archive"))
     with pytest.raises(DataError, match="not a whole archive"):
-        store_stl10(archive, tmp_path / "cache", side=8)
+        store_stl10(archive, tmp_path / "cache", square(8))
 
 
 def test_official_labeled_splits_beside_a_cut_unlabeled_one_are_noticed(tmp_path, monkeypatch):
@@ -147,7 +167,7 @@ def test_official_labeled_splits_beside_a_cut_unlabeled_one_are_noticed(tmp_path
     sizes = {"train_X.bin": 20 * 27648, "test_X.bin": 12 * 27648, "unlabeled_X.bin": 31 * 27648}
     monkeypatch.setattr(stl10, "FILES", {n: stl10.OfficialFile(sizes.get(n, 1), "") for n in stl10.FILES})
     with pytest.raises(DataError, match=r"unlabeled_X.bin has 829,440 bytes instead of 857,088; it seems truncated"):
-        store_stl10(tmp_path / "a", tmp_path / "cache", side=8)
+        store_stl10(tmp_path / "a", tmp_path / "cache", square(8))
 
 
 def test_checksums_are_compared(tmp_path):
@@ -167,7 +187,7 @@ def test_checksums_are_compared(tmp_path):
 
 def test_leaks_are_found_before_shrinking_and_dropped_or_kept(tmp_path):
     write_stl10(tmp_path / "a", leak={0: ("test", 1), 1: ("test", 1), 5: ("train", 3), 9: ("unlabeled", 8)})
-    folder = store_stl10(tmp_path / "a", tmp_path / "cache", side=8)
+    folder = store_stl10(tmp_path / "a", tmp_path / "cache", square(8))
     dropped, kept = open_store(folder), open_store(folder, leaks="keep")
     for splits in (dropped, kept):
         assert (splits.leaks.unlabeled_in_test, splits.leaks.unlabeled_in_labeled, splits.leaks.labeled_in_test) == (
@@ -185,7 +205,7 @@ def test_a_labeled_image_in_test_is_dropped_and_folds_follow(tmp_path):
     images["test"][4] = images["train"][6]
     with stl10_writer(tmp_path / "a") as writer:
         writer.append("test", images["test"], np.arange(12) % 10)
-    splits = open_store(store_stl10(tmp_path / "a", tmp_path / "cache", side=96))
+    splits = open_store(store_stl10(tmp_path / "a", tmp_path / "cache", square(96)))
     assert splits.leaks.labeled_in_test == 1
     assert len(splits.labeled) == 19
     assert [fold.tolist() for fold in splits.folds] == [
@@ -262,7 +282,7 @@ def test_a_folder_is_read_by_its_layout(folder_of_images):
     assert [len(s) for s in (splits.labeled, splits.unlabeled, splits.test)] == [20, 12, 6]
     assert splits.labeled.classes.tolist() == [0] * 10 + [1] * 10
     assert splits.unlabeled.labels is None
-    assert splits.notes == ()
+    assert splits.notes == (CUT,)
     # 14 wide and 20 high: the middle 14x14 are kept.
     first = Image.open(folder_of_images / "train" / "cat" / "0.png")
     expected = np.asarray(first.resize((32, 32), Image.Resampling.BILINEAR, box=(0, 3, 14, 17)))
@@ -301,7 +321,7 @@ def save(path, pixels, **options):
 def test_every_kind_of_image_becomes_the_same_rgb(tmp_path):
     ramp = np.linspace(0, 255, 24 * 24).astype(np.uint8).reshape(24, 24)
     rgb = np.stack([ramp] * 3, axis=2)
-    expected, _ = decode(save(tmp_path / "a.png", rgb), 24)
+    expected = decoded(save(tmp_path / "a.png", rgb), 24)
     paths = {
         "grey": save(tmp_path / "b.png", ramp),
         "16 bit": save(tmp_path / "c.png", ramp.astype(np.uint16) * 257),
@@ -312,8 +332,8 @@ def test_every_kind_of_image_becomes_the_same_rgb(tmp_path):
     }
     Image.fromarray(ramp).convert("P").save(paths["palette"])
     for name, path in paths.items():
-        assert np.abs(decode(path, 24)[0].astype(int) - expected).max() <= 1, name
-    jpeg, _ = decode(save(tmp_path / "h.jpg", rgb, quality=95), 24)
+        assert np.abs(decoded(path, 24).astype(int) - expected).max() <= 1, name
+    jpeg = decoded(save(tmp_path / "h.jpg", rgb, quality=95), 24)
     assert np.abs(jpeg.astype(int) - expected).mean() < 3
 
 
@@ -351,10 +371,10 @@ def jpeg_files(draw):
 def test_jpeg_files_give_the_same_bytes_with_pillow_alone(tmp_path, monkeypatch, content, side):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    with_both = decoding.decode_batch([path], side)
+    with_both = decoding.decode_batch([path], square(side))
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "simplejpeg", None)
-        with_pillow = decoding.decode_batch([path], side)
+        with_pillow = decoding.decode_batch([path], square(side))
     assert np.array_equal(with_both.pixels, with_pillow.pixels)
     assert np.array_equal(with_both.digests, with_pillow.digests)
     assert with_both.problems == with_pillow.problems
@@ -363,20 +383,20 @@ def test_jpeg_files_give_the_same_bytes_with_pillow_alone(tmp_path, monkeypatch,
 def test_plain_jpeg_files_do_not_go_through_pillow(tmp_path, monkeypatch):
     pytest.importorskip("simplejpeg")
     path = save(tmp_path / "a.jpg", np.zeros((40, 30, 3), dtype=np.uint8))
-    monkeypatch.setattr(decoding, "_decode_any", lambda path, side: pytest.fail("went through Pillow"))
-    assert decode(path, 16)[0].shape == (3, 16, 16)
+    monkeypatch.setattr(decoding, "_decode_any", lambda file, wanted: pytest.fail("went through Pillow"))
+    assert decoded(path, 16).shape == (3, 16, 16)
 
 
 def test_transparency_lies_on_white_and_orientation_is_applied(tmp_path):
     rgba = np.zeros((8, 8, 4), dtype=np.uint8)
     rgba[:4, :, 3] = 255
-    pixels, _ = decode(save(tmp_path / "a.png", rgba), 8)
+    pixels = decoded(save(tmp_path / "a.png", rgba), 8)
     assert (pixels[0, 0, 0], pixels[0, 7, 0]) == (0, 255)
     picture = np.zeros((16, 16, 3), dtype=np.uint8)
     picture[:8] = 250
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: the file's top is the picture's right
-    pixels, _ = decode(save(tmp_path / "b.png", picture, exif=exif), 16)
+    pixels = decoded(save(tmp_path / "b.png", picture, exif=exif), 16)
     assert pixels[0, 8, 15] == 250
     assert pixels[0, 8, 0] == 0
 
@@ -408,7 +428,7 @@ def test_unreadable_unlabeled_images_are_skipped_with_a_count(folder_of_images, 
     (folder_of_images / "unlabeled" / ".hidden.png").write_text("hello")
     splits = in_folder(folder_of_images)
     assert len(splits.unlabeled) == 12
-    assert splits.notes[0] == "1 files that are no images by their names were ignored."
+    assert splits.notes[0] == "1 files in unlabeled are no images by their names and are left out: 1 .txt."
     assert splits.notes[1].startswith(
         f"4 unlabeled images can't be read and were skipped: {folder_of_images}/unlabeled/a.png (not an image)"
     )
@@ -474,7 +494,7 @@ def test_unknown_data_are_refused(data):
 
 def test_too_small_a_disk_is_noticed_before_the_work(folder_of_images, monkeypatch):
     monkeypatch.setattr("unlabeled.store.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1000))
-    with pytest.raises(DataError, match=r"38 images of side 32 take 0 MB and 0 MB are free; free some space"):
+    with pytest.raises(DataError, match=r"38 images of 32x32 take 0 MB and 0 MB are free; free some space"):
         in_folder(folder_of_images, cache=folder_of_images.parent / "small")
 
 
@@ -504,6 +524,7 @@ def test_a_class_without_test_images_and_copies_among_the_labeled_are_noted(fold
     shutil.copy(folder_of_images / "train" / "cat" / "1.png", folder_of_images / "train" / "cat" / "copy.png")
     assert in_folder(folder_of_images).notes == (
         "No test image is of class dog: the accuracy says nothing of it.",
+        CUT,
         "1 labeled images repeat another labeled image; one may train and the other validate.",
     )
 

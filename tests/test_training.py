@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from conftest import make_images
+from conftest import make_images, read_history
 from unlabeled.augmentation import augment
 from unlabeled.checkpoints import load_weights, save_weights
 from unlabeled.config import TrainingConfig
@@ -21,7 +21,6 @@ from unlabeled.errors import DataError, TrainingDiverged, UserError
 from unlabeled.images import Images
 from unlabeled.models import ConvAutoEncoder, ConvNet
 from unlabeled.objectives import Classification, Reconstruction
-from unlabeled.results import read_history
 from unlabeled.runtime import Alone, Runtime, choose_device, evaluating, seeded
 from unlabeled.training import evaluate, fit, learning_rate, make_optimizer
 
@@ -366,7 +365,7 @@ import torch
 from lightning_fabric import Fabric
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
-from conftest import make_images
+from conftest import make_images, read_history
 from test_training import network
 from unlabeled.checkpoints import save_weights
 from unlabeled.config import TrainingConfig

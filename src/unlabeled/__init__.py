@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from unlabeled.patches import prepare as prepare
     from unlabeled.presets import resolve as resolve
     from unlabeled.report.display import show as show
-    from unlabeled.results import read_json as read_json
+    from unlabeled.results import read_result as read_result
     from unlabeled.sources import load as load
     from unlabeled.sparse import SparseAutoencoder as SparseAutoencoder
     from unlabeled.sparse import SparseReconstruction as SparseReconstruction
@@ -62,7 +62,7 @@ _HOMES = {
     "load": "sources",
     "paired_effect": "statistics",
     "prepare": "patches",
-    "read_json": "results",
+    "read_result": "results",
     "resolve": "presets",
     "run_gain": "studies.gain",
     "run_studies": "studies.course",
@@ -73,7 +73,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "ConvAutoEncoder", "ConvNet", "JointNetwork",
     "Reconstruction", "Classification", "JointClassification", "TrainingConfig", "Group", "fit", "fit_stacked", "evaluate", "encode",
     "cut_patches", "prepare", "SparseAutoencoder", "SparseReconstruction", "fit_full_batch", "PatchEncoder",
-    "Config", "resolve", "run_gain", "run_studies", "read_json", "show", "paired_effect",
+    "Config", "resolve", "run_gain", "run_studies", "read_result", "show", "paired_effect",
 ]  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import unlabeled
 from unlabeled.errors import UserError
+from unlabeled.files import write_atomically
 from unlabeled.notebook import write_notebook
 from unlabeled.report.course import read_results, write_course_report
-from unlabeled.results import write_atomically
 
 # One date for all members: the same content gives the same archive.
 _DATE = (2000, 1, 1, 0, 0, 0)

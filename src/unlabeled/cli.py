@@ -1,32 +1,44 @@
 """The command line, thin: it reads options, calls the package, and turns errors into one line and a status.
 
-Status 0: done. 2: a mistake of the user's. 130: interrupted; what was finished is kept.
+Status 0: done. 2: a mistake of the user's. 130, 143, 129: interrupted, terminated, hung up; what was finished is kept.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from unlabeled.config import Config, Lang
+from unlabeled.ending import Ended, Escaping, interruptible, is_out_of_memory, silence_output, what_the_system_says
 from unlabeled.errors import UserError
-from unlabeled.presets import explain, read_file, resolve
+from unlabeled.plain import printable, tolerate_output
+from unlabeled.presets import explain, read_file, resolve, suggestion
 
 if TYPE_CHECKING:
     from unlabeled.images import Splits
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to ``main``: whoever has read enough of the output has made no mistake."""
+        raise BrokenPipeError
+
+
+_out = _Console(highlight=False)
 app = App(
     name="unlabeled",
+    console=_out,
     suppress_keyboard_interrupt=False,
     help="What are your unlabeled images worth to your classifier?",
     help_format="plaintext",
@@ -35,13 +47,19 @@ app = App(
 data_app = App(name="data", help="Look at image sources: fetch, verify, show, sheet, draw.")
 app.command(data_app)
 
-_out = Console(highlight=False)
 _DataOption = Annotated[str, Parameter(help="shapes, digits, stl10, stl10:PATH or folder:PATH.")]
 _CacheOption = Annotated[
     Path | None,
     Parameter(help="Folder for shrunken images and downloads; left out, the user's cache folder or UNLABELED_CACHE."),
 ]
-_SideOption = Annotated[int | None, Parameter(help="Side of the shrunken images, pixels; left out, 32 (8 for digits).")]
+_SideOption = Annotated[
+    str | None,
+    Parameter(help="Size of the shrunken images, pixels: one side, or WIDTHxHEIGHT; left out, 32 (8 for digits)."),
+]
+_FitOption = Annotated[
+    Literal["crop", "pad", "stretch"],
+    Parameter(help="What becomes of images of other proportions: cut to their middle, padded, or stretched."),
+]
 _StudiesArgument = Annotated[
     Path | None, Parameter(help="Folder of finished studies; left out, the one of runs/ that was written last.")
 ]
@@ -83,7 +101,7 @@ def report(
     lang: Annotated[Lang, Parameter(help="Language: en or ru.")] = "en",
 ) -> None:  # fmt: skip
     """Write the report anew from the results of a finished run; in Russian it is report.ru.html."""
-    _out.print(str(_write_report(run, lang)), soft_wrap=True)
+    _say(_write_report(run, lang))
 
 
 @app.command
@@ -94,7 +112,7 @@ def notebook(
     """Write an executed Jupyter notebook that calls the package; needs the extra, unlabeled[notebook]."""
     from unlabeled.notebook import write_notebook
 
-    _out.print(str(write_notebook(_studies(run), lang)), soft_wrap=True)
+    _say(write_notebook(_studies(run), lang))
 
 
 @app.command
@@ -108,7 +126,7 @@ def bundle(
     """Write task1_SURNAME_NAME.zip, as the course asks for it: report, notebook, modules and results."""
     from unlabeled.bundle import write_bundle
 
-    _out.print(str(write_bundle(_studies(run), surname=surname, name=name, code=lang, out=out)), soft_wrap=True)
+    _say(write_bundle(_studies(run), surname=surname, name=name, code=lang, out=out))
 
 
 @data_app.command
@@ -120,7 +138,7 @@ def fetch(*, archive: _ArchiveOption = None, cache: _CacheOption = None) -> None
     if archive is not None:
         verify(archive)
         return
-    _out.print(str(fetch_stl10(cache_folder(cache))), soft_wrap=True)
+    _say(fetch_stl10(cache_folder(cache)))
 
 
 @data_app.command
@@ -133,24 +151,24 @@ def verify(path: Annotated[Path, Parameter(help="STL-10's archive, or the folder
     findings = stl10.verify(path)
     if findings:
         raise UserError("; ".join(findings))
-    _out.print(f"{path}: sizes and checksums are the official ones", soft_wrap=True)
+    _say(f"{path}: sizes and checksums are the official ones")
 
 
 @data_app.command
 def show(
-    *, data: _DataOption = "shapes", side: _SideOption = None, cache: _CacheOption = None,
+    *, data: _DataOption = "shapes", side: _SideOption = None, fit: _FitOption = "crop", cache: _CacheOption = None,
     leaks: Annotated[Literal["drop", "keep"], Parameter(help="Whether leaks are dropped.")] = "drop",
 ) -> None:  # fmt: skip
     """Show counts, classes, folds and leaks."""
-    splits = _load(resolve({"data": data, "side": side, "cache": cache, "leaks": leaks, "preset": "quick"}))
+    splits = _load(resolve({"data": data, "side": side, "fit": fit, "cache": cache, "leaks": leaks, "preset": "quick"}))
     channels, height, width = splits.labeled.shape
-    _out.print(f"{data}: images of {width}x{height}, {channels} channels", soft_wrap=True, markup=False)
+    _say(f"{data}: images of {width}x{height}, {channels} channel{'s' * (channels > 1)}")
     for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
         _out.print(f"{name:>10}  {len(images):>9,}")
     table = Table("class", "labeled", "test", box=None, padding=(0, 2))
     for number, name in enumerate(splits.class_names):
         counts = [f"{int((images.classes == number).sum()):,}" for images in (splits.labeled, splits.test)]
-        table.add_row(_plain(name), *counts)
+        table.add_row(Text(name), *counts)
     _out.print(table)
     sizes = sorted({len(fold) for fold in splits.folds})
     folds = f"{len(splits.folds)} of its own, of {sizes[0]:,} to {sizes[-1]:,} images" if sizes else "none of its own"
@@ -162,19 +180,19 @@ def show(
         soft_wrap=True,
     )
     for note in splits.notes:
-        _out.print(note, soft_wrap=True, markup=False)
+        _say(note)
 
 
 @data_app.command
 def sheet(
     out: Annotated[Path, Parameter(help="PNG file to write.")], /, *,
-    data: _DataOption = "shapes", side: _SideOption = None, cache: _CacheOption = None,
+    data: _DataOption = "shapes", side: _SideOption = None, fit: _FitOption = "crop", cache: _CacheOption = None,
 ) -> None:  # fmt: skip
     """Write a contact sheet: ten images of every class (of 20 at the most), and unlabeled ones."""
     from unlabeled.report.sheet import write_sheet
 
-    write_sheet(out, _load(resolve({"data": data, "side": side, "cache": cache, "preset": "quick"})))
-    _out.print(str(out), soft_wrap=True)
+    write_sheet(out, _load(resolve({"data": data, "side": side, "fit": fit, "cache": cache, "preset": "quick"})))
+    _say(out)
 
 
 @data_app.command
@@ -189,49 +207,56 @@ def draw(
     from unlabeled.sources.shapes import write_shapes
 
     shapes = {"train": train, "test": test, "unlabeled": unlabeled, "seed": seed}
-    write_shapes(out, resolve({"shapes": shapes}).shapes)
-    _out.print(str(out), soft_wrap=True)
+    try:
+        wanted = resolve({"shapes": shapes}).shapes
+    except UserError as error:
+        raise UserError(str(error).replace("--shapes.", "--")) from None
+    write_shapes(out, wanted)
+    _say(out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and leave with its status."""
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    tolerate_output()
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the end
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Escaping("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("unlabeled").setLevel(logging.INFO)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(
-            sys.argv[1:] if arguments is None else arguments,
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        with interruptible():
+            _dispatch(given)
+            sys.stdout.flush()
     except CycloptsError as error:
         _fail(_what_is_wrong(error))
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as error:
+        how, status = error.args if isinstance(error, Ended) else ("interrupted", 130)
+        print(f"\n{how}; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise SystemExit(status) from None
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more on leaving.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_output()
         raise SystemExit(0) from None
-    except OSError as error:
-        if error.errno in (
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOTDIR,
-            errno.EISDIR,
-            errno.EEXIST,
-            errno.ENAMETOOLONG,
-        ):
-            _fail(f"{error.filename or 'a file'}: {error.strerror}; give other paths, or change the permissions")
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        _fail(
-            f"{error.filename or 'writing'}: {error.strerror}; free some space, or give other folders with --out and --cache; "
-            "finished parts are kept"
-        )
+        _fail("out of memory; take smaller images (--side), networks or batches, or fewer runs at a time (--jobs 1)")
+    except OSError as error:
+        _fail(what_the_system_says(error))
+
+
+def _dispatch(arguments: list[str]) -> None:
+    """Call the command, or print the help of ``run``, which is written from the configuration."""
+    if arguments[:1] == ["run"] and {"--help", "-h"} & set(arguments):
+        from unlabeled.options import print_help
+
+        print_help(_out, everything="all" in arguments)
+        return
+    app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
 
 
 def _run(config: Config) -> None:
@@ -257,9 +282,12 @@ def _run_gain(config: Config) -> None:
     summary = summarise(folder)
     path = write_page(folder, summary)
     Console(width=max(_out.width, 92)).print(_arms_table(summary.result))
-    _out.print(f"{summary.protocol}.\n", soft_wrap=True, markup=False)
-    _out.print(f"{summary.headline}\n{summary.features}\n", soft_wrap=True, markup=False)
-    _out.print(f"report: {path}", soft_wrap=True, markup=False)
+    _say(f"{summary.protocol}.")
+    _out.print()
+    _say(summary.headline)
+    _say(summary.features)
+    _out.print()
+    _say(f"report: {path}")
 
 
 def _run_studies(config: Config) -> None:
@@ -272,14 +300,17 @@ def _run_studies(config: Config) -> None:
     results = read_results(folder)
     for name in results if config.study == "all" else (config.study,):
         section = read_section(folder, name, language)
-        _out.print(f"\n{section.title}", soft_wrap=True, markup=False)
+        _out.print()
+        _say(section.title)
         for line in section.conclusion or section.setup:
-            _out.print(f"  {line}", soft_wrap=True, markup=False)
+            _say(f"  {line}")
     if config.study == "all":
         _verdict, headline, _more = answer(results, language)
-        _out.print(f"\n{headline}", soft_wrap=True, markup=False)
+        _out.print()
+        _say(headline)
     path = _write_report(folder, config.lang)
-    _out.print("\n" + language.gettext("Report: {path}").format(path=path), soft_wrap=True, markup=False)
+    _out.print()
+    _say(language.gettext("Report: {path}").format(path=path))
 
 
 def _studies(run: Path | None) -> Path:
@@ -296,7 +327,14 @@ def _write_report(folder: Path, lang: Lang) -> Path:
     """Write the report of whatever was run in a folder."""
     from unlabeled.report.course import is_course, write_course_report
     from unlabeled.report.page import write_report
+    from unlabeled.results import has_result, read_result
 
+    if has_result(folder) and "study" in (stored := read_result(folder)).content:
+        name = stored.content["study"]
+        raise UserError(
+            f"{folder}: the answer of study {name} alone; give the folder above it. To see one that was put aside, copy its files into "
+            f"a folder {name} of a new folder, and give that"
+        )
     if is_course(folder):
         return write_course_report(folder, lang)
     if lang != "en":
@@ -325,11 +363,9 @@ def _load(config: Config, *, partly: bool = False) -> Splits:
     return load(config, partly=partly)
 
 
-def _plain(text: str) -> str:
-    """Keep rich from reading a name from a user's folder as markup."""
-    from rich.markup import escape
-
-    return escape(text)
+def _say(text: object) -> None:
+    """Print a line as it is: names in it are neither markup nor control characters."""
+    _out.print(printable(str(text)), soft_wrap=True, markup=False)
 
 
 def _what_is_wrong(error: CycloptsError) -> str:
@@ -339,11 +375,19 @@ def _what_is_wrong(error: CycloptsError) -> str:
         if isinstance(cause, ValidationError):
             return explain(cause)
         cause = cause.__cause__
+    if isinstance(error, UnknownOptionError) and "run" in (error.command_chain or ()):
+        name = (error.token.keyword or error.token.value).partition("=")[0]
+        return f"unknown option {name}{suggestion(name) or '; unlabeled run --help all shows every option'}"
     return " ".join(str(error).replace("│", " ").split())
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        silence_output()
+    with suppress(OSError, ValueError):
+        print(f"error: {printable(message)}", file=sys.stderr, flush=True)
     raise SystemExit(2)
 
 

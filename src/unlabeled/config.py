@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PrivateAttr
 
+from unlabeled.caching import expand
+from unlabeled.fitting import Fit
 from unlabeled.grids import (
     AutoencoderGrid,
     ConvolvedGrid,
@@ -17,6 +20,7 @@ from unlabeled.grids import (
     StackedGrid,
     StudiesConfig,
 )
+from unlabeled.plain import printable
 from unlabeled.settings import (
     AutoencoderConfig,
     ClassicalConfig,
@@ -25,6 +29,9 @@ from unlabeled.settings import (
     Section,
     TrainingConfig,
 )
+
+# Fields that change no result: where things lie, how many run at a time, the report's language.
+PLACES = ("out", "cache", "threads", "jobs", "lang")
 
 # All sections are had from here, wherever they stand.
 __all__ = [
@@ -44,12 +51,38 @@ __all__ = [
     "TrainingConfig",
 ]
 
-Side: TypeAlias = Annotated[int, Field(ge=4, le=512)]
+_SIDES = range(4, 513)
+
+
+def _read_side(given: Any) -> Any:
+    """Return a side as a number, or a width and a height as text; refuse all else."""
+    matched = re.fullmatch(r"\s*(\d{1,4})(?:\s*[x×]\s*(\d{1,4}))?\s*", given) if isinstance(given, str) else None
+    sides: tuple[int, ...] = (given,) if isinstance(given, int) and not isinstance(given, bool) else ()
+    if matched:
+        sides = tuple(int(number) for number in matched.groups() if number)
+    if not sides or any(side not in _SIDES for side in sides):
+        raise ValueError(
+            f"give one side of {_SIDES.start} to {_SIDES.stop - 1} pixels, or WIDTHxHEIGHT like 48x64, each of so many"
+        )
+    return sides[0] if len(set(sides)) == 1 else f"{sides[0]}x{sides[1]}"
+
+
+def _has_no_nul(given: Any) -> Any:
+    if "\0" in str(given):
+        raise ValueError("a path holds no character 0")
+    return given
+
+
+Side: TypeAlias = Annotated[int | str, BeforeValidator(_read_side)]
+Place: TypeAlias = Annotated[Path, BeforeValidator(_has_no_nul)]
 Preset: TypeAlias = Literal["quick", "standard", "full", "patches-2016"]
 Lang: TypeAlias = Literal["en", "ru"]
 Study: TypeAlias = Literal[
     "gain", "baselines", "network", "autoencoder", "features", "finetune", "stacked", "sparse", "convolved", "joint", "all"
 ]  # fmt: skip
+
+
+STUDY_NAMES: tuple[str, ...] = get_args(Study)[1:-1]
 
 
 class ShapesConfig(Section):
@@ -70,19 +103,21 @@ class Config(Section):
 
     study: Study = "gain"
     """What to run: gain (what the unlabeled images are worth), one of the nine studies, or all of them."""
-    data: str = "shapes"
+    data: Annotated[str, BeforeValidator(_has_no_nul)] = "shapes"
     """Where the images are: shapes, digits, stl10, stl10:PATH (folder or archive) or folder:PATH."""
     preset: Preset = "quick"
     """Sizes to start from: quick (minutes), standard (an evening at STL-10's size) or full; patches-2016 is study 8 as a course report
     of 2016 had it, on STL-10 at 96x96."""
     lang: Lang = "en"
     """Language of the report: English or Russian."""
-    out: Path | None = None
-    """Folder for the results; left out, runs/DATA-PRESET, or runs/DATA-PRESET-studies."""
-    cache: Path | None = None
+    out: Place | None = None
+    """Folder for the results; left out, runs/DATA-PRESET with what differs from the preset behind it, and -studies for studies."""
+    cache: Place | None = None
     """Folder for shrunken images; left out, the user's cache folder or UNLABELED_CACHE."""
     side: Side | None = None
-    """Side of the shrunken images, pixels; left out, 32 (8 for digits)."""
+    """Size of the shrunken images, pixels: one side, or WIDTHxHEIGHT like 48x64; left out, 32 (8 for digits)."""
+    fit: Fit = "crop"
+    """What becomes of images of other proportions: the middle is cut out (crop), grey is put around (pad), or they are stretched."""
     leaks: Literal["drop", "keep"] = "drop"
     """What to do with unlabeled or labeled images that stand in test, and with unlabeled ones that are labeled."""
     folds: int | None = Field(default=None, ge=2, le=100)
@@ -101,9 +136,9 @@ class Config(Section):
     """Where to compute: auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the networks: fp32, or bf16 where the processor has it."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """Processor threads; left out, all cores."""
-    jobs: int | None = Field(default=None, ge=1)
+    jobs: int | None = Field(default=None, ge=1, le=1024)
     """Runs at the same time, on the processor only; left out, one a thread."""
     encoder: EncoderConfig = EncoderConfig()
     """The encoder."""
@@ -118,11 +153,26 @@ class Config(Section):
     shapes: ShapesConfig = ShapesConfig()
     """The embedded data set."""
 
+    # What differs from preset and data, as the default folder's name says it; resolve finds it.
+    _differing: str = PrivateAttr(default="")
+
     @property
     def folder(self) -> Path:
-        """Where results go."""
+        """Where results go: the folder given, or one whose name says what is asked."""
         ending = "" if self.study == "gain" else "-studies"
-        return self.out.expanduser() if self.out else Path("runs") / f"{self.data_name}-{self.preset}{ending}"
+        return (
+            expand(self.out) if self.out else Path("runs") / f"{self.data_name}-{self.preset}{ending}{self._differing}"
+        )
+
+    def named(self, differing: str) -> Config:
+        """Return the same with an ending of the default folder's name."""
+        self._differing = differing
+        return self
+
+    @property
+    def question(self) -> dict[str, Any]:
+        """What decides the answer: all fields but those of where and how quickly it is computed, and in what language it is said."""
+        return self.model_dump(mode="json", exclude=set(PLACES))
 
     @property
     def source(self) -> str:
@@ -133,9 +183,13 @@ class Config(Section):
     def data_name(self) -> str:
         """What people call the data: the kind, or the name of the folder of images."""
         path = self.data.partition(":")[2]
-        return Path(path).expanduser().resolve().name if self.source == "folder" else self.source
+        return printable(expand(path).resolve().name) if self.source == "folder" else self.source
 
     @property
-    def pixels(self) -> int:
-        """The side of the shrunken images."""
-        return self.side or (8 if self.source == "digits" else 32)
+    def pixels(self) -> tuple[int, int]:
+        """The (height, width) of the shrunken images."""
+        side = self.side or (8 if self.source == "digits" else 32)
+        if isinstance(side, int):
+            return side, side
+        width, _, height = side.partition("x")
+        return int(height), int(width)

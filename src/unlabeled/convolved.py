@@ -10,13 +10,13 @@ from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from unlabeled.batches import batches
 from unlabeled.errors import DataError
 from unlabeled.images import Images
 from unlabeled.models import Encoding
 from unlabeled.patches import as_numbers, whitening
 from unlabeled.runtime import Runtime, evaluating
 from unlabeled.sparse import SparseAutoencoder
-from unlabeled.training import batches
 
 # Maps at stride 1 are large: so few images keep them near the processor.
 _BATCH = 50

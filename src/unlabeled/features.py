@@ -9,11 +9,11 @@ import scipy.linalg
 import torch
 from numpy.typing import NDArray
 
+from unlabeled.batches import batches
 from unlabeled.errors import DataError
 from unlabeled.images import Images
 from unlabeled.models import Encoder
 from unlabeled.runtime import Runtime, evaluating
-from unlabeled.training import batches
 
 _BATCH = 500
 # The maps of so few images stay in the processor's cache.

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
 
+_CHANNELS = (1, 3, 4)
+_NAMED = 5  # classes that a description names
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Images:
     """Pixels, and classes where they are known.
 
@@ -21,9 +24,14 @@ class Images:
     pixels
         uint8 (n, c, h, w), usually mapped from disk.
     labels
-        int64 (n,), or None.
+        int64 (n,) from 0 on, or None.
     rows
         Which rows of ``pixels`` and ``labels`` belong here, in order; None is all. So a subset copies nothing.
+
+    Raises
+    ------
+    DataError
+        If pixels are no uint8 or lie otherwise, or labels are no whole numbers from 0 on; the message says how to convert them.
     """
 
     pixels: NDArray[np.uint8]
@@ -31,10 +39,21 @@ class Images:
     rows: NDArray[np.intp] | None = None
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8:
-            raise DataError(f"pixels are {self.pixels.dtype} {self.pixels.shape}; images are uint8 (n, c, h, w)")
-        if self.labels is not None and len(self.labels) != len(self.pixels):
-            raise DataError(f"{len(self.labels)} labels for {len(self.pixels)} images; give one label an image")
+        _check_pixels(self.pixels)
+        if self.labels is not None:
+            _check_labels(self.labels, len(self.pixels))
+
+    def __repr__(self) -> str:
+        channels, height, width = self.shape
+        where = "mapped from disk" if isinstance(self.pixels, np.memmap) else "in memory"
+        if self.labels is None:
+            told = "no labels"
+        elif not len(self):
+            told = "no images, so no classes"
+        else:
+            counts = np.unique(self.classes, return_counts=True)[1]
+            told = f"{len(counts):,} classes of {counts.min():,} to {counts.max():,} images"
+        return f"Images: {len(self):,} of {width}x{height}, {channels} channel{'s' * (channels > 1)}, uint8, {where}\n  {told}"
 
     def __len__(self) -> int:
         return len(self.pixels) if self.rows is None else len(self.rows)
@@ -77,7 +96,7 @@ class Leaks:
         return self.unlabeled_in_test + self.unlabeled_in_labeled + self.labeled_in_test
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Splits:
     """What a source returns.
 
@@ -105,3 +124,69 @@ class Splits:
     leaks: Leaks = field(default_factory=lambda: Leaks("drop"))
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, images in (("labeled", self.labeled), ("test", self.test)):
+            if (
+                images.labels is not None
+                and len(images)
+                and (most := int(images.classes.max())) >= len(self.class_names)
+            ):
+                raise DataError(
+                    f"the {name} images have the label {most}, and there are names for {len(self.class_names)} classes, numbered from 0; "
+                    "mend the labels, or name every class"
+                )
+
+    def __repr__(self) -> str:
+        channels, height, width = self.labeled.shape
+        shown = ", ".join(self.class_names[:_NAMED]) + (", ..." if len(self.class_names) > _NAMED else "")
+        folds = f"{len(self.folds)} folds of its own" if self.folds else "no folds of its own"
+        return (
+            f"Splits: {len(self.labeled):,} labeled, {len(self.unlabeled):,} unlabeled and {len(self.test):,} test images of "
+            f"{width}x{height}, {channels} channel{'s' * (channels > 1)}\n  {len(self.class_names):,} classes ({shown}); {folds}; "
+            f"{self.leaks.total:,} leaks, {'dropped' if self.leaks.policy == 'drop' else 'kept'}"
+        )
+
+
+def _check_array(what: str, given: Any) -> None:
+    if not isinstance(given, np.ndarray):
+        kind = type(given).__name__
+        way = f"{what}.numpy()" if kind == "Tensor" else f"numpy.array({what})"
+        raise DataError(f"{what} are a {kind}; give a NumPy array: {way}")
+
+
+def _check_pixels(pixels: NDArray[Any]) -> None:
+    _check_array("pixels", pixels)
+    told = f"pixels are {pixels.dtype} {pixels.shape}"
+    if pixels.dtype != np.uint8:
+        way = (
+            "for floats in [0, 1] give (255 * pixels).round().astype('uint8')"
+            if pixels.dtype.kind == "f"
+            else "give pixels.astype('uint8')"
+        )
+        raise DataError(f"{told}; images are uint8, 0 to 255: {way}")
+    if pixels.ndim == 3:
+        raise DataError(f"{told}; images are (n, channels, height, width): for grey ones give pixels[:, None]")
+    if pixels.ndim != 4:
+        raise DataError(f"{told}; images are (n, channels, height, width)")
+    if pixels.shape[3] in _CHANNELS and min(pixels.shape[1:3]) > max(_CHANNELS):
+        raise DataError(
+            f"{told}, with the channels last; images are (n, channels, height, width): give pixels.transpose(0, 3, 1, 2)"
+        )
+
+
+def _check_labels(labels: NDArray[Any], images: int) -> None:
+    _check_array("labels", labels)
+    if labels.ndim != 1:
+        way = ": give labels.argmax(1)" if labels.ndim == 2 and labels.shape[1] > 1 else ""
+        raise DataError(f"labels have shape {labels.shape}; give one number an image, (n,){way}")
+    if len(labels) != images:
+        raise DataError(f"{len(labels)} labels for {images} images; give one label an image")
+    if labels.dtype.kind not in "iu":
+        raise DataError(
+            f"labels are {labels.dtype}; they are whole numbers from 0 on, int64: give labels.astype('int64')"
+        )
+    if len(labels) and (least := int(labels.min())) < 0:
+        raise DataError(
+            f"labels hold {least}; they are whole numbers from 0 on. Images without a label are Images of their own, without labels"
+        )

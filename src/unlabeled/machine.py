@@ -17,10 +17,11 @@ from unlabeled.runtime import Runtime
 _PACKAGES = ("unlabeled", "torch", "numpy", "scipy", "scikit-learn", "pillow", "lightning-fabric")
 
 
-def describe_machine(runtime: Runtime) -> dict[str, Any]:
-    """Return what times and results depend on: device, threads, processor, versions."""
+def describe_machine(runtime: Runtime, *, kernels: bool) -> dict[str, Any]:
+    """Return what times and results depend on: device, kernels used or not, threads, processor, versions."""
     return {
         "device": str(runtime.device),
+        "kernels": kernels,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "processor": _processor(),

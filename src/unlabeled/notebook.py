@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
+from pydantic import ValidationError
+
 from unlabeled.errors import UserError
+from unlabeled.files import write_atomically
+from unlabeled.presets import explain
 from unlabeled.report.course import answer, read_results, read_section
+from unlabeled.report.environment import reading
 from unlabeled.report.language import Language
-from unlabeled.results import write_atomically
+from unlabeled.settings import EncoderConfig
 
 _MINUTES = 60
+_LONGEST_SOCKETS = 60
 
 
 def write_notebook(folder: Path, code: str = "en") -> Path:
@@ -26,34 +34,73 @@ def write_notebook(folder: Path, code: str = "en") -> Path:
     """
     try:
         import nbformat
-        from nbclient import NotebookClient
-        from nbclient.exceptions import CellExecutionError
-        from traitlets.config import Config
     except ImportError as error:
-        raise UserError(f"a notebook needs {error.name}; install it with: pip install 'unlabeled[notebook]'") from None
+        raise UserError(_missing(error)) from None
     language = Language(code)
     notebook = nbformat.v4.new_notebook(
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     )
     kinds = {"text": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
-    for number, (kind, source) in enumerate(_cells(folder, language)):
+    with reading(folder):
+        cells = _cells(folder, language)
+    for number, (kind, source) in enumerate(cells):
         # Cells are named by their place, so that the same results give the same notebook.
         notebook.cells.append(kinds[kind](source, id=f"cell-{number}"))
-    place = {"metadata": {"path": str(Path.cwd())}}
-    with TemporaryDirectory() as sockets:
-        # Files in place of ports: nobody else on the machine can listen.
-        options = Config({"ConnectionFileMixin": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
-        client = NotebookClient(
-            notebook, config=options, timeout=60 * _MINUTES, kernel_name="python3", record_timing=False, resources=place
-        )
-        try:
-            client.execute()
-        except CellExecutionError as error:
-            raise UserError(f"a cell of the notebook failed: {error.ename}: {error.evalue}") from None
+    _execute(notebook)
     path = folder / ("notebook.ipynb" if code == "en" else f"notebook.{code}.ipynb")
     text = nbformat.writes(notebook)
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
     return path
+
+
+def _execute(notebook: Any) -> None:
+    """Run the cells in this interpreter."""
+    try:
+        from ipykernel.kernelspec import get_kernel_dict
+        from jupyter_client.kernelspec import KernelSpec
+        from jupyter_client.manager import AsyncKernelManager
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+        from traitlets.config import Config
+    except ImportError as error:
+        raise UserError(_missing(error)) from None
+    place = {"metadata": {"path": str(Path.cwd())}}
+    with TemporaryDirectory(prefix="unlabeled-", dir=_short_folder()) as sockets:
+        # Files in place of ports: nobody else on the machine can listen.
+        options = Config({"ConnectionFileMixin": {"transport": "ipc", "ip": f"{sockets}/k"}})
+
+        class OwnKernel(AsyncKernelManager):  # type: ignore[misc]
+            """The interpreter that runs this, which has the package, whatever is called python3 elsewhere."""
+
+            kernel_spec = KernelSpec(**get_kernel_dict())
+
+        client = NotebookClient(
+            notebook, config=options, kernel_manager_class=OwnKernel, timeout=60 * _MINUTES, kernel_name="python3",
+            record_timing=False, resources=place,
+        )  # fmt: skip
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            raise UserError(f"a cell of the notebook failed: {error.ename}: {error.evalue}") from None
+        except (CellTimeoutError, DeadKernelError, RuntimeError, OSError) as error:
+            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise UserError(
+                f"the notebook's kernel ({sys.executable} -m ipykernel) ended or did not answer: {said}; see whether "
+                f"{sys.executable} -m ipykernel --version works"
+            ) from None
+
+
+def _missing(error: ImportError) -> str:
+    return f"a notebook needs {error.name}; install it with: pip install 'unlabeled[notebook]'"
+
+
+def _short_folder() -> str | None:
+    """Return where sockets can lie: the system takes about a hundred letters of their paths, whatever TMPDIR says."""
+    usual = gettempdir()
+    if len(usual) <= _LONGEST_SOCKETS:
+        return None
+    known = (os.environ.get("XDG_RUNTIME_DIR", ""), "/tmp", "/var/tmp")
+    return next((path for path in known if 0 < len(path) <= _LONGEST_SOCKETS and os.access(path, os.W_OK)), None)
 
 
 def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
@@ -98,11 +145,20 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
 
 
 def _chosen_encoder(results: dict[str, Any]) -> str:
-    """Write the arguments of the encoder that studies 4 and 5 used, or of the configuration's."""
+    """Write the arguments of the encoder that studies 4 and 5 used, or of the configuration's.
+
+    A results folder may be a stranger's, and what is written here is run: so only an encoder's own fields, with values of their kinds.
+    """
     encoder = next((result["encoder"] for result in results.values() if "encoder" in result), None)
     if encoder is None:
         encoder = next((result["config"]["encoder"] for result in results.values() if "config" in result), {})
-    return ", ".join(f"{name}={value!r}" for name, value in encoder.items() if value is not None)
+    try:
+        checked = EncoderConfig.model_validate(encoder)
+    except ValidationError as error:
+        raise UserError(f"the results' encoder is none: {explain(error)}; run the studies again") from None
+    return ", ".join(
+        f"{name}={value!r}" for name, value in checked.model_dump(mode="json").items() if value is not None
+    )
 
 
 def _study_text(folder: Path, name: str, language: Language) -> str:
@@ -122,4 +178,5 @@ def _study_code(name: str, language: Language, *, whole: bool) -> str:
 
 
 def _read_config(name: str) -> str:
-    return f'config = ul.Config.model_validate(ul.read_json(folder / "{name}/result.json")["config"])'
+    # Where things lie is this machine's to say, not the results': a cache holds compiled code.
+    return f'config = ul.Config.model_validate(ul.read_result(folder / "{name}").content["config"]).model_copy(update={{"cache": None}})'

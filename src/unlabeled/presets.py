@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from unlabeled.config import Config
-from unlabeled.errors import UserError
+from unlabeled.errors import DamagedFile, UserError
+from unlabeled.files import fingerprint, read_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,6 +41,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "studies": {"joint": {"reconstruction": [3.0, 10.0, 30.0], "between": [0.0, 10.0]}},
     },
 }
+
+# What the default folder's name says anyway.
+_NAMED = ("study", "data", "preset")
 
 # The set-up of a course report of 2016 on STL-10: 10,000 patches of 3x8x8, clipped at three sigma to [0.1, 0.9], 75 hidden units,
 # rho 0.06, beta 3, lambda 1e-4, L-BFGS-B up to 2,000 iterations; whole maps at strides 8 and 4, three hidden layers 100-64-100; all 5,000
@@ -116,8 +121,14 @@ _DIGITS: dict[str, Any] = {
 }
 
 
+_LONGEST_NAME = 60
+_LONGEST_SHOWN = 80
+
+
 def resolve(*layers: dict[str, Any]) -> Config:
     """Make the configuration: the preset, then what suits the data, then the layers, later ones winning.
+
+    The default folder's name says what the layers change of that, so that another question gets another folder.
 
     Raises
     ------
@@ -134,19 +145,44 @@ def resolve(*layers: dict[str, Any]) -> Config:
     if str(given.get("data", "")).partition(":")[0] == "digits":
         base = merge(base, _DIGITS)
     network = given.get("network", {})
-    if isinstance(network, dict) and "learning_rate" in (network.get("training") or {}):
+    training = network.get("training") if isinstance(network, dict) else None
+    if isinstance(training, dict) and "learning_rate" in training:
         # One learning rate leaves nothing to choose.
         if "learning_rates" in network:
             raise UserError(
                 "--network.training.learning-rate goes without --network.learning-rates; give one of the two"
             )
-        given = merge(given, {"network": {"learning_rates": [network["training"]["learning_rate"]]}})
+        given = merge(given, {"network": {"learning_rates": [training["learning_rate"]]}})
+    before = merge(Config().model_dump(), base)
     try:
-        config = Config.model_validate(merge(merge(Config().model_dump(), base), given))
+        config = Config.model_validate(merge(before, given))
     except ValidationError as error:
         raise UserError(explain(error)) from None
     _check(config)
-    return config
+    usual = Config.model_validate(merge(before, {name: given[name] for name in _NAMED if name in given}))
+    return config.named(_differing(usual.question, config.question))
+
+
+def _differing(usual: dict[str, Any], asked: dict[str, Any]) -> str:
+    """Return an ending for a folder's name: what is asked otherwise than usual, or a digest of it where that is long."""
+    changed = dict(_leaves(asked, usual))
+    if not changed:
+        return ""
+    text = "".join(
+        f"-{name.replace('_', '-')}-{'-'.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in changed.items()
+    )
+    plain = all(letter.isalnum() or letter in "-." for letter in text)
+    return text if plain and len(text) <= _LONGEST_NAME else f"-{fingerprint(changed)[:8]}"
+
+
+def _leaves(asked: Any, usual: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value that is not the usual one, by its dotted name."""
+    for name, value in asked.items():
+        if isinstance(value, dict) and isinstance(usual.get(name), dict):
+            yield from _leaves(value, usual[name], f"{path}{name}.")
+        elif value != usual.get(name):
+            yield f"{path}{name}", value
 
 
 def _check(config: Config) -> None:
@@ -240,10 +276,15 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def read_file(path: Path) -> dict[str, Any]:
     """Read a TOML file of the same tree: top-level names, and a table for each section."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        # Some editors begin a file with a mark of its encoding.
+        return tomllib.loads(read_bytes(path).decode("utf-8-sig"))
+    except DamagedFile as error:
+        if path.exists():
+            raise UserError(
+                f"{path}: {str(error).partition(': ')[2].partition(';')[0]}; --config takes a TOML file"
+            ) from None
         raise UserError(f"{path}: no such file; --config takes a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # bad TOML, bad UTF-8, a path with a character 0
         raise UserError(f"{path}: not a TOML file: {error}") from None
 
 
@@ -255,18 +296,73 @@ def explain(error: ValidationError) -> str:
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             message = "there is no such option" + _nearest(names)
-        given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
+        given = "" if isinstance(item["input"], dict) else f" (given: {_shortened(item['input'])})"
         findings.append(f"{_option(names)}: {message}{given}")
     return "; ".join(dict.fromkeys(findings))
 
 
+def suggestion(name: str) -> str:
+    """Return which options an unknown one may mean, as the end of a sentence, or nothing.
+
+    A name without its section finds its way, and so do names that other tools use.
+    """
+    asked = name.strip("-").replace("_", "-")
+    last = asked.rpartition(".")[2]
+    last = _OTHER_NAMES.get(last, last)
+    known = sorted(option_names(), key=_familiarity)
+    found = [option for option in known if option.rpartition(".")[2] == last]
+    if not found:
+        close = get_close_matches(asked, known, n=1) or get_close_matches(
+            last, [option.rpartition(".")[2] for option in known], n=1
+        )
+        found = [option for option in known if close and option.endswith(close[0])]
+    return f"; did you mean {' or '.join(f'--{option}' for option in found[:2])}?" if found else ""
+
+
+def option_names() -> list[str]:
+    """Return the dotted name of every field, as the command line has it."""
+
+    def walk(model: type[BaseModel], above: str) -> Iterator[str]:
+        for name, field in model.model_fields.items():
+            kind = field.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from walk(kind, f"{above}{name}.")
+            else:
+                yield f"{above}{name}".replace("_", "-")
+
+    return list(walk(Config, ""))
+
+
+# What other tools call them.
+_OTHER_NAMES = {
+    "lr": "learning-rate", "rate": "learning-rate", "epoch": "epochs", "n-epochs": "epochs", "num-epochs": "epochs", "bs": "batch-size",
+    "batch": "batch-size", "wd": "weight-decay", "l2": "weight-decay", "optim": "optimizer", "seed": "seeds", "fold": "folds",
+    "dataset": "data", "data-dir": "data", "path": "data", "input": "data", "output": "out", "output-dir": "out", "outdir": "out",
+    "size": "side", "image-size": "side", "img-size": "side", "input-size": "side", "resize": "side", "workers": "jobs",
+    "num-workers": "jobs", "n-jobs": "jobs", "gpu": "device", "cuda": "device", "amp": "precision", "n-estimators": "trees",
+    "kernel-size": "conv-kernel-size", "filters": "conv-out-channels", "channels": "conv-out-channels", "language": "lang",
+}  # fmt: skip
+_FAMILIAR = ("", "network.training", "network", "autoencoder.training", "autoencoder", "encoder", "classical")
+
+
+def _familiarity(option: str) -> int:
+    section = option.rpartition(".")[0]
+    return _FAMILIAR.index(section) if section in _FAMILIAR else len(_FAMILIAR)
+
+
 def _nearest(names: list[str]) -> str:
-    """Suggest the option that an unknown one in a file may have meant."""
+    """Suggest the option that an unknown one in a file may have meant: of its own section, or of all."""
     model: Any = Config
     for name in names[:-1]:
-        model = model.model_fields[name].annotation
-    close = get_close_matches(names[-1], model.model_fields, n=1)
-    return f"; did you mean {_option([*names[:-1], *close])}?" if close else ""
+        field = model.model_fields.get(name)
+        model = field.annotation if field is not None else Config
+    close = get_close_matches(names[-1], model.model_fields, n=1) if len(names) > 1 else []
+    return f"; did you mean {_option([*names[:-1], *close])}?" if close else suggestion(".".join(names))
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _option(names: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from statistics import mean
 from threading import Lock
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
+
+from unlabeled.plain import printable
 
 
 class RunProgress:
@@ -75,11 +78,16 @@ class RunProgress:
             self._show()
         number = f"[{self._title}{self._number:>{len(str(self._total))}}/{self._total}]"
         line = f"{number} {label}: {outcome}, {took:.1f} s{self._remaining(', ')}"
-        self.console.print(Text(line), soft_wrap=True, highlight=False)
+        self._print(line)
 
     def note(self, text: str) -> None:
         """Write a line."""
-        self.console.print(Text(text), soft_wrap=True, highlight=False)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        # A log on a disk that is full is no reason to stop.
+        with suppress(OSError):
+            self.console.print(Text(printable(text)), soft_wrap=True, highlight=False)
 
     def step(self, done: int, total: int) -> None:
         """Tell of steps of a training (see ``training.Watcher``)."""

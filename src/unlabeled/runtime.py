@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unlabeled.errors import UserError
-from unlabeled.models import to_images
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -56,6 +55,11 @@ class Runtime:
         if str(chosen) == "cuda" and "LOCAL_RANK" in os.environ:
             chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         return cls(chosen, precision)
+
+    @property
+    def uses_kernels(self) -> bool:
+        """Whether the compiled kernels can be of use here: they compute in fp32 on the processor."""
+        return self.device.type == "cpu" and self.precision == "fp32"
 
     @property
     def rank(self) -> int:
@@ -112,6 +116,11 @@ class Alone:
     def all_reduce(self, value: Tensor, *, reduce_op: str) -> Tensor:
         """Return the value: there are no others to add, or to average with."""
         return value
+
+
+def to_images(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels 0..255 into float in [-1, 1]."""
+    return pixels.to(torch.float32).div_(127.5).sub_(1.0)
 
 
 @contextmanager

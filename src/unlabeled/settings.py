@@ -13,6 +13,8 @@ PerLayer: TypeAlias = Annotated[
     BeforeValidator(lambda given: (given,) if isinstance(given, int) else given),
     PlainSerializer(lambda numbers: numbers[0] if len(numbers) == 1 else list(numbers)),
 ]
+_MOST_COUNT = 2**31 - 1
+_MOST_FLOAT = 1e38  # of single precision
 Noise: TypeAlias = Literal["none", "gaussian", "masking"]
 
 
@@ -20,6 +22,17 @@ class Section(BaseModel):
     """A frozen section: unknown names are refused, text is described by the docstrings under the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Section:
+        """Refuse numbers that single precision, or a count in the libraries below, can't hold."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                limit = _MOST_COUNT if isinstance(number, int) else _MOST_FLOAT
+                if isinstance(number, (int, float)) and abs(number) > limit:
+                    raise ValueError(f"{name.replace('_', '-')} takes numbers of at most {limit:,}; it has {number:g}")
+        return self
 
 
 class TrainingConfig(Section):

@@ -7,14 +7,27 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from unlabeled.fitting import PAD, Wanted
 
-def shrink(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return images uint8 (n, c, h, w) as (n, c, side, side), by the triangle filter that widens with the scale.
+
+def shrink(images: NDArray[np.uint8], wanted: Wanted) -> NDArray[np.uint8]:
+    """Return images uint8 (n, c, h, w) in the wanted size, by the triangle filter that widens with the scale.
 
     It is the filter that Pillow calls BILINEAR, and gives the same bytes.
     """
-    if images.shape[2:] == (side, side):
+    height, width = images.shape[2:]
+    if (height, width) == wanted.size:
         return images
+    high, wide = wanted.kept((height, width))
+    top, left = (height - high) // 2, (width - wide) // 2
+    middle = images[:, :, top : top + high, left : left + wide]
     # Reading from a read-only buffer, PyTorch warns that it could be written to.
-    batch = torch.from_numpy(images if images.flags.writeable else images.copy())
-    return F.interpolate(batch, size=(side, side), mode="bilinear", align_corners=False, antialias=True).numpy()
+    batch = torch.from_numpy(middle if middle.flags.writeable else middle.copy())
+    inner = wanted.filled((height, width))
+    small = F.interpolate(batch, size=inner, mode="bilinear", align_corners=False, antialias=True).numpy()
+    if inner == wanted.size:
+        return small
+    padded = np.full((*images.shape[:2], *wanted.size), PAD, dtype=np.uint8)
+    top, left = ((size - part) // 2 for size, part in zip(wanted.size, inner, strict=True))
+    padded[:, :, top : top + inner[0], left : left + inner[1]] = small
+    return padded

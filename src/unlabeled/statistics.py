@@ -19,7 +19,7 @@ Verdict: TypeAlias = Literal["helps", "no evidence", "hurts"]
 class Effect:
     """A paired effect: mean difference, 95 % interval, two-sided p, and how it came about.
 
-    ``spread`` is the standard deviation of the differences; ``parts`` are the variances of the mean that come from
+    ``deviation`` is the standard deviation of the differences; ``parts`` are the variances of the mean that come from
     folds, seeds and test images.
     """
 
@@ -28,7 +28,7 @@ class Effect:
     high: float
     p: float
     degrees: float
-    spread: float
+    deviation: float
     folds_won: int
     folds: int
     seeds: int

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,14 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.augmentation import augment
+from unlabeled.batches import Turns, batches
 from unlabeled.checkpoints import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
 from unlabeled.config import TrainingConfig
-from unlabeled.errors import DataError, TrainingDiverged, UserError
+from unlabeled.errors import DamagedFile, DataError, TrainingDiverged, UserError
+from unlabeled.files import fingerprint, write_history
 from unlabeled.images import Images
 from unlabeled.objectives import Objective
 from unlabeled.optimizers import Group, frozen, learning_rate, make_optimizer, momentum
-from unlabeled.results import fingerprint, write_history
 from unlabeled.runtime import Runtime, evaluating, seeded
+
+_log = logging.getLogger("unlabeled")
 
 # Looking at the loss waits for the device, so it is looked at only so often.
 _BATCHES_BETWEEN_LOOKS = 32
@@ -120,6 +124,9 @@ def _train(training: _Training, folder: Path | None) -> Fitted:
         training.train_epoch()
         if folder is not None and training.runtime.rank == 0:
             training.save(folder)
+    if folder is not None and training.runtime.rank == 0:
+        # Killed between the last checkpoint and its history, a training has nothing left to do but this.
+        write_history(folder / "history.jsonl", training.fitted.history)
     training.model.load_state_dict(training.best_weights)
     return training.fitted
 
@@ -147,7 +154,15 @@ def gradient_norms(
 def evaluate(
     model: nn.Module, objective: Objective, images: Images, *, runtime: Runtime | None = None
 ) -> tuple[float, float]:
-    """Return the objective's mean loss and mean metric over images; the model stays in the mode it was in."""
+    """Return the objective's mean loss and mean metric over images; the model stays in the mode it was in.
+
+    Raises
+    ------
+    DataError
+        If there are no images.
+    """
+    if len(images) == 0:
+        raise DataError("there are no images to evaluate on; give one or more")
     runtime = runtime or Runtime.of()
     totals = torch.zeros(2, dtype=torch.float64)
     with evaluating(model), runtime.autocast():
@@ -157,12 +172,6 @@ def evaluate(
             totals += torch.stack([loss.float(), metric.float()]).cpu().double() * len(rows)
     loss, metric = (totals / len(images)).tolist()
     return loss, metric
-
-
-def batches(n: int, size: int) -> Iterator[np.ndarray]:
-    """Yield the indices 0..n-1 in order, ``size`` at a time; the last batch may be short."""
-    for start in range(0, n, size):
-        yield np.arange(start, min(start + size, n))
 
 
 class _Training:
@@ -237,7 +246,7 @@ class _Training:
         self.wrapped.train()
         order = random.permutation(len(self.images))
         if self.beside is not None:
-            self._turns = _Turns(len(self.beside), self.seed, self.epoch * len(order))
+            self._turns = Turns(len(self.beside), self.seed, self.epoch * len(order))
         steps = self.steps_an_epoch * self.config.epochs
         totals = torch.zeros(2, device=self.runtime.device)
         for number, rows in enumerate(
@@ -333,10 +342,14 @@ class _Training:
         write_history(folder / "history.jsonl", self.fitted.history)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint, if there is one."""
+        """Go on from a checkpoint, if there is one; a damaged one is told, and the training begins anew."""
         if not path.exists():
             return
-        groups, state = load_checkpoint(path)
+        try:
+            groups, state = load_checkpoint(path)
+        except DamagedFile as error:
+            _log.warning(f"{str(error).rpartition(';')[0]}; this training begins anew")
+            return
         if state.get("identity") != self.identity:
             raise UserError(
                 f"{path}: this checkpoint is of another training (model, first weights, images, configuration or seed differ); "
@@ -346,29 +359,6 @@ class _Training:
         self.best_weights = {name: tensor.to(self.runtime.device) for name, tensor in groups["best"].items()}
         unpack_optimizer(self.optimizer, groups.get("optimizer", {}), state["optimizer"])
         self.fitted = Fitted(state["history"], state["best_epoch"], state["best_loss"])
-
-
-class _Turns:
-    """Whose turn it is among n, in one random order after the other; ``taken`` have had theirs.
-
-    Where it stands follows from that number alone, so that a resumed training goes on with the same images.
-    """
-
-    def __init__(self, n: int, seed: int, taken: int) -> None:
-        self.n, self.seed, self.taken = n, seed, taken
-        self._round, self._order = -1, np.empty(0, dtype=np.intp)
-
-    def next(self, count: int) -> np.ndarray:
-        """Return the next so many."""
-        parts: list[np.ndarray] = []
-        while count > 0:
-            number, place = divmod(self.taken, self.n)
-            if number != self._round:
-                self._round, self._order = number, np.random.default_rng([self.seed, number, 4]).permutation(self.n)
-            parts.append(self._order[place : place + count])
-            self.taken += len(parts[-1])
-            count -= len(parts[-1])
-        return np.concatenate(parts)
 
 
 def _load(images: Images, rows: np.ndarray, pixels: np.ndarray, runtime: Runtime) -> tuple[Tensor, Tensor | None]:

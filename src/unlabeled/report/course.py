@@ -10,7 +10,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from unlabeled.errors import UserError
-from unlabeled.report.environment import make_environment
+from unlabeled.files import write_atomically
+from unlabeled.report.environment import make_environment, reading
 from unlabeled.report.language import Language, effect_text
 from unlabeled.report.sections import (
     autoencoder,
@@ -24,7 +25,7 @@ from unlabeled.report.sections import (
     stacked,
 )
 from unlabeled.report.sections.parts import Context, Listing, Photographs, Picture, Section, Table, verdict_name
-from unlabeled.results import read_json, write_atomically
+from unlabeled.results import has_result, read_result
 
 _WRITERS: dict[str, Callable[[Context], Section]] = {
     "baselines": baselines.write,
@@ -47,7 +48,8 @@ def write_course_report(folder: Path, code: str = "en") -> Path:
     UserError
         If the folder holds no study, or the language is not known.
     """
-    page = render(folder, Language(code))
+    with reading(folder):
+        page = render(folder, Language(code))
     path = folder / ("report.html" if code == "en" else f"report.{code}.html")
     write_atomically(path, lambda file: file.write(page.encode("utf-8")))
     return path
@@ -55,14 +57,12 @@ def write_course_report(folder: Path, code: str = "en") -> Path:
 
 def is_course(folder: Path) -> bool:
     """Tell whether a folder holds results of studies."""
-    return any((folder / name / "result.json").exists() for name in _WRITERS)
+    return any(has_result(folder / name) for name in _WRITERS)
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Read the result of every study that was run, by name and in the course's order."""
-    results = {
-        name: read_json(folder / name / "result.json") for name in _WRITERS if (folder / name / "result.json").exists()
-    }
+    results = {name: read_result(folder / name).content for name in _WRITERS if has_result(folder / name)}
     if not results:
         raise UserError(f"{folder}: no study was finished here; run unlabeled run --study all first")
     return results
@@ -73,7 +73,8 @@ def read_section(folder: Path, name: str, language: Language) -> Section:
     results = read_results(folder)
     if name not in results:
         raise UserError(f"{folder}: study {name!r} was not run here; it has {', '.join(results)}")
-    return _section(name, results[name], folder, language)
+    with reading(folder):
+        return _section(name, results[name], folder, language)
 
 
 def render(folder: Path, language: Language) -> str:

@@ -100,7 +100,8 @@ def autoencoder_figure(summary: Summary) -> str:
     with figure("autoencoder", height=2.6) as (axes, finish):
         curves = [[row["valid_mse"] for row in run] for run in summary.autoencoder_curves]
         _draw_curves(axes, curves, ARM_COLOURS["autoencoder"], "held out")
-        curves = [[row["train_mse"] for row in run] for run in summary.autoencoder_curves]
+        # Layers that are joined as they are were measured as a whole, but not trained so.
+        curves = [[row.get("train_mse", np.nan) for row in run] for run in summary.autoencoder_curves]
         _draw_curves(axes, curves, COLOURS["muted"], "training")
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

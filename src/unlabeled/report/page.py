@@ -9,11 +9,11 @@ from typing import Any
 from markupsafe import Markup
 
 from unlabeled.comparison import ARM_NAMES
+from unlabeled.files import write_atomically
 from unlabeled.report import figures
 from unlabeled.report import summary as numbers
-from unlabeled.report.environment import make_environment
+from unlabeled.report.environment import make_environment, reading
 from unlabeled.report.summary import Summary, summarise
-from unlabeled.results import write_atomically
 
 
 def write_report(folder: Path) -> Path:
@@ -24,7 +24,8 @@ def write_report(folder: Path) -> Path:
     UserError
         If the folder holds no finished run.
     """
-    return write_page(folder, summarise(folder))
+    with reading(folder):
+        return write_page(folder, summarise(folder))
 
 
 def write_page(folder: Path, summary: Summary) -> Path:

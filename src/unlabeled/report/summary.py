@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from unlabeled.comparison import ARM_NAMES
 from unlabeled.errors import UserError
-from unlabeled.results import read_arrays, read_history, read_json
+from unlabeled.files import AGAIN, refuse_name
+from unlabeled.results import Result, has_result, read_result
 
 MODEL_NAMES = {"logistic": "logistic regression", "trees": "trees", "network": "ConvNet"}
 SOURCE_NAMES = {"pixels": "pixels", "random": "random encoder", "pca": "PCA", "autoencoder": "autoencoder"}
@@ -46,29 +47,37 @@ def summarise(folder: Path) -> Summary:
     UserError
         If the folder holds no finished study.
     """
-    if not (folder / "result.json").exists():
+    if not has_result(folder):
         raise UserError(f"{folder}: no result.json, so this is no finished run; run it again to go on")
-    result, config = read_json(folder / "result.json"), read_json(folder / "config.json")
-    if not isinstance(result, dict) or not {"contrasts", "arms", "rows", "protocol"} <= result.keys():
-        raise UserError(f"{folder / 'result.json'}: not the result of a run; run it again")
+    stored = read_result(folder)
+    result = stored.content
+    if not {"contrasts", "arms", "rows", "protocol"} <= result.keys():
+        raise UserError(f"{folder / 'result.json'}: not the result of the main job; {AGAIN}")
     main = result["contrasts"][0]
     curves = {
-        arm: [read_history(folder / row["run"] / "history.jsonl") for row in result["rows"] if row["arm"] == arm]
+        arm: [_run_of(folder, row).history() for row in result["rows"] if row["arm"] == arm]
         for arm in (main["control"], main["treated"])
     }
     return Summary(
         result=result,
-        config=config,
+        config=stored.json("config.json"),
         headline=_headline(main, seeds=result["protocol"]["seeds"]),
         features=_features_sentence(result["contrasts"]),
         verdict=main["verdict"],
         protocol=describe_protocol(result["protocol"]),
         caveats=_caveats(result),
         curves=curves,
-        autoencoder_curves=[read_history(folder / run["run"] / "history.jsonl") for run in result["autoencoders"]],
-        confusion=_confusion(folder, result, main["treated"]),
-        pictures=read_arrays(folder / result["autoencoders"][0]["run"] / "pictures.npz"),
+        autoencoder_curves=[_run_of(folder, run).history() for run in result["autoencoders"]],
+        confusion=_confusion(stored, main["treated"]),
+        pictures=_run_of(folder, result["autoencoders"][0]).arrays("pictures.npz"),
     )
+
+
+def _run_of(folder: Path, row: dict[str, Any]) -> Result:
+    """Read the run of a row; an answer that was put aside is two folders below the runs."""
+    name = refuse_name(row["run"])
+    aside = folder.parent.name == "earlier" and not (folder / name).is_dir()
+    return read_result(folder.parent.parent / name if aside else folder / name)
 
 
 def describe_protocol(protocol: dict[str, Any]) -> str:
@@ -219,14 +228,14 @@ def _leak_caveats(leaks: dict[str, Any]) -> list[str]:
     return caveats
 
 
-def _confusion(folder: Path, result: dict[str, Any], arm: str) -> NDArray[np.float64]:
+def _confusion(stored: Result, arm: str) -> NDArray[np.float64]:
     """Return percent of each true class (rows) that was answered as each class, over all runs of an arm."""
-    labels = read_arrays(folder / "test.npz")["labels"]
+    labels, result = stored.arrays("test.npz")["labels"], stored.content
     classes = len(result["protocol"]["class_names"])
     table = np.zeros((classes, classes))
     for row in result["rows"]:
         if row["arm"] == arm:
-            predicted = read_arrays(folder / row["run"] / "test.npz")["predicted"].astype(np.int64)
+            predicted = _run_of(stored.folder, row).arrays("test.npz")["predicted"].astype(np.int64)
             table += np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     totals = table.sum(axis=1, keepdims=True)
     return 100 * np.divide(table, totals, out=np.zeros_like(table), where=totals > 0)

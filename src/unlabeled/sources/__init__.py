@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 
+from unlabeled.caching import expand
 from unlabeled.config import Config
-from unlabeled.errors import DataError
+from unlabeled.errors import DamagedFile, DataError
+from unlabeled.fitting import Wanted
 from unlabeled.images import Images, Splits
-from unlabeled.store import cache_folder, open_store
+from unlabeled.store import cache_folder, discard, open_store
 
+_log = logging.getLogger("unlabeled")
 KINDS = ("shapes", "digits", "stl10", "folder")
 
 
@@ -24,7 +28,13 @@ def load(config: Config, *, partly: bool = False) -> Splits:
     DataError
         If the source is unknown, missing or damaged.
     """
-    splits = open_store(prepare(config, partly=partly), leaks=config.leaks)
+    folder = prepare(config, partly=partly)
+    try:
+        splits = open_store(folder, leaks=config.leaks)
+    except DamagedFile as error:
+        _log.warning(f"{str(error).rpartition(';')[0]}; the images are read again from where they came")
+        discard(folder)
+        splits = open_store(prepare(config, partly=partly), leaks=config.leaks)
     for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
         if len(images) == 0 and not partly:
             raise DataError(
@@ -39,31 +49,31 @@ def load(config: Config, *, partly: bool = False) -> Splits:
 def prepare(config: Config, *, partly: bool = False) -> Path:
     """Return the folder of the store, and fill it first if need be."""
     kind, _, path = config.data.partition(":")
-    cache, side = cache_folder(config.cache), config.pixels
+    cache, wanted = cache_folder(config.cache), Wanted(config.pixels, config.fit)
     if kind == "shapes" and not path:
         from unlabeled.sources.shapes import store_shapes
 
-        return store_shapes(config.shapes, cache, side=side)
+        return store_shapes(config.shapes, cache, wanted)
     if kind == "digits" and not path:
         from unlabeled.sources.digits import store_digits
 
-        return store_digits(cache, side=side)
+        return store_digits(cache, wanted)
     if kind == "stl10":
         from unlabeled.sources.download import find_stl10
         from unlabeled.sources.stl10 import store_stl10
 
-        return store_stl10(find_stl10(Path(path) if path else None, cache), cache, side=side, partly=partly)
+        return store_stl10(find_stl10(Path(path) if path else None, cache), cache, wanted, partly=partly)
     if kind == "folder" and path:
         from unlabeled.sources.folder import store_folder
 
-        return store_folder(Path(path).expanduser(), cache, side=side, partly=partly)
+        return store_folder(expand(path), cache, wanted, partly=partly)
     if kind == "folder":
         raise DataError("data 'folder' needs a path; write folder:PATH")
     raise DataError(_unknown(config.data))
 
 
 def _unknown(data: str) -> str:
-    if Path(data).expanduser().is_dir():
+    if "\0" not in data and expand(data).is_dir():
         return f"data {data!r} is not known; to use that folder, write folder:{data}"
     return f"data {data!r} is not known; use shapes, digits, stl10, stl10:PATH or folder:PATH"
 

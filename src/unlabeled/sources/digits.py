@@ -6,18 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
+from unlabeled.errors import DataError
+from unlabeled.fitting import Wanted
 from unlabeled.shrinking import shrink
 from unlabeled.store import StoreWriter, digests_of, stored
 
+_MOST_SIDE = 64
 _LABELED, _TEST = 300, 500  # of 1,797; the labels of the other 997 are hidden
 
 
-def store_digits(cache: Path, *, side: int) -> Path:
-    """Put the digits into a store, grey, and return the store's folder."""
-    return stored(cache, ["digits", str(side)], lambda: _build(cache, side))
+def store_digits(cache: Path, wanted: Wanted) -> Path:
+    """Put the digits into a store, grey, and return the store's folder.
+
+    Raises
+    ------
+    DataError
+        If they would be enlarged to more than eight times their size, which shows nothing more of them.
+    """
+    if max(wanted.size) > _MOST_SIDE:
+        raise DataError(
+            f"digits are 8x8 pixels, and --side {wanted.text} enlarges them too much; give {_MOST_SIDE} or less"
+        )
+    return stored(cache, ["digits", wanted.as_json()], lambda: _build(cache, wanted))
 
 
-def _build(cache: Path, side: int) -> Path:
+def _build(cache: Path, wanted: Wanted) -> Path:
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -28,8 +41,10 @@ def _build(cache: Path, side: int) -> Path:
         "test": order[_LABELED : _LABELED + _TEST],
         "unlabeled": order[_LABELED + _TEST :],
     }
-    with StoreWriter(cache, "digits", (1, side, side)) as writer:
+    with StoreWriter(cache, "digits", (1, *wanted.size)) as writer:
         for split, rows in parts.items():
             labels = None if split == "unlabeled" else data.target[rows]
-            writer.append(split, shrink(pixels[rows], side), digests_of(pixels[rows]), labels)
-        return writer.finish(class_names=[str(digit) for digit in range(10)], origin={"source": "digits"})
+            writer.append(split, shrink(pixels[rows], wanted), digests_of(pixels[rows]), labels)
+        return writer.finish(
+            class_names=[str(digit) for digit in range(10)], origin={"source": "digits", "fit": wanted.fit}
+        )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
 
+from unlabeled.caching import expand
 from unlabeled.errors import DataError
+from unlabeled.locks import locked
 from unlabeled.sources.stl10 import ARCHIVE_MD5, URL
+
+_log = logging.getLogger("unlabeled")
 
 _TRIES = 5
 _BLOCK = 1 << 20
@@ -17,7 +22,7 @@ def find_stl10(path: Path | None, cache: Path) -> Path:
     """Return the folder or archive to read: the given one, or the downloaded one, fetched first if need be."""
     if path is None:
         return fetch_stl10(cache)
-    path = path.expanduser()
+    path = expand(path)
     if not path.exists():
         raise DataError(
             f"{path}: no such folder or archive; give one that holds stl10_binary, or leave the path out to download it"
@@ -45,7 +50,9 @@ def fetch_stl10(cache: Path, *, url: str = URL, md5: str = ARCHIVE_MD5) -> Path:
         part.replace(output)
 
     try:
-        found = pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=cache, downloader=download)
+        # Two processes would write one file; the second finds what the first has fetched.
+        with locked(cache, waiting=lambda: _log.info(f"another process downloads into {cache}; waiting for it")):
+            found = pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=cache, downloader=download)
     except ValueError as error:
         raise DataError(
             f"{url}: what was downloaded is damaged ({error}); try again, or give a copy with --archive PATH"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -14,12 +17,28 @@ from numpy.typing import NDArray
 
 from unlabeled.decoding import FILTER, Decoded, decode_all
 from unlabeled.errors import DataError
+from unlabeled.fitting import Wanted, cut_note
+from unlabeled.formats import suffixes
+from unlabeled.plain import class_name, printable
+from unlabeled.sources.listing import (
+    Part,
+    count_images,
+    count_system,
+    entries,
+    is_image,
+    left_by_systems,
+    left_out,
+    look_under,
+    loose_names,
+    refuse_left_out,
+)
 from unlabeled.store import StoreWriter, look_at, stored
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 _TEST_SHARE = 0.2
 _PARTS = ("train", "unlabeled")
+_KNOWN = ("train", "test", "unlabeled")
 _NAMED = 3  # files of one kind that a note names
+_VALIDATION = ("validation", "valid", "val", "dev", "eval")
 
 
 @dataclass(frozen=True)
@@ -30,10 +49,10 @@ class _Listing:
     train: list[tuple[str, int]]
     test: list[tuple[str, int]]
     unlabeled: list[str]
-    ignored: int
+    notes: list[str]
 
 
-def store_folder(path: Path, cache: Path, *, side: int, partly: bool = False) -> Path:
+def store_folder(path: Path, cache: Path, wanted: Wanted, *, partly: bool = False) -> Path:
     """Decode and shrink a folder's images into a store, and return the store's folder.
 
     With ``partly`` a part may be missing or empty.
@@ -45,11 +64,11 @@ def store_folder(path: Path, cache: Path, *, side: int, partly: bool = False) ->
     """
     listing = _list(path, partly)
     files = [file for file, _ in listing.train + listing.test] + listing.unlabeled
-    signature = ["folder", str(side), listing.class_names, listing.ignored, look_at(files, path)]
-    return stored(cache, signature, lambda: _build(path, listing, cache, side))
+    signature = ["folder", wanted.as_json(), suffixes(), listing.class_names, listing.notes, look_at(files, path)]
+    return stored(cache, signature, lambda: _build(path, listing, cache, wanted))
 
 
-def _build(path: Path, listing: _Listing, cache: Path, side: int) -> Path:
+def _build(path: Path, listing: _Listing, cache: Path, wanted: Wanted) -> Path:
     train, test = listing.train, listing.test
     notes = []
     if train and not test and not (path / "test").is_dir():
@@ -62,41 +81,69 @@ def _build(path: Path, listing: _Listing, cache: Path, side: int) -> Path:
     absent = [name for number, name in enumerate(listing.class_names) if number not in present]
     if absent:
         notes.append(f"No test image is of class {', '.join(absent)}: the accuracy says nothing of it.")
-    if listing.ignored:
-        notes.append(f"{listing.ignored:,} files that are no images by their names were ignored.")
-    with StoreWriter(cache, "folder", (3, side, side)) as writer:
+    notes += listing.notes
+    with StoreWriter(cache, "folder", (3, *wanted.size)) as writer:
         writer.need(len(train) + len(test) + len(listing.unlabeled))
         groups = [[file for file, _ in train], [file for file, _ in test], listing.unlabeled]
-        skipped = []
-        for number, batches in groupby(decode_all(groups, side), key=itemgetter(0)):
+        skipped: list[tuple[str, str]] = []
+        cut = _Cut()
+        for number, batches in groupby(decode_all(groups, wanted), key=itemgetter(0)):
             if number < 2:
-                _store_labeled(writer, ("labeled", "test")[number], (train, test)[number], batches)
+                _store_labeled(writer, ("labeled", "test")[number], (train, test)[number], batches, cut)
                 continue
             for _, batch in batches:
-                writer.append("unlabeled", batch.pixels, batch.digests)
+                writer.append("unlabeled", batch.pixels, batch.digests, deep=batch.deep)
                 skipped += batch.problems
+                cut.add(batch)
         if listing.unlabeled and not writer.counts["unlabeled"]:
             raise DataError(
-                f"{path / 'unlabeled'}: none of its {len(skipped):,} images can be read, the first is {_named(skipped, 1)}"
+                f"{printable(str(path / 'unlabeled'))}: none of its {len(skipped):,} images can be read, the first is {_named(skipped, 1)}"
             )
         if skipped:
             notes.append(
                 f"{len(skipped):,} unlabeled images can't be read and were skipped: {_named(skipped, _NAMED)}."
             )
-        origin = {"source": "folder", "filter": FILTER, "test_set_aside": not listing.test}
+        notes += cut.notes(wanted)
+        origin = {"source": "folder", "filter": FILTER, "fit": wanted.fit, "test_set_aside": not listing.test}
         return writer.finish(class_names=listing.class_names, notes=notes, origin=origin)
 
 
+class _Cut:
+    """Counts how much of the pictures is lost."""
+
+    def __init__(self) -> None:
+        self._images, self._total, self._most, self._halved = 0, 0.0, 0.0, 0
+
+    def add(self, batch: Decoded) -> None:
+        """Count a batch's shares."""
+        shares = batch.cut
+        self._halved += batch.halved
+        self._images += len(shares)
+        self._total += float(shares.sum())
+        self._most = max(self._most, float(shares.max(initial=0)))
+
+    def notes(self, wanted: Wanted) -> list[str]:
+        """Return what a reader has to know: nothing if less than half a percent of every image is cut off."""
+        told = [cut_note(self._total / self._images, self._most, wanted)] if self._most >= 0.005 else []
+        if self._halved:
+            told.append(
+                f"{self._halved:,} pictures have 16 bits a colour, of which the upper 8 are kept: if only 10 or 12 of them are in use, "
+                "most of the picture is lost, and they should be saved with 8 bits."
+            )
+        return told
+
+
 def _store_labeled(
-    writer: StoreWriter, split: str, files: Sequence[tuple[str, int]], batches: Iterable[tuple[int, Decoded]]
+    writer: StoreWriter, split: str, files: Sequence[tuple[str, int]], batches: Iterable[tuple[int, Decoded]], cut: _Cut
 ) -> None:
     labels = np.array([label for _, label in files], dtype=np.int64)
     done = 0
     problems = []
     for _, batch in batches:
-        writer.append(split, batch.pixels, batch.digests, labels[done : done + len(batch.pixels)])
+        writer.append(split, batch.pixels, batch.digests, labels[done : done + len(batch.pixels)], batch.deep)
         done += len(batch.pixels) + len(batch.problems)
         problems += batch.problems
+        cut.add(batch)
     if problems:
         name = "labeled" if split == "labeled" else "test"
         raise DataError(
@@ -106,106 +153,132 @@ def _store_labeled(
 
 
 def _list(path: Path, partly: bool) -> _Listing:
+    shown = printable(str(path))
     if not path.is_dir():
         raise DataError(
-            f"{path}: no such folder; give one that holds train/<class>/, unlabeled/ and, if there is one, test/<class>/"
+            f"{shown}: no such folder; give one that holds train/<class>/, unlabeled/ and, if there is one, test/<class>/"
         )
-    for part in ("train", "unlabeled"):
+    beside = sorted(entry.name for entry in entries(path) if entry.name not in _KNOWN)
+    for part in _PARTS:
         if not (path / part).is_dir() and not (partly and any((path / other).is_dir() for other in _PARTS)):
             raise DataError(
-                f"{path}: no folder {part!r} in it; the layout is train/<class>/, unlabeled/ and, if there is one, test/<class>/"
+                f"{shown}: no folder {part!r} in it{_meant(part, beside)}; the layout is train/<class>/, unlabeled/ and, if there is one, "
+                "test/<class>/"
             )
-    names = _class_names(path / "train") if (path / "train").is_dir() else ()
-    train, ignored = _list_classes(path / "train", names)
+    if os.path.lexists(path / "test") and not (path / "test").is_dir():
+        raise DataError(
+            f"{shown}/test: no folder that can be reached (a link that leads nowhere, or a file); mend or remove it"
+        )
+    classes = _class_folders(path / "train") if (path / "train").is_dir() else {}
+    names = tuple(sorted(classes))
+    found = {"train": Part(), "test": Part(), "unlabeled": Part()}
+    train = _list_classes(classes, names, found["train"])
     test: list[tuple[str, int]] = []
     if (path / "test").is_dir():
-        strange = sorted(set(_class_names(path / "test")) - set(names))
+        tested = _class_folders(path / "test")
+        strange = sorted(tested.keys() - set(names))
         if strange:
             raise DataError(
-                f"{path / 'test'}: class {strange[0]!r} has no folder in train; the classes there are {', '.join(names)}"
+                f"{printable(str(path / 'test'))}: class {strange[0]!r} has no folder in train; the classes there are {', '.join(names)}"
             )
-        test, more = _list_classes(path / "test", names)
-        ignored += more
-        if not test and not partly:
-            raise DataError(
-                f"{path / 'test'}: no images in it; add some, or remove the folder to have a share of train set aside"
-            )
-    unlabeled, more = _list_images(path / "unlabeled") if (path / "unlabeled").is_dir() else ([], 0)
+        test = _list_classes(tested, names, found["test"])
+    if (path / "unlabeled").is_dir():
+        found["unlabeled"] = look_under(str(path / "unlabeled"))
+    for part in ("train", "test"):
+        refuse_left_out(path / part, found[part].others)
+    _check_numbers(path, partly, names, train, test, found["unlabeled"].images)
+    loose = {part: loose_names(path / part) for part in ("train", "test") if (path / part).is_dir()}
+    for place in (path, path / "train", path / "test"):
+        found["unlabeled"].system += count_system(place)
+    notes = [*left_out(found), *left_by_systems(found), *_beside(path, beside, loose)]
+    return _Listing(names, train, test, found["unlabeled"].images, notes)
+
+
+def _check_numbers(
+    path: Path,
+    partly: bool,
+    names: Sequence[str],
+    train: Sequence[tuple[str, int]],
+    test: Sequence[tuple[str, int]],
+    unlabeled: Sequence[str],
+) -> None:
+    """Refuse parts without images, and classes that can't be split."""
+    shown = printable(str(path))
+    if (path / "test").is_dir() and not test and not partly:
+        raise DataError(
+            f"{shown}/test: no images in it; add some, or remove the folder to have a share of train set aside"
+        )
     if not unlabeled and not partly:
         raise DataError(
-            f"{path / 'unlabeled'}: no images in it; the question is what unlabeled images are worth, so add some"
+            f"{shown}/unlabeled: no images in it; the question is what unlabeled images are worth, so add some"
         )
+    counts = Counter(label for _, label in train)
     for number, name in enumerate(names):
-        count = sum(label == number for _, label in train)
-        if count == 0:
-            raise DataError(f"{path / 'train' / name}: no images in it; add some, or remove the folder")
-        if count < 2:
+        if counts[number] == 0:
+            raise DataError(f"{shown}/train/{name}: no images in it; add some, or remove the folder")
+        if counts[number] < 2:
             raise DataError(
-                f"{path / 'train' / name}: class {name!r} has one image; every class needs two or more, for training and validation"
+                f"{shown}/train/{name}: class {name!r} has one image; every class needs two or more, for training and validation"
             )
-    return _Listing(names, train, test, unlabeled, ignored + more)
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")))
-    loose = sorted(entry.name for entry in path.iterdir() if entry.is_file() and _is_image(entry.name))
+def _class_folders(path: Path) -> dict[str, list[str]]:
+    """Return the paths of every class's folders, by the class's name: the same name can be written in two ways."""
+    inside = list(entries(path))
+    loose = sorted(entry.name for entry in inside if not entry.is_dir() and is_image(entry.name))
+    shown = printable(str(path))
     if loose:
         raise DataError(
-            f"{path}: {len(loose):,} images lie outside of the class folders, {loose[0]!r} for one; move each into its class's folder"
+            f"{shown}: {len(loose):,} images lie outside of the class folders, {printable(loose[0])!r} for one; move each into its "
+            "class's folder"
         )
-    if len(names) < 2 and path.name == "train":
-        found = f"only the class {names[0]!r}" if names else "no class folder"
-        raise DataError(f"{path}: {found} in it; a classifier needs two classes or more, each a folder")
-    return names
+    classes: dict[str, list[str]] = {}
+    for entry in sorted(inside, key=lambda entry: entry.name):
+        if entry.is_dir():
+            classes.setdefault(class_name(entry.name), []).append(entry.path)
+    for name, folders in classes.items():
+        if len({unicodedata.normalize("NFC", Path(folder).name) for folder in folders}) > 1:
+            raise DataError(f"{shown}: two folders are both shown as {name!r}; rename one of them")
+    if len(classes) < 2 and path.name == "train":
+        found = f"only the class {next(iter(classes))!r}" if classes else "no class folder"
+        raise DataError(f"{shown}: {found} in it; a classifier needs two classes or more, each a folder")
+    return classes
 
 
-def _list_classes(path: Path, names: Sequence[str]) -> tuple[list[tuple[str, int]], int]:
-    files, ignored = [], 0
+def _list_classes(classes: Mapping[str, Sequence[str]], names: Sequence[str], into: Part) -> list[tuple[str, int]]:
+    files = []
     for number, name in enumerate(names):
-        if not (path / name).is_dir():
-            continue
-        found, more = _list_images(path / name)
-        files += [(file, number) for file in found]
-        ignored += more
-    return files, ignored
+        for folder in classes.get(name, ()):
+            part = look_under(folder)
+            files += [(file, number) for file in part.images]
+            into.add(part)
+    return files
 
 
-def _list_images(path: Path) -> tuple[list[str], int]:
-    """Return the images under a folder, however deep, by name, and how many other files there are.
-
-    They are strings, for a path of an image costs more than to decode a small one.
-    """
-    images, ignored = [], 0
-    for folder, name in _walk(path):
-        if _is_image(name):
-            images.append(f"{folder}{os.sep}{name}")
-        else:
-            ignored += 1
-    # Folder by folder, as paths are ordered: "a/b" comes before "a-b".
-    return sorted(images, key=lambda image: image.replace(os.sep, "\0")), ignored
-
-
-def _walk(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (folder, name) of every visible file, following links but never in a circle."""
-    seen = set()
-    for folder, below, names in os.walk(path, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(folder)
-        if real in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        below[:] = [name for name in below if not name.startswith(".")]
-        yield from ((folder, name) for name in names if not name.startswith("."))
+def _beside(path: Path, names: Sequence[str], loose: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say what lies beside the known folders and is not used."""
+    told = []
+    folders = [name for name in names if (path / name).is_dir()]
+    for name in folders:
+        images = count_images(str(path / name))
+        way = "; choices are made on folds of train, so move its images there" if name.lower() in _VALIDATION else ""
+        told.append(f"The folder {printable(name)!r} ({images} images) is not used{way}.")
+    files = [name for name in names if name not in folders]
+    files += [f"{part}/{name}" for part, several in loose.items() for name in several]
+    if files:
+        shown = ", ".join(map(printable, files[:_NAMED])) + (
+            f" and {len(files) - _NAMED:,} more" if len(files) > _NAMED else ""
+        )
+        told.append(f"Files beside the folders of images are not read: {shown}; a class is told by its folder alone.")
+    return told
 
 
-def _refuse(error: OSError) -> None:
-    raise DataError(
-        f"{error.filename}: this folder can't be read ({error.strerror}); change its permissions, or remove it"
-    )
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+def _meant(part: str, beside: Sequence[str]) -> str:
+    """Suggest the folder that may have been meant for a missing one."""
+    small = {name.lower(): name for name in beside}
+    others = {"train": ("training", "labeled", "labelled"), "unlabeled": ("unlabelled", "unsup", "extra")}[part]
+    close = [name for name in others if name in small] or get_close_matches(part, small, n=1)
+    return f"; rename {printable(small[close[0]])!r} to it if that is meant" if close else ""
 
 
 def _set_aside(files: list[tuple[str, int]], classes: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
@@ -221,5 +294,5 @@ def _set_aside(files: list[tuple[str, int]], classes: int) -> tuple[list[tuple[s
 
 
 def _named(problems: Sequence[tuple[str, str]], at_most: int) -> str:
-    text = ", ".join(f"{path} ({reason})" for path, reason in problems[:at_most])
+    text = ", ".join(f"{printable(path)} ({printable(reason)})" for path, reason in problems[:at_most])
     return text + (f" and {len(problems) - at_most:,} more" if len(problems) > at_most else "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -23,8 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unlabeled.config import ShapesConfig
-from unlabeled.sources.stl10 import SIDE, STL10Writer, stl10_writer, store_stl10
-from unlabeled.store import stored
+from unlabeled.fitting import Wanted
+from unlabeled.sources.stl10 import SIDE, STL10Writer, build_store, stl10_writer
+from unlabeled.store import stored, unfinished
 
 Field: TypeAlias = NDArray[Any]  # float32
 
@@ -33,18 +33,18 @@ _CHUNK = 100
 _FOLDS, _FOLD_SHARE = 10, 0.2  # as STL-10: ten folds of a fifth of the labeled images each
 
 
-def store_shapes(config: ShapesConfig, cache: Path, *, side: int) -> Path:
+def store_shapes(config: ShapesConfig, cache: Path, wanted: Wanted) -> Path:
     """Draw the data set, read it as STL-10 into a store, and return the store's folder; the drawing is removed."""
 
     def build() -> Path:
-        drawn = cache / f"unfinished-shapes-{os.getpid()}-{time.monotonic_ns()}"
+        drawn = unfinished(cache)
         try:
             write_shapes(drawn, config)
-            return store_stl10(drawn, cache, side=side, name="shapes")
+            return build_store(drawn, cache, wanted, name="shapes")
         finally:
             shutil.rmtree(drawn, ignore_errors=True)
 
-    return stored(cache, ["shapes", _VERSION, str(side), config.model_dump()], build)
+    return stored(cache, ["shapes", _VERSION, wanted.as_json(), config.model_dump()], build)
 
 
 def write_shapes(folder: Path, config: ShapesConfig) -> None:

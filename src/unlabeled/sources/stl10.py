@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import lzma
 import os
+import secrets
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -22,6 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
+from unlabeled.files import sweep, sync_folder
+from unlabeled.fitting import Wanted, cut_note
+from unlabeled.locks import claim
+from unlabeled.plain import class_name, printable
 from unlabeled.store import StoreWriter, digests_of, look_at, stored
 
 URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
@@ -51,9 +57,19 @@ FILES = {
 _SPLIT_OF = {"train": "labeled", "test": "test", "unlabeled": "unlabeled"}
 _CHUNK = 200  # images; 5.5 MB, of which a few a worker are in memory
 _MOST_WORKERS = 8  # beyond, reading is what takes the time
+# Ten times the unlabeled split: a file that says it is larger is damaged, or made to fill a disk.
+_MOST_IMAGES = 1_000_000
+_MOST_BYTES = {
+    "_X.bin": _MOST_IMAGES * IMAGE_BYTES,
+    "_y.bin": _MOST_IMAGES,
+    "indices.txt": 20 * _MOST_IMAGES,
+    "names.txt": 100_000,
+}
+_LONGEST_NAME = 100
+_MOST_OF_OTHERS = 1 << 20  # bytes of what is in an archive beside the data set's files
 
 
-def store_stl10(path: Path, cache: Path, *, side: int, name: str = "stl10", partly: bool = False) -> Path:
+def store_stl10(path: Path, cache: Path, wanted: Wanted, *, partly: bool = False) -> Path:
     """Shrink the images of a folder or archive into a store, and return the store's folder.
 
     With ``partly`` the labeled, the test or the unlabeled images may be missing.
@@ -63,11 +79,20 @@ def store_stl10(path: Path, cache: Path, *, side: int, name: str = "stl10", part
     DataError
         If a file is missing, truncated, or does not fit the others.
     """
-    signature = ["stl10", str(side), look_at(_parts(path), path.parent)]
+    signature = ["stl10", wanted.as_json(), look_at(_parts(path), path.parent)]
+    return stored(cache, signature, lambda: build_store(path, cache, wanted, partly=partly))
+
+
+def build_store(path: Path, cache: Path, wanted: Wanted, *, name: str = "stl10", partly: bool = False) -> Path:
+    """Do so without a look at what is in the cache already."""
     try:
-        return stored(cache, signature, lambda: _build(path, cache, side, name, partly=partly))
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: not a whole archive ({error}); get it again") from None
+        return _build(path, cache, wanted, name, partly=partly)
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise DataError(f"{_shown(path)}: not a whole archive ({_first_line(error)}); get it again") from None
+    except ValueError as error:  # tarfile's own, of a header whose numbers make no sense
+        if path.is_dir():
+            raise
+        raise DataError(f"{_shown(path)}: not a whole archive ({_first_line(error)}); get it again") from None
 
 
 def verify(path: Path) -> list[str]:
@@ -103,6 +128,8 @@ class STL10Writer:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        sweep(folder)
+        self._token = secrets.token_hex(8)
         self._files: dict[str, IO[bytes]] = {}
 
     def append(self, split: str, pixels: NDArray[np.uint8], labels: NDArray[np.integer[Any]] | None = None) -> None:
@@ -119,9 +146,13 @@ class STL10Writer:
 
     def close(self) -> None:
         """Close the files and give them their names."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
         for name, file in self._files.items():
-            file.close()
             self._beside(name).replace(self._folder / name)
+            file.close()
+        sync_folder(self._folder)
 
     def discard(self) -> None:
         """Remove whatever did not get its name."""
@@ -130,38 +161,48 @@ class STL10Writer:
             self._beside(name).unlink(missing_ok=True)
 
     def _beside(self, name: str) -> Path:
-        return self._folder / f".{name}.{os.getpid()}.tmp"
+        return self._folder / f".{name}.{self._token}.tmp"
 
     def _open(self, name: str) -> IO[bytes]:
         if name not in self._files:
             self._files[name] = self._beside(name).open("wb")
+            claim(self._files[name].fileno())
         return self._files[name]
 
 
-def _build(path: Path, cache: Path, side: int, name: str, *, partly: bool = False) -> Path:
+def _build(path: Path, cache: Path, wanted: Wanted, name: str, *, partly: bool = False) -> Path:
     small: dict[str, bytes] = {}
     sizes: dict[str, int] = {}
-    with StoreWriter(cache, name, (3, side, side)) as writer:
+    with StoreWriter(cache, name, (3, *wanted.size)) as writer:
         if path.is_dir():
             writer.need(sum(part.stat().st_size for part in _parts(path)) // IMAGE_BYTES)
         for part, size, file in _open_parts(path):
+            _check_size(path, part, size, twice=part in sizes)
             sizes[part] = size
             if part.endswith("_X.bin"):
-                _shrink_file(file, f"{path}: {part}", size, side, writer, _SPLIT_OF[part.removesuffix("_X.bin")])
+                _shrink_file(
+                    file, f"{_shown(path)}: {part}", size, wanted, writer, _SPLIT_OF[part.removesuffix("_X.bin")]
+                )
             else:
                 small[part] = file.read()
         _check_sizes(path, sizes, partly)
         for split in (part for part in ("train", "test") if f"{part}_X.bin" in sizes):
             labels = _labels(path, f"{split}_y.bin", small, writer.counts[_SPLIT_OF[split]])
             writer.set_labels(_SPLIT_OF[split], labels)
-        names = tuple(small["class_names.txt"].decode().splitlines()) if "class_names.txt" in small else CLASS_NAMES
+        names = _class_names(path, small.get("class_names.txt"))
         text = small.get("fold_indices.txt", b"") if writer.counts["labeled"] else b""
-        folds = _folds(path, text, writer.counts["labeled"])
-        origin = {"source": name, "filter": "triangle (antialiased bilinear)", "original_side": SIDE}
-        return writer.finish(class_names=names, folds=folds, origin=origin)
+        if writer.counts["labeled"] and "fold_indices.txt" in small and not text.strip():
+            raise DataError(
+                f"{_shown(path)}: fold_indices.txt has no folds; get it again, or delete it to have stratified folds"
+            )
+        folds = _folds(path, text, writer.counts["labeled"], small.get("train_y.bin", b""))
+        origin = {"source": name, "filter": "triangle (antialiased bilinear)", "fit": wanted.fit, "original_side": SIDE}
+        share = wanted.cut((SIDE, SIDE))
+        notes = [cut_note(share, share, wanted)] if share >= 0.005 else []
+        return writer.finish(class_names=names, folds=folds, origin=origin, notes=notes)
 
 
-def _shrink_file(file: IO[bytes], where: str, size: int, side: int, writer: StoreWriter, split: str) -> None:
+def _shrink_file(file: IO[bytes], where: str, size: int, wanted: Wanted, writer: StoreWriter, split: str) -> None:
     """Read, hash and shrink a file of images in chunks, on all cores, with few chunks in memory at a time."""
     if size % IMAGE_BYTES or size == 0:
         raise DataError(
@@ -171,45 +212,76 @@ def _shrink_file(file: IO[bytes], where: str, size: int, side: int, writer: Stor
     waiting: list[Future[tuple[NDArray[np.uint8], NDArray[np.uint8]]]] = []
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, size, _CHUNK * IMAGE_BYTES):
-            wanted = min(_CHUNK * IMAGE_BYTES, size - start)
-            chunk = file.read(wanted)
-            if len(chunk) != wanted:
-                raise DataError(
-                    f"{where} ends {wanted - len(chunk):,} bytes too early; it seems truncated, get it again"
-                )
-            waiting.append(pool.submit(_shrink_chunk, chunk, side))
+            most = min(_CHUNK * IMAGE_BYTES, size - start)
+            chunk = file.read(most)
+            if len(chunk) != most:
+                raise DataError(f"{where} ends {most - len(chunk):,} bytes too early; it seems truncated, get it again")
+            waiting.append(pool.submit(_shrink_chunk, chunk, wanted.turned))
             if len(waiting) > 2 * workers:
                 writer.append(split, *waiting.pop(0).result())
         for future in waiting:
             writer.append(split, *future.result())
 
 
-def _shrink_chunk(chunk: bytes, side: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the shrunken images (n, 3, side, side), row-major, and the digests (n, 32) of their raw bytes."""
+def _shrink_chunk(chunk: bytes, turned: Wanted) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the shrunken images (n, 3, h, w), row-major, and the digests (n, 32) of their raw bytes."""
     from unlabeled.shrinking import shrink
 
     images = np.frombuffer(chunk, dtype=np.uint8).reshape(-1, 3, SIDE, SIDE)
     # The filter treats both sides alike, so the small images are transposed instead of the large ones.
-    return np.ascontiguousarray(shrink(images, side).swapaxes(2, 3)), digests_of(images)
+    return np.ascontiguousarray(shrink(images, turned).swapaxes(2, 3)), digests_of(images)
 
 
 def _open_parts(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Yield the name, size and open file of each part, from a folder or straight from the archive."""
     if path.is_dir():
         for part in _parts(path):
+            if not part.is_file():
+                raise DataError(f"{_shown(part)}: not a regular file; get it again")
             with part.open("rb") as file:
                 yield part.name, part.stat().st_size, file
         return
-    with tarfile.open(path, "r|*") as archive:
+    with tarfile.open(path, "r|*", tarinfo=_Member) as archive:
         for member in archive:
             name = Path(member.name).name
-            if name in FILES and member.isfile() and (content := archive.extractfile(member)) is not None:
+            if name not in FILES or not member.isfile():
+                if member.size > _MOST_OF_OTHERS:
+                    raise DataError(
+                        f"{_shown(path)}: {printable(member.name[:80])} has {member.size:,} bytes and is no file of STL-10; get it again"
+                    )
+                continue
+            if member.issparse():
+                # What it says it holds need not be there, and takes for ever to read.
+                raise DataError(
+                    f"{_shown(path)}: {name} is stored with holes, as no archive of STL-10 is; get it again"
+                )
+            if (content := archive.extractfile(member)) is not None:
                 yield name, member.size, content
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose long name, or whose list of properties, is not longer than such things are; they are read whole."""
+
+    def _proc_gnulong(self, archive: tarfile.TarFile) -> Any:
+        self._check_header()
+        return super()._proc_gnulong(archive)  # type: ignore[misc]
+
+    def _proc_pax(self, archive: tarfile.TarFile) -> Any:
+        self._check_header()
+        return super()._proc_pax(archive)  # type: ignore[misc]
+
+    def _check_header(self) -> None:
+        if self.size > _MOST_OF_OTHERS:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
 
 
 def _parts(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
+    if not path.is_dir():
+        raise DataError(
+            f"{_shown(path)}: neither a folder nor a regular file; give the folder of STL-10's files, or its archive"
+        )
     folder = _binary_folder(path)
     return [folder / name for name in FILES if (folder / name).exists()]
 
@@ -223,7 +295,7 @@ def _check_sizes(path: Path, sizes: dict[str, int], partly: bool) -> None:
     # A whole part can be missing if the caller can do without; half a part is a mistake.
     halves = [name for name in missing if name.replace("_X", "_y") in sizes or name.replace("_y", "_X") in sizes]
     if halves if partly and sizes else missing:
-        raise DataError(f"{path}: {', '.join(missing)} missing; STL-10 has {', '.join(FILES)}")
+        raise DataError(f"{_shown(path)}: {', '.join(missing)} missing; STL-10 has {', '.join(FILES)}")
     # Official labeled splits beside another unlabeled one: a copy that broke off at an image's end.
     official = all(sizes.get(name) == FILES[name].bytes for name in ("train_X.bin", "test_X.bin"))
     wanted = FILES["unlabeled_X.bin"].bytes
@@ -235,6 +307,7 @@ def _check_sizes(path: Path, sizes: dict[str, int], partly: bool) -> None:
 
 def _labels(path: Path, name: str, small: dict[str, bytes], images: int) -> NDArray[np.int64]:
     labels = np.frombuffer(small[name], dtype=np.uint8).astype(np.int64)
+    path = Path(_shown(path))
     if len(labels) != images:
         raise DataError(f"{path}: {name} has {len(labels):,} labels for {images:,} images; one of the two is truncated")
     if labels.min() < 1 or labels.max() > 10:
@@ -243,12 +316,53 @@ def _labels(path: Path, name: str, small: dict[str, bytes], images: int) -> NDAr
     return labels - 1
 
 
-def _folds(path: Path, text: bytes, images: int) -> list[NDArray[np.intp]]:
+def _check_size(path: Path, part: str, size: int, *, twice: bool) -> None:
+    """Hold the size of a file against what the format can have, before anything of it is read."""
+    if twice:
+        raise DataError(f"{_shown(path)}: holds {part} twice; get it again")
+    most = next(most for ending, most in _MOST_BYTES.items() if part.endswith(ending))
+    if size > most:
+        raise DataError(
+            f"{_shown(path)}: {part} has {size:,} bytes, and no data set in this layout has more than {most:,}; get it again"
+        )
+
+
+def _class_names(path: Path, content: bytes | None) -> tuple[str, ...]:
+    """Read the names of the ten classes, a line each."""
+    if content is None:
+        return CLASS_NAMES
     try:
-        folds = [np.array(line.split(), dtype=np.intp) for line in text.decode("ascii").splitlines() if line.strip()]
-    except (UnicodeDecodeError, ValueError) as error:
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{_shown(path)}: class_names.txt is no UTF-8 ({error.reason} at byte {error.start:,}); save it as UTF-8, or delete it to "
+            "have the official names"
+        ) from None
+    names = [class_name(line.strip()) for line in lines if line.strip()]
+    way = f"it needs {len(CLASS_NAMES)}, one a line; mend it, or delete it to have the official names"
+    if len(names) != len(CLASS_NAMES):
+        raise DataError(
+            f"{_shown(path)}: class_names.txt has {len(names):,} names for {len(CLASS_NAMES)} classes; {way}"
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{_shown(path)}: class_names.txt has the name {twice!r} twice; {way}")
+    if (longest := max(names, key=len)) and len(longest) > _LONGEST_NAME:
+        raise DataError(f"{_shown(path)}: class_names.txt has a name of {len(longest):,} letters; {way}")
+    return tuple(names)
+
+
+def _folds(path: Path, text: bytes, images: int, labels: bytes) -> list[NDArray[np.intp]]:
+    path = Path(_shown(path))
+    try:
+        lines = [line.split() for line in text.decode("ascii").splitlines()]
+        if any(not index.isdigit() for line in lines for index in line):
+            wrong = next(index for line in lines for index in line if not index.isdigit())
+            raise ValueError(f"{printable(wrong[:20])!r} is no index")
+        folds = {number: np.array(line, dtype=np.intp) for number, line in enumerate(lines, 1) if line}
+    except (UnicodeDecodeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: fold_indices.txt is damaged ({error}); get it again") from None
-    for number, fold in enumerate(folds, 1):
+    for number, fold in folds.items():
         if fold.min() < 0 or fold.max() >= images or len(np.unique(fold)) != len(fold):
             raise DataError(
                 f"{path}: line {number} of fold_indices.txt has indices outside 0..{images - 1} or repeated ones"
@@ -257,7 +371,21 @@ def _folds(path: Path, text: bytes, images: int) -> list[NDArray[np.intp]]:
             raise DataError(
                 f"{path}: line {number} of fold_indices.txt has {len(fold)} indices instead of 1,000; get it again"
             )
-    return folds
+        kinds = np.unique(np.frombuffer(labels, dtype=np.uint8)[fold])
+        if len(kinds) < 2:
+            raise DataError(
+                f"{path}: line {number} of fold_indices.txt has images of one class alone (label {kinds[0]}); a classifier needs two or "
+                "more, so mend that line, or delete the file to have stratified folds"
+            )
+    return list(folds.values())
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))
+
+
+def _first_line(error: BaseException) -> str:
+    return printable(str(error).partition("\n")[0]) or type(error).__name__
 
 
 def _checksum(path: Path) -> str:

@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from unlabeled.batches import batches
 from unlabeled.config import AutoencoderConfig, AutoencoderGrid, EncoderConfig
 from unlabeled.errors import UserError
 from unlabeled.features import PrincipalComponents, fit_components
+from unlabeled.files import write_arrays
 from unlabeled.geometry import Geometry, GeometryError
 from unlabeled.images import Images
-from unlabeled.models import ConvAutoEncoder, Encoding, to_images
-from unlabeled.results import write_arrays
-from unlabeled.runtime import evaluating
+from unlabeled.models import ConvAutoEncoder, Encoding
+from unlabeled.runtime import evaluating, to_images
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.performing import Perform
 from unlabeled.studies.specs import Learned
 from unlabeled.studies.tasks import AutoencoderTask, to_pixels
-from unlabeled.training import batches
 
 _SHOWN = 10
 _CANDIDATES_SHOWN = 4

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from unlabeled.comparison import Contrast, compare
-from unlabeled.results import read_arrays
+from unlabeled.results import read_result
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.performing import Perform, read_scores
 from unlabeled.studies.specs import FeatureSpec
@@ -55,7 +55,9 @@ def _agreement(lab: Lab, rows: list[dict[str, Any]], twins: list[dict[str, Any]]
     by_fold = {row["fold"]: row for row in rows if row["arm"] == "pixels-logistic"}
     same, apart, least = [], [], []
     for twin in twins:
-        ours, theirs = (read_arrays(lab.folder / row["run"] / "test.npz") for row in (twin, by_fold[twin["fold"]]))
+        ours, theirs = (
+            read_result(lab.folder / row["run"]).arrays("test.npz") for row in (twin, by_fold[twin["fold"]])
+        )
         same.append(float((ours["predicted"] == theirs["predicted"]).mean()))
         apart.append(float(np.abs(ours["log_loss"].astype(np.float64) - theirs["log_loss"]).mean()))
         least.append(abs(twin["log_loss"] - by_fold[twin["fold"]]["log_loss"]))

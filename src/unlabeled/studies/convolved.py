@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from unlabeled.comparison import Contrast, compare
 from unlabeled.config import EncoderConfig
 from unlabeled.errors import DataError
-from unlabeled.results import read_arrays, write_arrays
+from unlabeled.files import write_arrays
+from unlabeled.results import read_result
 from unlabeled.studies.baselines import PIXELS
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.networks import NetworkTask
 from unlabeled.studies.patches import PatchesTask
 from unlabeled.studies.performing import Perform, Task, read_scores
+from unlabeled.studies.sparse import check_size
 from unlabeled.studies.specs import FeatureSpec, Filters, Learned, PatchesLearned
 from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask
 
@@ -36,14 +40,19 @@ class _Plan:
     autoencoder: Learned
 
 
+def check(lab: Lab) -> None:
+    """Refuse patches and strides that do not fit these images."""
+    check_size(lab)
+    if not any(_fits(lab, stride) for stride in lab.config.studies.convolved.strides):
+        raise DataError(
+            "no stride of --studies.convolved.strides leaves a map on these images; use smaller patches or strides"
+        )
+
+
 def run(lab: Lab, do: Perform) -> dict[str, Any]:
     """Fit logistic regression and trees on pooled maps, and train the network, for every kind of filters."""
     grid, sparse = lab.config.studies.convolved, lab.config.studies.sparse
     strides = [stride for stride in grid.strides if _fits(lab, stride)]
-    if not strides:
-        raise DataError(
-            "no stride of --studies.convolved.strides leaves a map on these images; use smaller patches or strides"
-        )
     plans = [_plan(lab, strides, seed) for seed in range(lab.config.seeds)]
     learned = do([task for plan in plans for task in _learning(plan)])
     rows = do(list(_tasks(lab, plans)))
@@ -55,9 +64,10 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
     }  # fmt: skip
     arms = compare(rows, scores, (), correlation=lab.folds.correlation)["arms"]
     first = next((row for row in learned if row["arm"] == "sparse" and "diverged" not in row), None)
+    filters = np.empty((0, 0, 0, 0), dtype=np.float32)
     if first is not None:
-        filters = read_arrays(lab.folder / first["run"] / "filters.npz")["filters"]
-        write_arrays(lab.folder / "convolved" / "pictures.npz", filters=filters)
+        filters = read_result(lab.folder / first["run"]).arrays("filters.npz")["filters"]
+    write_arrays(lab.folder / "convolved" / "pictures.npz", filters=filters)
     return {
         "arms": arms,
         "contrasts": [c | {"family": family} for family, found in compared.items() for c in found["contrasts"]],

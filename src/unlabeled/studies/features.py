@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from unlabeled.classifiers import Scaling
 from unlabeled.comparison import Contrast, compare
 from unlabeled.config import AutoencoderConfig, Config, EncoderConfig
+from unlabeled.errors import DataError
 from unlabeled.studies.autoencoder import search
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.network import base_network
@@ -25,6 +26,22 @@ SCALED: tuple[Classical, ...] = ("logistic", "neighbours")
 _SCALINGS: tuple[Scaling, ...] = ("common", "each")
 _CONTROLS = ("pixels", "pca", "filters", "random")
 _MOST_COLUMNS = 512
+
+
+def check_encoder(lab: Lab) -> None:
+    """Refuse an encoder that was given and does not fit these images."""
+    if lab.config.studies.encoder == "given":
+        lab.geometry(lab.config.encoder)
+        lab.check_network(lab.config.encoder, lab.config.network)
+
+
+def check(lab: Lab) -> None:
+    """Refuse an encoder that was given and is of several blocks too: hand-made filters stand in one."""
+    check_encoder(lab)
+    if lab.config.studies.encoder == "given" and len(lab.geometry(lab.config.encoder).blocks) != 1:
+        raise DataError(
+            "study features puts hand-made filters in an encoder of one block; give --encoder one layer, or leave --studies.encoder out"
+        )
 
 
 def run(lab: Lab, do: Perform) -> dict[str, Any]:

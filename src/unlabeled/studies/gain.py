@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from unlabeled.comparison import ARMS, CONTRASTS, SOURCES, Arm, compare
-from unlabeled.config import Config
-from unlabeled.errors import TrainingDiverged
+from unlabeled.config import STUDY_NAMES, Config
+from unlabeled.errors import TrainingDiverged, UserError
+from unlabeled.files import write_arrays, write_json
 from unlabeled.images import Splits
+from unlabeled.kernels import building
 from unlabeled.machine import describe_machine, peak_memory
+from unlabeled.plain import printable
 from unlabeled.progress import RunProgress
-from unlabeled.results import write_arrays, write_json
+from unlabeled.results import has_result, keep_earlier, write_result
 from unlabeled.studies.joint import joint_weights
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.networks import Joint, NetworkTask
@@ -21,6 +24,10 @@ from unlabeled.studies.performing import Task, read_scores
 from unlabeled.studies.runner import run_tasks
 from unlabeled.studies.specs import FeatureSpec, Learned
 from unlabeled.studies.tasks import AutoencoderTask, ClassicalTask
+from unlabeled.studies.workplace import working_in
+
+# What makes an answer, beside the runs that it was made of.
+_FILES = ("result.json", "config.json", "test.npz", "report.html")
 
 
 def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgress | None = None) -> Path:
@@ -35,26 +42,43 @@ def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgr
     """
     began = time.perf_counter()
     lab = Lab(config, splits, folder)
-    geometry = lab.geometry(config.encoder)
-    with progress or RunProgress() as shown:
+    # Whatever can be refused is, before anything is trained.
+    if any(has_result(folder / name) for name in STUDY_NAMES):
+        raise UserError(
+            f"{folder}: holds answers of studies, whose report would be overwritten; give another folder with --out"
+        )
+    geometry, folds = lab.geometry(config.encoder), lab.folds
+    lab.check_network(config.encoder, config.network)
+    question = config.question | {"images": splits.origin.get("key")}
+    with progress or RunProgress() as shown, working_in(folder, shown.note):
+        tell_kernels(lab, shown)
         autoencoders = _whole(run_tasks(lab, [_autoencoder(config, seed) for seed in range(config.seeds)], shown))
         rows = _whole(run_tasks(lab, list(plan(lab)), shown))
-    pca = [row["features"] for row in rows if row["arm"].startswith("pca")]
-    result = {
-        "protocol": lab.protocol() | {"code_length": geometry.code_length, "pca_length": min(pca)},
-        **compare(rows, read_scores(lab, rows), CONTRASTS, correlation=lab.folds.correlation, named_first=True),
-        "rows": rows,
-        "autoencoders": autoencoders,
-        "machine": describe_machine(lab.runtime),
-        "seconds": computing_seconds(rows + autoencoders),
-        "this_run_seconds": time.perf_counter() - began,
-        "peak_memory_mb": peak_memory(),
-    }
-    # An earlier result in this folder stays whole until this one takes its place.
-    write_arrays(folder / "test.npz", labels=splits.test.classes)
-    write_json(folder / "config.json", config.model_dump(mode="json"))
-    write_json(folder / "result.json", result)
+        pca = [row["features"] for row in rows if row["arm"].startswith("pca")]
+        result = {
+            "question": question,
+            "protocol": lab.protocol() | {"code_length": geometry.code_length, "pca_length": min(pca)},
+            **compare(rows, read_scores(lab, rows), CONTRASTS, correlation=folds.correlation, named_first=True),
+            "rows": rows,
+            "autoencoders": autoencoders,
+            "machine": describe_machine(lab.runtime, kernels=lab.kernels),
+            "seconds": computing_seconds(rows + autoencoders),
+            "this_run_seconds": time.perf_counter() - began,
+            "peak_memory_mb": peak_memory(),
+        }
+        # An earlier result in this folder stays whole until this one takes its place; one to another question is kept beside.
+        if (kept := keep_earlier(folder, question, _FILES)) is not None:
+            shown.note(f"an answer to another question was in this folder; it is kept in {printable(str(kept))}")
+        write_arrays(folder / "test.npz", labels=splits.test.classes)
+        write_json(folder / "config.json", config.question)
+        write_result(folder, result, ("config.json", "test.npz"))
     return folder
+
+
+def tell_kernels(lab: Lab, progress: RunProgress) -> None:
+    """Say that the kernels were turned off; that they can't be had is said where they are looked for."""
+    if lab.runtime.uses_kernels and building.turned_off():
+        progress.note("kernels are off (UNLABELED_KERNELS=off); PyTorch's own layers do the work")
 
 
 def plan(lab: Lab) -> Iterator[Task]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
@@ -12,17 +13,20 @@ import numpy as np
 import torch
 
 from unlabeled.checkpoints import load_weights
-from unlabeled.config import AutoencoderConfig, Config, EncoderConfig
+from unlabeled.config import AutoencoderConfig, Config, EncoderConfig, NetworkConfig
 from unlabeled.convolved import PatchEncoder, TriangleEncoder, fit_centroids, map_features
-from unlabeled.errors import DataError
+from unlabeled.errors import DataError, UserError
 from unlabeled.features import PrincipalComponents, encode, fit_components, pixel_features, pool_quadrants
+from unlabeled.files import fingerprint
 from unlabeled.filters import hand_made_filters
 from unlabeled.folds import Folds, describe, limit_folds, make_folds
 from unlabeled.geometry import Geometry
 from unlabeled.images import Images, Splits
-from unlabeled.models import ConvAutoEncoder, Encoder
+from unlabeled.kernels import building
+from unlabeled.layout import count_parameters
+from unlabeled.models import ConvAutoEncoder, ConvNet, Encoder
 from unlabeled.patches import Prepared, cut_patches, prepare
-from unlabeled.results import Run, fingerprint
+from unlabeled.results import Run
 from unlabeled.runtime import Runtime, seeded
 from unlabeled.sparse import SparseAutoencoder
 from unlabeled.studies.specs import Features, FeatureSpec, Learned, PatchesLearned
@@ -30,6 +34,7 @@ from unlabeled.studies.specs import Features, FeatureSpec, Learned, PatchesLearn
 # Raise it when the same configuration would give other results.
 VERSION = 3
 _MOST_HELD_OUT = 2000
+_COPIES = 5  # of a network's weights in training
 
 
 class Lab:
@@ -38,13 +43,16 @@ class Lab:
     def __init__(self, config: Config, splits: Splits, folder: Path) -> None:
         self.config, self.splits, self.folder = config, splits, folder
         self.runtime = Runtime.of(config.device, config.precision)
+        building.keep_in(config.cache)
+        # Looked for once, so that all runs compute in one way.
+        self.kernels = self.runtime.uses_kernels and building.kernels() is not None
         # Of one kind at a time: on large data sets they are the largest thing in memory.
         self.features: Callable[[FeatureSpec], Features] = lru_cache(maxsize=1)(self._make_features)
         self.patches: Callable[[PatchesLearned], tuple[Images, Images]] = lru_cache(maxsize=1)(self._cut_patches)
         self.components: Callable[[int], PrincipalComponents] = lru_cache(maxsize=1)(self._fit_components)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _same_lab, (self.config, self.splits, self.folder)
+        return _same_lab, (self.config, self.splits, self.folder, building.loaded_from() if self.kernels else None)
 
     @property
     def classes(self) -> int:
@@ -96,9 +104,34 @@ class Lab:
                 **encoder.model_dump(),
             )
 
+    @property
+    def arithmetic(self) -> dict[str, Any]:
+        """What decides the last digits of a network's numbers, and so belongs to every key of a run that computes one."""
+        return {"precision": self.config.precision, "kernels": self.kernels}
+
     def geometry(self, encoder: EncoderConfig) -> Geometry:
-        """Solve the sizes of an encoder on these images."""
-        return self.new_autoencoder(encoder, 0).geometry
+        """Solve the sizes of an encoder on these images; no weights are made."""
+        with torch.device("meta"):
+            return self.new_autoencoder(encoder, 0).geometry
+
+    def check_network(self, encoder: EncoderConfig, network: NetworkConfig) -> None:
+        """Refuse a network that does not fit this machine's memory, before anything is made.
+
+        Raises
+        ------
+        UserError
+            If its weights, their gradients, an optimiser's two averages and the best weights so far take more.
+        """
+        with torch.device("meta"):
+            made = ConvNet(
+                self.splits.labeled.shape, classes=max(2, self.classes), hidden=network.hidden, **encoder.model_dump()
+            )
+        needed, there = _COPIES * 4 * count_parameters(made), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > there:
+            raise UserError(
+                f"a network of {count_parameters(made):,} parameters takes {needed / 1e9:,.0f} GB in training, and this machine has "
+                f"{there / 1e9:,.0f} GB; take smaller --network.hidden or --encoder.conv-out-channels"
+            )
 
     def data_key(self, *, unlabeled: bool = True, test: bool = True) -> dict[str, Any]:
         """Everything about the data that determines an outcome, of those parts that it has to do with."""
@@ -118,7 +151,7 @@ class Lab:
             "encoder": learned.encoder.model_dump(mode="json"),
             "autoencoder": learned.config.model_dump(mode="json"),
             "images": len(self.watched(learned.images)),
-            "precision": self.config.precision,
+            **self.arithmetic,
             "seed": learned.seed,
         }
         return Run(self.folder / "runs", f"autoencoder/seed{learned.seed}", configuration)
@@ -246,6 +279,7 @@ class Lab:
             "ensemble": config.classical.ensemble,
             "augmentation": {"flip": training.flip, "shift": training.shift},
             "precision": config.precision,
+            "kernels": self.kernels,
         }
 
 
@@ -269,8 +303,9 @@ def hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:
 _labs: dict[str, Lab] = {}
 
 
-def _same_lab(config: Config, splits: Splits, folder: Path) -> Lab:
-    """Return this process's lab of that configuration, so that what it has made is made once."""
+def _same_lab(config: Config, splits: Splits, folder: Path, library: Path | None) -> Lab:
+    """Return this process's lab of that configuration, so that what it has made is made once; its kernels are its parent's."""
+    building.take(library)
     key = fingerprint([config.model_dump(mode="json"), splits.origin.get("key"), str(folder)])
     if key not in _labs:
         _labs.clear()

@@ -11,10 +11,12 @@ import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from unlabeled.batches import batches
 from unlabeled.checkpoints import save_weights
 from unlabeled.config import EncoderConfig, NetworkConfig
 from unlabeled.convolved import folded
 from unlabeled.errors import TrainingDiverged
+from unlabeled.files import write_history
 from unlabeled.folds import Fold
 from unlabeled.images import Images
 from unlabeled.joint import JointNetwork
@@ -22,13 +24,13 @@ from unlabeled.layout import count_parameters
 from unlabeled.models import ConvNet
 from unlabeled.objectives import Classification, JointClassification
 from unlabeled.optimizers import Group
-from unlabeled.results import Run, write_history
+from unlabeled.results import Run
 from unlabeled.runtime import Runtime, evaluating, seeded
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.performing import fold_label, median_speed, score_test
 from unlabeled.studies.specs import Learned, PatchesLearned
 from unlabeled.studies.tasks import ensure_start
-from unlabeled.training import Fitted, Watcher, batches, fit, gradient_norms
+from unlabeled.training import Fitted, Watcher, fit, gradient_norms
 
 Way: TypeAlias = Literal["plain", "slow", "gradual", "frozen"]
 _GRADIENT_BATCH = 256
@@ -95,7 +97,7 @@ class NetworkTask:
             "train": part.train.tolist(),
             "valid": part.valid.tolist(),
             "seed": self.seed,
-            "precision": lab.config.precision,
+            **lab.arithmetic,
         }
         if self.start is not None:
             configuration["autoencoder"] = lab.run_of(self.start).folder.name

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from unlabeled.checkpoints import save_weights
 from unlabeled.errors import TrainingDiverged
+from unlabeled.files import write_arrays
 from unlabeled.images import Images
 from unlabeled.patches import as_numbers
-from unlabeled.results import Run, write_arrays
+from unlabeled.results import Run
 from unlabeled.runtime import evaluating
 from unlabeled.sparse import SparseAutoencoder, SparseReconstruction, fit_full_batch, mean_activations
 from unlabeled.studies.lab import Lab

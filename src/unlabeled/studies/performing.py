@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from unlabeled.classifiers import log_losses, score
 from unlabeled.comparison import ARM_NAMES
 from unlabeled.errors import TrainingDiverged
-from unlabeled.results import Run, read_arrays, write_arrays
+from unlabeled.files import write_arrays
+from unlabeled.locks import locked
+from unlabeled.results import Run, read_result
 from unlabeled.studies.lab import Lab
 from unlabeled.training import Fitted, Watcher
 
@@ -50,19 +52,22 @@ Perform: TypeAlias = Callable[[Sequence[Task]], list[dict[str, Any]]]
 
 
 def perform(lab: Lab, task: Task, watcher: Watcher | None = None) -> dict[str, Any]:
-    """Do a task unless it is done, and return its result; a training that diverges is a result too.
+    """Do a task unless it is done and whole, and return its result; a training that diverges is a result too.
 
-    Such a result holds ``diverged`` with the reason, and nothing else.
+    Such a result holds ``diverged`` with the reason, and nothing else. Of two processes that want the same run one waits for the other.
     """
     run = task.run(lab)
-    if not run.finished:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with locked(run.folder):
+        if (done := run.outcome()) is not None:
+            return done
         run.start()
         try:
             result = task.compute(lab, run, watcher)
         except TrainingDiverged as error:
             result = {"diverged": str(error), "seconds": 0.0}
         run.finish(result)
-    return run.result()
+    return read_result(run.folder).content
 
 
 def read_scores(
@@ -73,7 +78,7 @@ def read_scores(
     scores = {}
     for row in rows:
         if "accuracy" in row:
-            stored = read_arrays(lab.folder / row["run"] / "test.npz")
+            stored = read_result(lab.folder / row["run"]).arrays("test.npz")
             scores[row["arm"], row["fold"], row["seed"]] = (stored["predicted"] == labels, stored["log_loss"])
     return scores
 

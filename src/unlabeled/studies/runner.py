@@ -15,6 +15,8 @@ from unlabeled.results import Run
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.performing import Task, perform
 
+_MOST_A_CORE = 4
+
 
 def run_tasks(lab: Lab, tasks: Sequence[Task], progress: RunProgress) -> list[dict[str, Any]]:
     """Perform tasks that do not wait for one another, and return their rows in the order given.
@@ -31,22 +33,34 @@ def run_tasks(lab: Lab, tasks: Sequence[Task], progress: RunProgress) -> list[di
         runs.setdefault(str(run.folder), (task, run))
         places.append(str(run.folder))
     jobs = _jobs(lab, len(runs))
-    progress.plan((task.kind for task, run in runs.values() if not run.finished), workers=jobs)
-    waiting = [(name, task) for name, (task, run) in runs.items() if not run.finished]
-    if jobs == 1:
-        for name, task in waiting:
-            progress.start(name, task.kind, task.label)
-            progress.done(name, _outcome(perform(lab, task, progress)))
-    elif waiting:
-        _spread(lab, waiting, jobs, progress)
-    results = {name: run.result() for name, (_, run) in runs.items()}
+    outcomes = {name: run.outcome(tell=True) for name, (_, run) in runs.items()}
+    results = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
+    waiting = [(name, task) for name, (task, _) in runs.items() if name not in results]
+    progress.plan((task.kind for _, task in waiting), workers=jobs)
+    for name, result in _perform_all(lab, waiting, jobs, progress):
+        progress.done(name, _outcome(result))
+        results[name] = result
     return [
         {"arm": task.arm, **task.position, "run": os.path.relpath(name, lab.folder), **results[name]}
         for task, name in zip(tasks, places, strict=True)
     ]
 
 
-def _spread(lab: Lab, waiting: list[tuple[str, Task]], jobs: int, progress: RunProgress) -> None:
+def _perform_all(
+    lab: Lab, waiting: list[tuple[str, Task]], jobs: int, progress: RunProgress
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Perform tasks, here or spread over processes, and yield the name and result of each as it ends."""
+    if jobs > 1 and waiting:
+        yield from _spread(lab, waiting, jobs, progress)
+        return
+    for name, task in waiting:
+        progress.start(name, task.kind, task.label)
+        yield name, perform(lab, task, progress)
+
+
+def _spread(
+    lab: Lab, waiting: list[tuple[str, Task]], jobs: int, progress: RunProgress
+) -> Iterator[tuple[str, dict[str, Any]]]:
     threads = max(1, _cores(lab) // jobs)
 
     def calls() -> Iterator[Any]:
@@ -55,8 +69,7 @@ def _spread(lab: Lab, waiting: list[tuple[str, Task]], jobs: int, progress: RunP
             yield delayed(_perform_apart)(lab, name, task, threads)
 
     # No more is handed out than is running, so what was started is what runs.
-    for name, result in in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs):
-        progress.done(name, _outcome(result))
+    yield from in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs)
 
 
 def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, dict[str, Any]]:
@@ -68,7 +81,8 @@ def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, 
 def _jobs(lab: Lab, tasks: int) -> int:
     if lab.runtime.device.type != "cpu":
         return 1
-    return max(1, min(lab.config.jobs or _cores(lab), tasks))
+    # More processes than that only wait for one another, and each takes memory.
+    return max(1, min(lab.config.jobs or _cores(lab), tasks, _MOST_A_CORE * (os.cpu_count() or 1)))
 
 
 def spread(lab: Lab) -> dict[str, int]:

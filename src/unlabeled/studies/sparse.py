@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unlabeled.results import read_arrays, write_arrays
+from unlabeled.errors import DataError
+from unlabeled.files import write_arrays
+from unlabeled.results import read_result
+from unlabeled.sparse import check_batch
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.patches import PatchesTask
 from unlabeled.studies.performing import Perform
@@ -23,7 +26,7 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
     for number, arm in enumerate(planned):
         first = next((row for row in rows if row["arm"] == arm and "diverged" not in row), None)
         if first is not None:
-            stored = read_arrays(lab.folder / first["run"] / "filters.npz")
+            stored = read_result(lab.folder / first["run"]).arrays("filters.npz")
             arrays |= {f"{name}{number}": array for name, array in stored.items()}
     write_arrays(lab.folder / "sparse" / "pictures.npz", **arrays)
     grid = lab.config.studies.sparse
@@ -34,6 +37,22 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
         "settings": grid.model_dump(mode="json"),
         "rows": rows,
     }
+
+
+def check(lab: Lab) -> None:
+    """Refuse patches that do not fit these images, and batches that say too little of how often a unit is active."""
+    check_size(lab)
+    grid = lab.config.studies.sparse
+    check_batch(min(grid.training.batch_size, grid.patches), grid.rho)
+
+
+def check_size(lab: Lab) -> None:
+    """Refuse patches that do not fit these images."""
+    side, (_, height, width) = lab.config.studies.sparse.side, lab.splits.unlabeled.shape
+    if side > min(height, width):
+        raise DataError(
+            f"patches of {side}x{side} do not fit images of {width}x{height}; use --studies.sparse.side {min(height, width)}"
+        )
 
 
 def variants(lab: Lab) -> dict[str, list[PatchesLearned]]:

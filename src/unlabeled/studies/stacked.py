@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unlabeled.batches import batches
 from unlabeled.comparison import Contrast, compare
 from unlabeled.config import AutoencoderConfig, EncoderConfig
 from unlabeled.errors import UserError
+from unlabeled.files import write_arrays
 from unlabeled.geometry import GeometryError
-from unlabeled.results import write_arrays
 from unlabeled.runtime import evaluating
 from unlabeled.statistics import holm, paired_effect
 from unlabeled.studies.autoencoder import picture_of
@@ -23,7 +24,6 @@ from unlabeled.studies.networks import NetworkTask
 from unlabeled.studies.performing import Perform, Task, read_scores
 from unlabeled.studies.specs import FeatureSpec, Learned
 from unlabeled.studies.tasks import AutoencoderTask, ClassicalTask
-from unlabeled.training import batches
 
 _BATCH = 250
 _SHOWN = 10

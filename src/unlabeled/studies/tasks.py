@@ -23,12 +23,13 @@ from unlabeled.classifiers import (
 )
 from unlabeled.errors import TrainingDiverged
 from unlabeled.features import pixel_features
+from unlabeled.files import write_arrays, write_history
 from unlabeled.images import Images
 from unlabeled.layout import count_parameters
 from unlabeled.linear import fit_linear_network
 from unlabeled.models import ConvAutoEncoder
 from unlabeled.objectives import Reconstruction
-from unlabeled.results import Run, write_arrays, write_history
+from unlabeled.results import Run
 from unlabeled.runtime import Runtime, evaluating
 from unlabeled.stacking import fit_stacked
 from unlabeled.studies.lab import Lab
@@ -179,7 +180,7 @@ class ClassicalTask:
         if features.source == "pca":
             configuration["images"] = len(lab.watched())
         if features.source in ("random", "filters", "autoencoder", "patches"):
-            configuration["precision"] = lab.config.precision
+            configuration |= lab.arithmetic
         if self.model in ("logistic", "linear-network", "neighbours"):
             configuration["scalings"] = list(self.scalings)
         of_seed = seeded_model or features.seed is not None or features.learned is not None

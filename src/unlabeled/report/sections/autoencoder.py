@@ -21,7 +21,7 @@ from unlabeled.report.sections.parts import (
     seconds_cell,
     speed_cell,
 )
-from unlabeled.results import read_arrays
+from unlabeled.results import read_result
 
 _MOST_ROWS = 24
 _EXACT = 1e-9
@@ -31,7 +31,7 @@ def write(context: Context) -> Section:
     """Write the section."""
     result, language = context.result, context.language
     _ = language.gettext
-    pictures = read_arrays(context.folder / "pictures.npz")
+    pictures = read_result(context.folder).arrays("pictures.npz")
     parts: list[Part] = [
         _table(context),
         Picture(

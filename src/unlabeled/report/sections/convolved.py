@@ -24,7 +24,7 @@ from unlabeled.report.sections.parts import (
     told_effect,
 )
 from unlabeled.report.sections.sparse import preparation_name
-from unlabeled.results import read_arrays
+from unlabeled.results import read_result
 
 _MODELS = ("logistic", "trees")
 _COLOURS = {
@@ -215,12 +215,12 @@ def _arm_name(arm: str, language: Language) -> str:
 
 
 def _filters(context: Context) -> list[Photographs]:
-    path = context.folder / "pictures.npz"
-    if not path.exists():
+    filters = read_result(context.folder).arrays("pictures.npz")["filters"]
+    if not len(filters):
         return []
     language = context.language
     _ = language.gettext
-    sheet = filter_sheet(read_arrays(path)["filters"])
+    sheet = filter_sheet(filters)
     caption = _("The {n} sparse filters of seed 0 on the pixels, as the convolution has them; grey is zero.")
     return [Photographs([(_("filters"), sheet)], caption.format(n=context.result["filters"]))]
 

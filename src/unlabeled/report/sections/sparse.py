@@ -10,14 +10,14 @@ from unlabeled.report.drawing import filter_sheet
 from unlabeled.report.language import Language
 from unlabeled.report.plots import Curve, bars_figure, curves_figure, histogram_figure
 from unlabeled.report.sections.parts import Cell, Context, Part, Photographs, Picture, Section, Table, seconds_cell
-from unlabeled.results import read_arrays
+from unlabeled.results import read_result
 
 
 def write(context: Context) -> Section:
     """Write the section."""
     language = context.language
     _ = language.gettext
-    pictures = read_arrays(context.folder / "pictures.npz")
+    pictures = read_result(context.folder).arrays("pictures.npz")
     parts: list[Part] = [_table(context)]
     if _known(context, "base"):
         parts += [

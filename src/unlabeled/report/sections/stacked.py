@@ -24,7 +24,7 @@ from unlabeled.report.sections.parts import (
     seconds_cell,
     told_effect,
 )
-from unlabeled.results import read_arrays
+from unlabeled.results import read_result
 
 _COLOURS = {
     "whole": "autoencoder", "greedy": "slow", "joined": "gradual", "switchless": "bicubic", "gaussian": "frozen", "masking": "pca",
@@ -236,7 +236,7 @@ def _best_sentence(context: Context, family: str) -> str:
 def _pictures(context: Context) -> Photographs:
     language = context.language
     _ = language.gettext
-    pictures = read_arrays(context.folder / "pictures.npz")
+    pictures = read_result(context.folder).arrays("pictures.npz")
     errors = {v["arm"]: v["mse"] for v in context.result["variants"]}
     rows = [(_("originals"), picture_row(pictures["originals"]))]
     for arm, images in zip(context.result["shown"], pictures["reconstructions"], strict=True):
