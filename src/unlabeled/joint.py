@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ class JointNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.network = ConvNet.from_encoder(autoencoder, classes=classes, hidden=hidden, dropout=dropout)
-        self.decoder = autoencoder.copy_decoder()
+        self.decoder = copy.deepcopy(autoencoder.decoder)
 
     def forward(self, images: Tensor) -> JointOutput:
         """Classify and reconstruct images (n, c, h, w) in [-1, 1]."""
@@ -50,7 +51,9 @@ class JointNetwork(nn.Module):
         logits = self.network.head(maps[-1])
         rebuilt, between = maps[-1], []
         for number in reversed(range(len(switches))):
-            rebuilt = self.decoder.block(number, rebuilt, switches[number])
+            rebuilt = self.decoder.block(
+                number, rebuilt, switches[number], own=type(encoder.activation) is type(self.decoder.activation)
+            )
             if number:
                 between.append((rebuilt, maps[number]))
         return JointOutput(logits, rebuilt, tuple(between))

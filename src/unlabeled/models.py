@@ -5,7 +5,6 @@ Both take one specification, have the same encoder, and take images as float (n,
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from unlabeled.geometry import Block, Geometry, PerLayer, solve
-from unlabeled.kernels.blocks import convolve_pool, pays, runs, to_switches, unpool_convolve
+from unlabeled.kernels.blocks import convolve_pool, is_plain, is_unhooked, takes, to_switches, unpool_convolve
 from unlabeled.layout import block_table
-from unlabeled.pooling import average_pool, average_unpool, max_pool, max_unpool, switches_after_relu
+from unlabeled.pooling import average_pool, average_unpool, check_switches, max_pool, max_unpool, switches_after_relu
 
 Pool: TypeAlias = Literal["max", "average"]
 Activation: TypeAlias = Literal["sigmoid", "tanh", "relu", "leaky-relu"]
@@ -77,9 +76,10 @@ class Encoder(nn.Module):
     def block(self, number: int, x: Tensor, *, places: bool = False) -> tuple[Tensor, Tensor | None]:
         """Take a map (n, c, h, w) through one block; return its code, and its switches, or places, if it has some."""
         block, convolution = self.geometry.blocks[number], self.convolutions[number]
-        if self.pool != "max" or not pays(block) or not runs(block, x, convolution.weight):  # type: ignore[arg-type]
-            return self._pool(block, convolution(x))
         relu = isinstance(self.activation, nn.ReLU)
+        # A relu that the kernels do is not called.
+        if self.pool != "max" or (relu and not is_plain(self.activation)) or not takes(block, convolution, x):
+            return self._pool(block, convolution(x))
         x, place = convolve_pool(x, convolution.weight, convolution.bias, block, relu=relu)  # type: ignore[arg-type]
         return x if relu else self.activation(x), place if places else to_switches(place, block)
 
@@ -125,27 +125,54 @@ class Decoder(nn.Module):
             for b in reversed(geometry.blocks)
         )
 
-    def forward(self, code: Tensor, switches: Sequence[Tensor | None]) -> Tensor:
-        """Decode a code (n, c, h, w); the image has exactly the size that the encoder took."""
-        x = code
-        for number in reversed(range(len(self.convolutions))):
-            x = self.block(number, x, switches[number])
+    def forward(self, code: Tensor, switches: Sequence[Tensor | None], *, own: bool = False) -> Tensor:
+        """Decode a code (n, c, h, w); the image has exactly the size that the encoder took.
+
+        With ``own`` code and switches are what this model's encoder just returned; else a wrong one is a ValueError.
+        """
+        if not own:
+            self._check(code, switches)
+        x, last = code, len(self.convolutions) - 1
+        for number in range(last, -1, -1):
+            x = self.block(number, x, switches[number], own=own or number < last)
         return x
 
-    def block(self, number: int, code: Tensor, switches: Tensor | None) -> Tensor:
-        """Undo one block of the encoder: return the map (n, c, h, w) that it took, as far as its code tells."""
+    def block(self, number: int, code: Tensor, switches: Tensor | None, *, own: bool = False) -> Tensor:
+        """Undo one block of the encoder: return the map (n, c, h, w) that it took, as far as its code tells.
+
+        With ``own`` the code comes out of this model's activation.
+        """
         block, convolution = self.geometry.blocks[number], cast("Any", self.convolutions[-1 - number])
         activation = self.activation if number else self.output_activation
         if self.uses_switches and switches is not None and switches.dtype == torch.uint8:
-            weight, bias = convolution.weight, convolution.bias
-            if pays(block) and runs(block, code, weight):
+            relu = isinstance(activation, nn.ReLU)
+            if not own:
+                check_switches(switches, tuple(code.shape), block.pool_kernel, block.conv_size, f"block {number + 1}")
+            if (is_plain(activation) or not relu) and takes(block, convolution, code, switches):
+                weight, bias = convolution.weight, convolution.bias
                 # What comes from a relu has no gradient where it is zero.
-                after, relu = (isinstance(one, nn.ReLU) for one in (self.activation, activation))
+                after = own and is_plain(self.activation)
                 x = unpool_convolve(code, switches, weight, bias, block, after_relu=after, relu=relu)
                 return x if relu else activation(x)
             switches = to_switches(switches, block)
         opened: Tensor = activation(convolution(self._unpool(block, code, switches)))
         return opened
+
+    def _check(self, code: Tensor, switches: Sequence[Tensor | None]) -> None:
+        """Refuse what is not of this model: a wrong switch would be written outside of its map."""
+        expected = self.geometry.code_size
+        if code.ndim != 4 or tuple(code.shape[1:]) != expected:
+            raise ValueError(
+                f"the code has shape {tuple(code.shape)}; this model takes (n, {', '.join(map(str, expected))})"
+            )
+        if len(switches) != len(self.geometry.blocks):
+            raise ValueError(
+                f"{len(switches)} switches for {len(self.geometry.blocks)} blocks; give those that encode returned"
+            )
+        for number, (block, switch) in enumerate(zip(self.geometry.blocks, switches, strict=True)):
+            if switch is not None and block.pools and self.uses_switches:
+                shape = len(code), block.out_channels, *block.pool_size
+                check_switches(switch, shape, block.pool_kernel, block.conv_size, f"block {number + 1}")
 
     def _unpool(self, block: Block, x: Tensor, switches: Tensor | None) -> Tensor:
         if not block.pools:
@@ -231,7 +258,13 @@ class ConvAutoEncoder(nn.Module):
         return encoding
 
     def decode(self, encoding: Encoding | Tensor, switches: Sequence[Tensor | None] | None = None) -> Tensor:
-        """Return images from what ``encode`` returned, or from a code and switches given apart."""
+        """Return images from what ``encode`` returned, or from a code and switches given apart.
+
+        Raises
+        ------
+        ValueError
+            If a shape or a switch is not of this model.
+        """
         if isinstance(encoding, Encoding):
             encoding, switches = encoding
         if switches is None:
@@ -239,13 +272,16 @@ class ConvAutoEncoder(nn.Module):
         images: Tensor = self.decoder(encoding, switches)
         return images
 
-    def copy_decoder(self) -> Decoder:
-        """Return the decoder with weights of its own."""
-        return copy.deepcopy(self.decoder)
-
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images (n, c, h, w)."""
-        return self.decode(self.encoder(images, places=True))
+        encoding = self.encoder(images, places=True)
+        # What somebody put in the encoder's place, or hung on it, may return anything.
+        encoder, decoder = self.encoder, self.decoder
+        own = type(encoder) is Encoder and encoder.geometry == decoder.geometry
+        own = own and type(encoder.activation) is type(decoder.activation)
+        own = own and all(map(is_unhooked, (encoder, encoder.activation, decoder)))
+        rebuilt: Tensor = decoder(*encoding, own=own)
+        return rebuilt
 
     def __repr__(self) -> str:
         return block_table(self, f"code of {self.geometry.code_length:,} numbers for {self.geometry.input_length:,}")
@@ -361,8 +397,3 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> Any:
     if value not in known:
         raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(known)}")
     return value
-
-
-def to_images(pixels: Tensor) -> Tensor:
-    """Turn uint8 pixels 0..255 into float in [-1, 1]."""
-    return pixels.to(torch.float32).div_(127.5).sub_(1.0)

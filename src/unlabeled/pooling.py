@@ -6,6 +6,9 @@ group after the other: within a group no cell is written twice, so the sum has o
 
 All maps are (n, c, h, w); kernel, stride, padding and size are (height, width) pairs. Switches are what
 ``torch.nn.functional.max_pool2d`` returns as indices: int64, ``row * w + column`` of the winner in the unpadded map.
+
+To put values where switches say, and to read them there, are each other's gradients, so both can be differentiated any number of
+times. Under the transforms of ``torch.func``, and in forward mode, PyTorch's own operations do the same.
 """
 
 from __future__ import annotations
@@ -16,14 +19,27 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 
 from unlabeled.geometry import Pair
 
 
+def transformed(*tensors: Tensor) -> bool:
+    """Tell whether a transform of ``torch.func``, many gradients at once or forward mode is at work.
+
+    They follow PyTorch's operations alone.
+    """
+    functorch: bool = torch._C._are_functorch_transforms_active()
+    batched = any(torch._C._functorch.is_legacy_batchedtensor(one) for one in tensors)
+    return functorch or batched or forward_ad._current_level >= 0
+
+
 def max_pool(x: Tensor, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> tuple[Tensor, Tensor]:
     """Return the maxima (n, c, h', w') and their switches; of equal values the first wins."""
-    values, switches = _MaxPool.apply(x, kernel, stride, padding)  # type: ignore[no-untyped-call]
+    if transformed():
+        values, switches = F.max_pool2d(x, kernel, stride, padding, return_indices=True)
+    else:
+        values, switches = _MaxPool.apply(x, kernel, stride, padding)  # type: ignore[no-untyped-call]
     return values, switches
 
 
@@ -47,8 +63,55 @@ def max_unpool(values: Tensor, switches: Tensor, size: Pair, *, kernel: Pair, st
     A cell that several overlapping windows chose gets the mean of their values, so that
     ``max_unpool(*max_pool(x))`` is x at every winning cell and zero elsewhere.
     """
-    out: Tensor = _MaxUnpool.apply(values, switches, size, kernel, stride)  # type: ignore[no-untyped-call]
+    out = put(values, switches, size, kernel=kernel, stride=stride)
+    if all(k <= s for k, s in zip(kernel, stride, strict=True)):
+        return out
+    with torch.no_grad():
+        claims = _scatter(torch.ones_like(values), switches, size, kernel, stride).clamp(min=1)
+    return out / claims
+
+
+def put(values: Tensor, switches: Tensor, size: Pair, *, kernel: Pair, stride: Pair) -> Tensor:
+    """Add each value to the cell that its switch names, in a map of zeros."""
+    if transformed(values):
+        return _scatter(values, switches, size, kernel, stride)
+    out: Tensor = _Put.apply(values, switches, size, kernel, stride)  # type: ignore[no-untyped-call]
     return out
+
+
+def pick(x: Tensor, switches: Tensor, *, kernel: Pair, stride: Pair) -> Tensor:
+    """Return the values of a map in the cells that the switches name."""
+    if transformed(x):
+        return _gather(x, switches)
+    values: Tensor = _Pick.apply(x, switches, kernel, stride)  # type: ignore[no-untyped-call]
+    return values
+
+
+def check_switches(switches: Tensor, shape: tuple[int, ...], kernel: Pair, size: Pair, where: str) -> None:
+    """Refuse switches of another shape or kind, or outside of a map of a size; or as places, outside of their window.
+
+    Raises
+    ------
+    ValueError
+        The text says what is wrong with the switches of ``where``.
+    """
+    if tuple(switches.shape) != shape:
+        raise ValueError(
+            f"the switches of {where} have shape {tuple(switches.shape)} instead of {shape}; give those that encode returned"
+        )
+    if switches.dtype not in (torch.int64, torch.uint8):
+        raise ValueError(
+            f"the switches of {where} are {switches.dtype}; encode returns int64, and uint8 for places in a window"
+        )
+    if torch.compiler.is_compiling() or transformed() or switches.device.type == "meta" or not switches.numel():
+        return  # no values to look at; PyTorch's own operations check them
+    least, most = (int(value) for value in torch.aminmax(switches))
+    size = kernel if switches.dtype == torch.uint8 else size
+    if least < 0 or most >= size[0] * size[1]:
+        wrong = least if least < 0 else most
+        raise ValueError(
+            f"the switches of {where} hold {wrong}, outside of 0..{size[0] * size[1] - 1}; give those that encode returned"
+        )
 
 
 def average_pool(x: Tensor, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> Tensor:
@@ -81,31 +144,42 @@ class _MaxPool(torch.autograd.Function):
         return values, switches
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor, None, None, None]:
         (switches,) = ctx.saved_tensors
-        return _scatter(gradient, switches, ctx.size, *ctx.windows), None, None, None
+        kernel, stride = ctx.windows
+        return put(gradient, switches, ctx.size, kernel=kernel, stride=stride), None, None, None
 
 
-class _MaxUnpool(torch.autograd.Function):
-    """The inverse; the gradient is gathered from the same cells."""
+class _Put(torch.autograd.Function):
+    """Values to cells; the gradient is picked from the same cells."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, switches: Tensor, size: Pair, kernel: Pair, stride: Pair) -> Tensor:
-        out = _scatter(values, switches, size, kernel, stride)
-        claims = None
-        if any(k > s for k, s in zip(kernel, stride, strict=True)):
-            claims = _scatter(torch.ones_like(values), switches, size, kernel, stride).clamp_(min=1)
-            out = out / claims
-        ctx.save_for_backward(switches, claims)
-        return out
+        ctx.save_for_backward(switches)
+        ctx.windows = kernel, stride
+        return _scatter(values, switches, size, kernel, stride)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        switches, claims = ctx.saved_tensors
-        gradient = gradient if claims is None else gradient / claims
-        return _gather(gradient, switches), None, None, None, None
+        (switches,) = ctx.saved_tensors
+        kernel, stride = ctx.windows
+        return pick(gradient, switches, kernel=kernel, stride=stride), None, None, None, None
+
+
+class _Pick(torch.autograd.Function):
+    """Cells to values; the gradient is put into the same cells."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, switches: Tensor, kernel: Pair, stride: Pair) -> Tensor:
+        ctx.save_for_backward(switches)
+        ctx.size, ctx.windows = (int(x.shape[2]), int(x.shape[3])), (kernel, stride)
+        return _gather(x, switches)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (switches,) = ctx.saved_tensors
+        kernel, stride = ctx.windows
+        return put(gradient, switches, ctx.size, kernel=kernel, stride=stride), None, None, None
 
 
 def _scatter(values: Tensor, switches: Tensor, size: Pair, kernel: Pair, stride: Pair) -> Tensor:
@@ -114,8 +188,11 @@ def _scatter(values: Tensor, switches: Tensor, size: Pair, kernel: Pair, stride:
     out = values.new_zeros((n, size[0] * size[1] * channels))
     last = _channels_last(values)
     places = _places(switches, size, last)
+    in_place = not transformed(values)  # a transform can't follow that
+    alone = all(k <= s for k, s in zip(kernel, stride, strict=True))
     for group in _groups(kernel, stride):
-        out.scatter_add_(1, _flat(places[group], last), _flat(values[group], last))
+        places_, values_ = (_flat(x if alone else x[group], last) for x in (places, values))
+        out = out.scatter_add_(1, places_, values_) if in_place else out.scatter_add(1, places_, values_)
     if last:
         return out.view(n, *size, channels).permute(0, 3, 1, 2)
     return out.view(n, channels, *size)
@@ -146,8 +223,10 @@ def _places(switches: Tensor, size: Pair, last: bool) -> Tensor:
 
 
 def _flat(x: Tensor, last: bool) -> Tensor:
-    return (x.permute(0, 2, 3, 1) if last else x).reshape(x.shape[0], -1)
+    n, a, b, c = x.shape  # said in full: an empty batch leaves nothing to reckon a size from
+    return (x.permute(0, 2, 3, 1) if last else x).reshape(n, a * b * c)
 
 
 def _channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    # Under a transform the question can't be asked, and the order does not matter.
+    return not transformed(x) and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

@@ -11,13 +11,21 @@ import ctypes
 from typing import Any
 
 import torch
+import torch.nn.grad
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.nn.modules import module as nn_module
+from torch.utils import _python_dispatch as dispatching
 
 from unlabeled.geometry import Block
 from unlabeled.kernels.building import kernels, library, team
+from unlabeled.pooling import pick, put, transformed
 
 _MOST_PLACES = 16
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+# What a module of each kind does when it is called; whoever exchanges it wants the exchange to be called.
+_USUAL: dict[type[nn.Module], Any] = {
+    kind: (kind.forward, getattr(kind, "_conv_forward", None)) for kind in (nn.Conv2d, nn.ConvTranspose2d, nn.ReLU)
+}
 
 
 class _Block(ctypes.Structure):
@@ -40,10 +48,64 @@ def runs(block: Block, *tensors: Tensor) -> bool:
         and 1 < block.pool_kernel[0] * block.pool_kernel[1] <= _MOST_PLACES
         # Subclasses are tensors without memory, as when a model is exported.
         and all(type(x) in (Tensor, nn.Parameter) and x.numel() > 0 for x in tensors)
-        and all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+        and all(x.device.type == "cpu" and x.dtype == torch.float32 and x.layout == torch.strided for x in tensors)
+        and not any(x.is_neg() for x in tensors)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and not transformed()
+        # Whoever counts or changes operations has to see them.
+        and dispatching._get_current_dispatch_mode() is None
+        and torch._C._len_torch_function_stack() == 0
         and kernels() is not None
+    )
+
+
+def takes(block: Block, convolution: nn.Module, x: Tensor, places: Tensor | None = None) -> bool:
+    """Say whether the kernels do the work of a block, with such a convolution, and such an input or a code with its places.
+
+    They do if they can and are quicker. They trust sizes, so these are looked at here: another module may stand before this one.
+    """
+    size = (block.in_channels, *block.input_size) if places is None else (block.out_channels, *block.pool_size)
+    return (
+        x.ndim == 4
+        and tuple(x.shape[1:]) == size
+        and (places is None or (places.shape == x.shape and places.device == x.device))
+        and pays(block)
+        and _is_the_blocks(convolution, block)
+        and runs(block, x, *(one for one in (convolution.weight, convolution.bias) if isinstance(one, Tensor)))
+    )
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Say whether a convolution or relu is PyTorch's own, with nothing around it that has to be called: the kernels do not call it."""
+    kind = type(module)
+    return (
+        _USUAL.get(kind) is not None
+        and (kind.forward, getattr(kind, "_conv_forward", None)) == _USUAL[kind]
+        and "_conv_forward" not in module.__dict__
+        and is_unhooked(module)
+    )
+
+
+def is_unhooked(module: nn.Module) -> bool:
+    """Say whether nothing listens to a module's calls, or to those of all modules, and it is not called otherwise than its kind."""
+    return (
+        "forward" not in module.__dict__
+        and not any(getattr(module, name) for name in _HOOKS)
+        and not nn_module._has_any_global_hook()  # type: ignore[no-untyped-call]
+    )
+
+
+def _is_the_blocks(module: nn.Module, block: Block) -> bool:
+    """Say whether a module is the plain convolution, forward or transposed, that the block describes."""
+    if not is_plain(module) or not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        return False
+    return (
+        (module.kernel_size, module.padding, module.stride)
+        == (block.conv_kernel, block.conv_padding, block.conv_stride)
+        and (module.dilation, module.groups, module.padding_mode) == ((1, 1), 1, "zeros")
+        and not any(getattr(module, "output_padding", ()))
+        and tuple(module.weight.shape) == (block.out_channels, block.in_channels, *block.conv_kernel)
     )
 
 
@@ -79,17 +141,16 @@ def to_switches(places: Tensor, block: Block) -> Tensor:
 
 
 class _ConvolvePool(torch.autograd.Function):
-    """The gradient goes through the winners alone."""
+    """The gradient goes through the winners alone; a gradient that is to be differentiated itself is left to PyTorch's operations."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, block: Block, relu: bool
     ) -> tuple[Tensor, Tensor]:
-        x = _packed(x)
         values = x.new_empty((len(x), *block.pool_size, block.out_channels))
         places = torch.empty_like(values, dtype=torch.uint8)
         described = _describe(block, len(x), weight)
-        _call("encode", described, x, weight, _packed(bias), int(relu), values, places)
+        _call("encode", described, _packed(x), weight, _packed(bias), int(relu), values, places)
         ctx.save_for_backward(x, weight, values if relu else None, places)
         ctx.block = block
         out, where = _channels_second(values), _channels_second(places)
@@ -97,10 +158,12 @@ class _ConvolvePool(torch.autograd.Function):
         return out, where
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight, gate, places = ctx.saved_tensors
-        gradient = _packed(gradient)
+        if torch.is_grad_enabled() or transformed(gradient):
+            found = _gradients_of_convolve_pool(gradient, x, weight, gate, places, ctx.block)
+            return found[0], found[1], found[2] if ctx.needs_input_grad[2] else None, None, None
+        x, gradient = _packed(x), _packed(gradient)
         described = _describe(ctx.block, len(x), weight)
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
@@ -127,20 +190,21 @@ class _UnpoolConvolve(torch.autograd.Function):
         after_relu: bool,
         relu: bool,
     ) -> Tensor:
-        values, places = _packed(values), _packed(places)
         out = values.new_empty((len(values), *block.input_size, block.in_channels))
         described = _describe(block, len(values), weight)
-        _call("scatter", described, values, None, places, weight, _packed(bias), int(relu), out)
+        _call("scatter", described, _packed(values), None, _packed(places), weight, _packed(bias), int(relu), out)
         opened = _channels_second(out)
         ctx.save_for_backward(values, places, weight, opened if relu else None)
         ctx.block, ctx.after_relu = block, after_relu
         return opened
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         values, places, weight, opened = ctx.saved_tensors
-        gradient, opened = _packed(gradient), _packed(opened)
+        if torch.is_grad_enabled() or transformed(gradient):
+            found = _gradients_of_unpool_convolve(gradient, values, places, weight, opened, ctx.block, ctx.after_relu)
+            return found[0], None, found[1], found[2] if ctx.needs_input_grad[3] else None, None, None, None
+        values, places, gradient, opened = map(_packed, (values, places, gradient, opened))
         described = _describe(ctx.block, len(values), weight)
         of_values, of_weight = torch.empty_like(values), weight.new_empty(weight.shape)
         of_bias = weight.new_empty(ctx.block.in_channels)
@@ -170,6 +234,44 @@ class _UnpoolConvolve(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _gradients_of_convolve_pool(
+    gradient: Tensor, x: Tensor, weight: Tensor, gate: Tensor | None, places: Tensor, block: Block
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of input, weight and bias by operations that PyTorch can differentiate."""
+    if gate is not None:
+        gradient = gradient * (_channels_second(gate) > 0)
+    windows = {"kernel": block.pool_kernel, "stride": block.pool_stride}
+    of_map = put(gradient, to_switches(_channels_second(places), block), block.conv_size, **windows)
+    how: dict[str, Any] = {"stride": block.conv_stride, "padding": block.conv_padding}
+    of_x = torch.nn.grad.conv2d_input(x.shape, weight, of_map, **how)  # type: ignore[no-untyped-call]
+    of_weight = torch.nn.grad.conv2d_weight(x, weight.shape, of_map, **how)  # type: ignore[no-untyped-call]
+    return of_x, of_weight, of_map.sum((0, 2, 3))
+
+
+def _gradients_of_unpool_convolve(
+    gradient: Tensor,
+    values: Tensor,
+    places: Tensor,
+    weight: Tensor,
+    opened: Tensor | None,
+    block: Block,
+    after_relu: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Do the same for the way back."""
+    if opened is not None:
+        gradient = gradient * (opened > 0)
+    windows = {"kernel": block.pool_kernel, "stride": block.pool_stride}
+    how: dict[str, Any] = {"stride": block.conv_stride, "padding": block.conv_padding}
+    switches = to_switches(places, block)
+    of_values = pick(torch.nn.functional.conv2d(gradient, weight, **how), switches, **windows)
+    if after_relu:
+        of_values = of_values * (values > 0)
+    unpooled = put(values, switches, block.conv_size, **windows)
+    # A transposed convolution is the gradient of a convolution: what was its output's gradient is the input here.
+    of_weight = torch.nn.grad.conv2d_weight(gradient, weight.shape, unpooled, **how)  # type: ignore[no-untyped-call]
+    return of_values, of_weight, gradient.sum((0, 2, 3))
 
 
 def _describe(block: Block, n: int, weight: Tensor) -> _Block:
