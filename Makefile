@@ -1,11 +1,12 @@
 # make run: install, and answer the question on the embedded data set.   make test: install, and run the tests.
+# make reliability: install, and try to break the command for ten minutes.
 # make studies: install, and run the nine studies of the course on the embedded data set, report in two languages, notebook.
 PYTHON ?= python3
 BIN := .venv/bin
 # torch comes first and alone: a range that admits a newer one would bring gigabytes of another build.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run studies test bench lint wheel clean
+.PHONY: run studies test reliability bench lint wheel clean
 
 run: .venv/installed
 	$(BIN)/unlabeled run
@@ -17,6 +18,10 @@ studies: .venv/installed
 
 test: .venv/installed-dev lint
 	$(BIN)/python -m pytest
+
+# Kills, damaged and hostile files, odd surroundings, sanitizers: ten minutes. Some of it needs root, and is left out without.
+reliability: .venv/installed-dev
+	cd tests && ../$(BIN)/python -W ignore -m reliability
 
 # All cases take about 20 minutes on two cores that have nothing else to do; one alone: .venv/bin/python -m benchmarks ae1
 bench: .venv/installed-bench

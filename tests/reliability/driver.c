@@ -1,0 +1,90 @@
+/* Random blocks through the kernels, in buffers of the exact size, against a plain loop. Whole numbers, so that sums are exact.
+   Usage: driver BLOCKS SEED. Built with sanitizers by sanitizers.py. */
+#include "blocks.c"
+#include <stdio.h>
+
+static uint64_t seed;
+static int64_t draw(int64_t least, int64_t most) {
+  seed = seed * 6364136223846793005u + 1442695040888963407u;
+  return least + (int64_t)((seed >> 33) % (uint64_t)(most - least + 1));
+}
+static float *numbers(int64_t n, int64_t most) {
+  float *made = malloc((size_t)(n ? n : 1) * sizeof(float));
+  for (int64_t i = 0; i < n; i++) made[i] = (float)draw(-most, most);
+  return made;
+}
+static float *room(int64_t n) {
+  float *made = malloc((size_t)(n ? n : 1) * sizeof(float));
+  for (int64_t i = 0; i < n; i++) made[i] = -777;
+  return made;
+}
+static int differs(const char *what, const float *a, const float *b, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (a[i] != b[i]) { printf("%s differs at %ld: %g, %g\n", what, (long)i, a[i], b[i]); return 1; }
+  return 0;
+}
+
+static int trial(void) {
+  block b = {.n = draw(1, 5), .c = draw(1, 20), .kh = draw(1, 5), .kw = draw(1, 5), .f = draw(1, 36), .sh = draw(1, 4), .sw = draw(1, 4)};
+  if (b.sh * b.sw == 1) b.sw = 2;
+  b.ph = draw(0, b.kh - 1), b.pw = draw(0, b.kw - 1), b.oh = draw(1, 4), b.ow = draw(1, 4), b.threads = draw(1, 4);
+  b.h = b.oh * b.sh + b.kh - 1 - 2 * b.ph + draw(0, b.sh - 1), b.w = b.ow * b.sw + b.kw - 1 - 2 * b.pw + draw(0, b.sw - 1);
+  if (b.h < 1 || b.w < 1) return 0;
+  const int64_t strides[4] = {b.c * b.kh * b.kw, b.kh * b.kw, b.kw, 1};
+  memcpy(b.filter_strides, strides, sizeof strides);
+  const int64_t image = b.h * b.w * b.c, code = b.oh * b.ow * b.f, filters = b.f * b.c * b.kh * b.kw, relu = draw(0, 1);
+  float *x = numbers(b.n * image, 3), *w = numbers(filters, 2), *bias = numbers(b.f, 2), *back = numbers(b.c, 2);
+  float *values = room(b.n * code), *plain = room(b.n * code), *out = room(b.n * image), *undone = calloc((size_t)(b.n * image), 4);
+  float *of_w = room(filters), *of_w2 = calloc((size_t)filters, 4), *of_bias = room(b.f), *of_bias2 = calloc((size_t)b.f, 4);
+  uint8_t *places = malloc((size_t)(b.n * code));
+  int wrong = encode(&b, x, w, bias, (int)relu, values, places);
+  /* The definition: of every window the first of the greatest. */
+  for (int64_t at = 0; at < b.n * code; at++) {
+    const int64_t n = at / code, y = at % code / (b.ow * b.f), c = at / b.f % b.ow, f = at % b.f;
+    float best = -1e30f;
+    int64_t place = 0;
+    for (int64_t p = 0; p < b.sh * b.sw; p++) {
+      float sum = bias[f];
+      for (int64_t i = 0; i < b.kh * b.kw * b.c; i++) {
+        const int64_t row = y * b.sh + p / b.sw + i / (b.kw * b.c) - b.ph, column = c * b.sw + p % b.sw + i / b.c % b.kw - b.pw;
+        if (row >= 0 && row < b.h && column >= 0 && column < b.w)
+          sum += x[n * image + (row * b.w + column) * b.c + i % b.c] * filter(&b, w, f, i % b.c, i / (b.kw * b.c), i / b.c % b.kw);
+      }
+      if (relu && sum < 0) sum = 0;
+      if (sum > best) best = sum, place = p;
+    }
+    plain[at] = best;
+    if (places[at] != place) { printf("place %d instead of %d\n", places[at], (int)place); wrong = 1; }
+    /* and its way back, and the filters' gradient, for the same values */
+    const float value = values[at], open = relu && value <= 0 ? 0 : value;
+    of_bias2[f] += open;
+    for (int64_t i = 0; i < b.kh * b.kw * b.c; i++) {
+      const int64_t row = y * b.sh + place / b.sw + i / (b.kw * b.c) - b.ph, column = c * b.sw + place % b.sw + i / b.c % b.kw - b.pw;
+      if (row < 0 || row >= b.h || column < 0 || column >= b.w) continue;
+      const int64_t cell = n * image + (row * b.w + column) * b.c + i % b.c;
+      undone[cell] += value * filter(&b, w, f, i % b.c, i / (b.kw * b.c), i / b.c % b.kw);
+      of_w2[f * strides[0] + i % b.c * strides[1] + i / (b.kw * b.c) * b.kw + i / b.c % b.kw] += open * x[cell];
+    }
+  }
+  for (int64_t i = 0; i < b.n * image; i++) undone[i] += back[i % b.c];
+  wrong |= scatter(&b, values, NULL, places, w, back, 0, out);
+  wrong |= gather(&b, x, NULL, values, relu ? values : NULL, places, NULL, 0, of_w, of_bias, NULL, NULL);
+  wrong |= differs("encode", values, plain, b.n * code) | differs("scatter", out, undone, b.n * image);
+  wrong |= differs("gather, filters", of_w, of_w2, filters) | differs("gather, bias", of_bias, of_bias2, b.f);
+  float *dots = room(b.n * code), *of_map = room(b.c);
+  wrong |= gather(&b, x, x, values, NULL, places, w, (int)relu, of_w, NULL, dots, of_map);
+  free(x), free(w), free(bias), free(back), free(values), free(plain), free(out), free(undone), free(of_w), free(of_w2), free(of_bias);
+  free(of_bias2), free(places), free(dots), free(of_map);
+  if (wrong) printf("n %ld c %ld %ldx%ld f %ld kernel %ldx%ld pool %ldx%ld\n", (long)b.n, (long)b.c, (long)b.h, (long)b.w, (long)b.f,
+                    (long)b.kh, (long)b.kw, (long)b.sh, (long)b.sw);
+  return wrong;
+}
+
+int main(int count, char **given) {
+  const long blocks = count > 1 ? atol(given[1]) : 50;
+  seed = count > 2 ? (uint64_t)atol(given[2]) * 2654435761u + 1 : 1;
+  int wrong = 0;
+  for (long i = 0; i < blocks; i++) wrong += trial();
+  printf("%ld blocks, %d wrong\n", blocks, wrong);
+  return wrong != 0;
+}
