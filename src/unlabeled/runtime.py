@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,6 +89,8 @@ class Runtime:
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",
         )
         fabric.launch()
+        if several:
+            atexit.register(_leave)
         return fabric
 
     @contextmanager
@@ -100,6 +103,13 @@ class Runtime:
         """Bring pixels (n, c, h, w) to the device as float images in [-1, 1], channels last: faster to convolve."""
         batch = torch.from_numpy(pixels).to(self.device, non_blocking=True)
         return to_images(batch.contiguous(memory_format=torch.channels_last))
+
+
+def _leave() -> None:
+    """Wait for the other processes, and end the group: one that goes while another still talks to it can abort that."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 class Alone:
