@@ -16,8 +16,9 @@ studies: .venv/installed
 	$(BIN)/unlabeled report runs/shapes-quick-studies --lang ru
 	$(BIN)/unlabeled notebook runs/shapes-quick-studies
 
+# A file's tests stay in one process, for they share what was run for them.
 test: .venv/installed-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Kills, damaged and hostile files, odd surroundings, sanitizers: ten minutes. Some of it needs root, and is left out without.
 reliability: .venv/installed-dev

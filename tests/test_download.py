@@ -91,14 +91,14 @@ def test_a_server_without_ranges_starts_anew(server, tmp_path):
 
 
 def test_a_wrong_checksum_is_refused_and_the_file_not_kept(server, tmp_path):
-    with pytest.raises(DataError, match=r"what was downloaded is damaged .*--archive PATH"):
+    with pytest.raises(DataError, match=r"what was downloaded is damaged .*--data stl10:PATH"):
         fetch(server, tmp_path, md5="0" * 32)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_refuses_is_said_in_a_line(server, tmp_path):
     server.status = 403
-    with pytest.raises(DataError, match=r"can't be downloaded \(403 Client Error.*--archive PATH"):
+    with pytest.raises(DataError, match=r"can't be downloaded \(403 Client Error.*--data stl10:PATH"):
         fetch(server, tmp_path)
 
 

@@ -179,6 +179,18 @@ def test_a_run_is_finished_only_if_all_its_files_are_as_they_were_written(tmp_pa
     assert ([path.name for path in run.folder.iterdir()] == ["config.json"]) == had_result
 
 
+def test_a_run_made_anew_leaves_alone_what_a_link_in_it_leads_to(tmp_path):
+    run = Run(tmp_path, "a", {"seed": 1})
+    run.start()
+    run.finish({"accuracy": 0.5})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "photo.png").touch()
+    (run.folder / "link").symlink_to(tmp_path / "elsewhere")
+    run.start()
+    assert [path.name for path in run.folder.iterdir()] == ["config.json"]
+    assert (tmp_path / "elsewhere" / "photo.png").exists()
+
+
 @pytest.mark.parametrize("name", [".DS_Store", ".nfs0001", "rate1/._history.jsonl"])
 def test_what_file_managers_leave_in_a_run_belongs_to_nobody(tmp_path, name):
     run = Run(tmp_path, "a", {"seed": 1})

@@ -465,7 +465,7 @@ def test_odd_results_with_sound_digests_are_refused_in_words(finished_studies, f
     names = sorted(path.parent.name for path in finished_studies.glob("*/result.json"))
     shutil.copytree(finished_studies, tmp_path / "studies")
     before = read_json(tmp_path / "out" / "result.json")
-    for _ in range(7):
+    for _ in range(4):
         with contextlib.suppress(ValueError):  # what is no JSON can't be written
             write_json(tmp_path / "out" / "result.json", altered(before, rng))
         try:
@@ -724,20 +724,8 @@ def test_the_main_job_and_the_studies_do_not_overwrite_each_others_report(tmp_pa
     main(["run", *SMALL, "--jobs", "1", "--out", str(tmp_path / "out")])
     said = _last_error(capsys, "run", "--study", "baselines", *SMALL, "--jobs", "1", "--out", str(tmp_path / "out"))
     assert "holds an answer of the main job" in said
-    main(
-        [
-            "run",
-            "--study",
-            "baselines",
-            *SMALL,
-            "--classical.boosting-iterations",
-            "2",
-            "--jobs",
-            "1",
-            "--out",
-            str(tmp_path / "studies"),
-        ]
-    )
+    quick = [*SMALL, "--classical.boosting-iterations", "2", "--jobs", "1"]
+    main(["run", "--study", "baselines", *quick, "--out", str(tmp_path / "studies")])
     assert "holds answers of studies" in _last_error(
         capsys, "run", *SMALL, "--jobs", "1", "--out", str(tmp_path / "studies")
     )

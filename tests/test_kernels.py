@@ -154,6 +154,21 @@ def _one_block(block, convolution):
     return values.detach(), places, out.detach(), x.grad, convolution.weight.grad.clone(), convolution.bias.grad.clone()
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(block=blocks(), relu=st.booleans(), odd=st.sampled_from([float("nan"), float("inf")]), seed=st.integers(0, 99))
+def test_what_is_no_number_reaches_the_same_pixels_as_in_the_twin(compiled, block, relu, odd, seed):
+    random = torch.Generator().manual_seed(seed)
+    c, f, kernel = block.in_channels, block.out_channels, block.conv_kernel
+    shapes = [(3, c, *block.input_size), (f, c, *kernel), (f,), (f, c, *kernel), (c,)]
+    inputs = [whole_numbers(random, *shape) for shape in shapes]
+    at = torch.randint(inputs[0].numel(), (int(torch.randint(1, 4, (), generator=random)),), generator=random)
+    inputs[0].view(-1)[at] = odd
+    with torch.no_grad():
+        found = [run(*inputs, block=block, relu=relu) for run in (fused, twin)]
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+
+
 def test_what_is_no_number_reaches_the_output(compiled):
     model, images = ladder(), torch.rand(2, 3, 13, 18)
     images[1, 0, 5, 5] = float("nan")

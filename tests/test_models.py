@@ -58,6 +58,12 @@ def test_the_assignments_call_works_as_written():
     assert tuple(default.encode(torch.zeros(1, 3, 32, 32)).code.shape) == (1, 6, 7, 7)
 
 
+def test_a_network_with_another_head_can_be_printed():
+    network = ConvNet()
+    network.head = torch.nn.Linear(4, 7)
+    assert "linear 7" in repr(network)
+
+
 def test_printing_shows_sizes_parameters_and_code_length():
     model = ConvAutoEncoder()
     text = str(model)

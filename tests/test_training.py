@@ -432,3 +432,11 @@ def test_a_checkpoint_is_only_taken_up_by_the_very_same_training(tmp_path, chang
     with pytest.raises(UserError, match="this checkpoint is of another training"):
         fit(model, Classification(), other, valid=None if change == "valid" else valid, config=TrainingConfig(epochs=1),
             folder=tmp_path, runtime=runtime)  # fmt: skip
+
+
+def test_classes_the_model_does_not_know_are_told():
+    images = make_images(8, classes=5)
+    with pytest.raises(DataError, match=r"a class 4, and the model tells 3 apart, 0 to 2; make it with classes=5"):
+        evaluate(network(), Classification(), images, runtime=CPU)
+    with pytest.raises(DataError, match="a class 4"):
+        fit(network(), Classification(), images, valid=None, config=TrainingConfig(epochs=1), runtime=CPU)

@@ -389,7 +389,7 @@ class ConvNet(nn.Module):
         return logits
 
     def __repr__(self) -> str:
-        linear = [str(layer.out_features) for layer in self.head if isinstance(layer, nn.Linear)]
+        linear = [str(layer.out_features) for layer in self.head.modules() if isinstance(layer, nn.Linear)]
         return block_table(self, f"code of {self.geometry.code_length:,} numbers -> linear {' -> '.join(linear)}")
 
 

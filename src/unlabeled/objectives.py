@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unlabeled.errors import DataError
+
 
 class Objective(Protocol):
     """A task for ``fit``."""
@@ -99,7 +101,7 @@ class Classification:
         if labels is None:
             raise ValueError("classification needs labels; these images have none")
         logits = model(images)
-        return F.cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).float().mean()
+        return _cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).float().mean()
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,18 @@ class JointClassification:
         outputs = model(images)
         known = labels >= 0
         logits, classes = outputs.logits[known], labels[known]
-        loss = F.cross_entropy(logits, classes)
+        loss = _cross_entropy(logits, classes)
         loss = loss + self.reconstruction * F.mse_loss(outputs.images, images)
         for rebuilt, seen in outputs.maps if self.between else ():
             loss = loss + self.between * F.mse_loss(rebuilt, seen)
         return loss, (logits.detach().argmax(1) == classes).float().mean()
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    try:
+        return F.cross_entropy(logits, labels)
+    except IndexError:
+        raise DataError(
+            f"the images have a class {int(labels.max())}, and the model tells {logits.shape[1]} apart, 0 to {logits.shape[1] - 1}; "
+            f"make it with classes={int(labels.max()) + 1} or more"
+        ) from None

@@ -169,7 +169,7 @@ class Run:
         """Make the folder, without what an earlier, damaged result left, and write down what is asked."""
         if has_result(self.folder):
             for path in self.folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         write_json(self.folder / "config.json", self.configuration)
 
     def finish(self, result: dict[str, Any]) -> None:

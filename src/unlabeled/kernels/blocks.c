@@ -168,9 +168,11 @@ static void pad(const job *j, int64_t image, float *padded) {
   }
 }
 
-/* An image's values [cell][filters, padded], zero where the gate is closed, their sum a filter if wanted, and their places. */
-static void take_values(const job *j, int64_t image, float *values, uint8_t *places, float *sums) {
+/* An image's values [cell][filters, padded], zero where the gate is closed, their sum a filter if wanted, and their places;
+   returns whether all are finite (a sum that is not says no as well). */
+static int take_values(const job *j, int64_t image, float *values, uint8_t *places, float *sums) {
   const int64_t f = j->b->f, filters = j->s.filters;
+  ivec odd = {0};
   for (int64_t v = 0; v < filters; v += LANES) {
     const size_t some = (size_t)(f - v < LANES ? f - v : LANES);
     vec sum = {0};
@@ -193,7 +195,11 @@ static void take_values(const job *j, int64_t image, float *values, uint8_t *pla
       *(bvec *)(places + cell * filters + v) = place;
     }
     if (sums) store(sums + v, load(sums + v) + sum);
+    odd |= sum - sum != 0;
   }
+  int found = 0;
+  for (int i = 0; i < LANES; i++) found |= odd[i] != 0;
+  return !found;
 }
 
 /* Where windows lie in a padded wide map, and a window's places from its first. */
@@ -434,7 +440,21 @@ INLINE void add_filters(const int nb, const float *packed, int64_t size, int64_t
   for (int v = 0; v < nb; v++) store(to + v * LANES, even[v] + odd[v]);
 }
 
-static void scatter_narrow(const job *j, const float *values, const uint8_t *places, float *padded, float *reached) {
+/* Where a value is infinite or no number, the zeros around a packed filter would spread it over all that the window reaches:
+   of each filter its own taps alone, then. */
+__attribute__((noinline, cold)) static void add_taps_alone(const job *j, const float *values, const uint8_t *places, float *reached) {
+  const block *b = j->b;
+  const int64_t size = reach(b);
+  memset(reached, 0, (size_t)size * sizeof(float));
+  for (int64_t f = 0; f < b->f; f++)
+    for (int64_t y = 0; y < b->kh; y++) {
+      const int64_t from = (places[f] / b->sw + y) * reach_row(b) + places[f] % b->sw * b->c;
+      const float *w = j->packed + (places[f] * b->f + f) * size;
+      for (int64_t i = from; i < from + b->kw * b->c; i++) reached[i] += w[i] * values[f];
+    }
+}
+
+static void scatter_narrow(const job *j, const float *values, const uint8_t *places, int finite, float *padded, float *reached) {
   const block *b = j->b;
   const sizes *s = &j->s;
   const int64_t size = reach(b), row = reach_row(b);
@@ -457,6 +477,7 @@ static void scatter_narrow(const job *j, const float *values, const uint8_t *pla
           add_filters(1, j->packed + v, size, b->f, u, q, reached + v);
         v += nb * LANES;
       }
+      if (!finite) add_taps_alone(j, u, q, reached);
       for (int64_t r = 0; r < b->sh + b->kh - 1; r++) {
         float *to = padded + (y * b->sh + r) * s->row + x * b->sw * b->c;
         const float *from = reached + r * row;
@@ -543,11 +564,11 @@ static void scatter_image(const job *j, int64_t image, int64_t chunk, float *scr
   if (j->bias)
     for (int64_t x = 0; x < s->row; x += s->channels) memcpy(padded + x, j->bias, (size_t)b->c * sizeof(float));
   for (int64_t y = 1; y < s->rows; y++) memcpy(padded + y * s->row, padded, (size_t)s->row * sizeof(float));
-  take_values(j, image, values, places, NULL);
+  const int finite = take_values(j, image, values, places, NULL);
   if (s->wide)
     scatter_wide(j, values, places, padded, rest);
   else
-    scatter_narrow(j, values, places, padded, rest);
+    scatter_narrow(j, values, places, finite, padded, rest);
   for (int64_t y = 0; y < b->h; y++) {
     const float *from = padded + (y + b->ph) * s->row + b->pw * s->channels;
     float *to = j->out + (image * b->h + y) * b->w * b->c;

@@ -55,7 +55,7 @@ def fetch_stl10(cache: Path, *, url: str = URL, md5: str = ARCHIVE_MD5) -> Path:
             found = pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=cache, downloader=download)
     except ValueError as error:
         raise DataError(
-            f"{url}: what was downloaded is damaged ({error}); try again, or give a copy with --archive PATH"
+            f"{url}: what was downloaded is damaged ({error}); try again, or get a copy otherwise and give --data stl10:PATH"
         ) from None
     return Path(found)
 
@@ -84,7 +84,7 @@ def download_resumably(url: str, part: Path) -> None:
         if failures == _TRIES or (before == 0 and not part.exists()):
             raise DataError(
                 f"{url}: can't be downloaded ({error or 'the connection broke off'}); what came so far is kept, so try again, "
-                "or give a copy with --archive PATH"
+                "or get a copy otherwise and give --data stl10:PATH"
             )
 
 
