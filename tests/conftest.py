@@ -11,7 +11,10 @@ import torch
 
 from unlabeled import files
 from unlabeled.images import Images
+from unlabeled.records import StudyResult, read_as
+from unlabeled.report.course import WRITERS
 from unlabeled.results import has_result, read_result, write_result
+from unlabeled.studies.gain import GainFound
 
 # The tensors of the tests are so small that a second thread only costs.
 torch.set_num_threads(1)
@@ -109,6 +112,17 @@ def write_json(path: Path, content: Any) -> None:
         files.write_json(path, content)
     else:
         write_result(path.parent, content, read_result(path.parent).files if has_result(path.parent) else ())
+
+
+def read_study(folder: Path) -> StudyResult:
+    """A finished study, or the main job's answer."""
+    return read_as(StudyResult, read_result(folder).content)
+
+
+def read_found(folder: Path, name: str = "gain") -> Any:
+    """What a study found, as its own record."""
+    kinds = {name: kind for name, (kind, _) in WRITERS.items()} | {"gain": GainFound}
+    return read_as(kinds[name], read_study(folder if name == "gain" else folder / name).found)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

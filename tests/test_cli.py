@@ -266,15 +266,17 @@ def test_a_study_prints_its_conclusion_and_writes_the_report_in_the_language(tmp
     assert (out / "baselines" / "result.json").exists()
 
 
-def test_the_main_job_is_in_english(capsys, tmp_path):
-    assert fails(capsys, "run", *SMALL, "--lang", "ru", "--out", str(tmp_path)).startswith(
-        "--lang ru goes with --study all"
-    )
+def test_the_main_job_answers_in_the_language(capsys, tmp_path):
+    main(["run", *SMALL, "--lang", "ru", "--jobs", "1", "--out", str(tmp_path)])
+    output = capsys.readouterr().out
+    assert "ConvNet с нуля" in output
+    assert f"report: {tmp_path / 'report.ru.html'}" in output
+    assert "сеть, начинающая с весов автокодировщика" in (tmp_path / "report.ru.html").read_text(encoding="utf-8")
 
 
 def test_a_bundle_of_nothing_is_refused(capsys, tmp_path):
     message = fails(capsys, "bundle", str(tmp_path), "--surname", "A", "--name", "B")
-    assert message == f"{tmp_path}: no study was finished here; run unlabeled run --study all first"
+    assert message == f"{tmp_path}: no result.json, so nothing was finished here; run unlabeled run again to go on"
 
 
 def test_the_last_studies_are_bundled_if_no_folder_is_given(capsys, tmp_path, monkeypatch):

@@ -5,16 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import read_arrays, read_json
+from conftest import read_arrays, read_found, read_json, read_study
 from unlabeled.errors import TrainingDiverged
 from unlabeled.presets import resolve
 from unlabeled.progress import RunProgress
+from unlabeled.records import ArmKey, FoldsSummary
 from unlabeled.sources import load
-from unlabeled.studies import lab, networks, tasks
-from unlabeled.studies.gain import run_gain
+from unlabeled.studies import classical, lab, networks, pretraining
+from unlabeled.studies.course import run_gain
 from unlabeled.studies.lab import Lab
-from unlabeled.studies.networks import NetworkTask
+from unlabeled.studies.networks import new_network
 from unlabeled.studies.specs import Learned
+from unlabeled.studies.tasks import NetworkTask
 
 TINY = {
     "data": "digits",
@@ -56,33 +58,35 @@ def finished(tmp_path_factory):
 
 
 def test_every_arm_runs_on_every_fold_and_seed(finished):
-    result = read_json(finished / "result.json")
-    assert len(result["rows"]) == 12 * 2 * 2
-    assert len({(row["arm"], row["fold"], row["seed"]) for row in result["rows"]}) == 48
+    rows = read_found(finished).rows
+    assert len(rows) == 12 * 2 * 2
+    assert len({(row.arm, row.fold, row.seed) for row in rows}) == 48
     labels = read_arrays(finished / "test.npz")["labels"]
-    for row in result["rows"]:
-        stored = read_arrays(finished / row["run"] / "test.npz")
+    for row in rows:
+        stored = read_arrays(finished / row.run / "test.npz")
         assert len(stored["predicted"]) == 60
-        assert row["accuracy"] == pytest.approx((stored["predicted"] == labels).mean())
-        assert row["log_loss"] == pytest.approx(stored["log_loss"].mean(), rel=1e-5)
-        assert (finished / row["run"] / "config.json").exists()
+        assert row.outcome.accuracy == pytest.approx((stored["predicted"] == labels).mean())
+        assert row.outcome.log_loss == pytest.approx(stored["log_loss"].mean(), rel=1e-5)
+        assert (finished / row.run / "config.json").exists()
 
 
 def test_the_effect_is_the_mean_of_paired_differences(finished):
-    result = read_json(finished / "result.json")
-    by = {(row["arm"], row["fold"], row["seed"]): 100 * row["accuracy"] for row in result["rows"]}
-    for contrast in result["contrasts"]:
-        differences = [by[contrast["treated"], f, s] - by[contrast["control"], f, s] for f in (0, 1) for s in (0, 1)]
-        assert contrast["accuracy"]["mean"] == pytest.approx(np.mean(differences))
-        assert [d["accuracy"] for d in contrast["differences"]] == pytest.approx(differences)
+    found = read_found(finished)
+    by = {(row.arm, row.fold, row.seed): 100 * row.outcome.accuracy for row in found.rows}
+    assert len(found.comparison.contrasts) == 9
+    for contrast in found.comparison.contrasts:
+        differences = [by[contrast.treated, f, s] - by[contrast.control, f, s] for f in (0, 1) for s in (0, 1)]
+        assert contrast.accuracy.mean == pytest.approx(np.mean(differences))
+        assert [d.accuracy for d in contrast.differences] == pytest.approx(differences)
 
 
 def test_choices_are_the_least_validation_loss(finished):
-    for row in read_json(finished / "result.json")["rows"]:
-        if row["arm"].endswith("network"):
-            best = min(row["tried"], key=lambda trial: trial["valid_log_loss"])
-            assert row["choice"]["learning_rate"] == best["learning_rate"]
-            assert len(row["tried"]) == 2
+    networks_of = [row for row in read_found(finished).rows if row.arm.model == "network"]
+    assert len(networks_of) == 4 * 2 * 2
+    for row in networks_of:
+        best = min(row.outcome.tried, key=lambda trial: trial["valid_log_loss"])
+        assert row.outcome.choice["learning_rate"] == best["learning_rate"]
+        assert len(row.outcome.tried) == 2
 
 
 def test_networks_start_alike_but_for_the_autoencoders_training(finished):
@@ -91,7 +95,8 @@ def test_networks_start_alike_but_for_the_autoencoders_training(finished):
     own = Lab(config, splits, finished)
     learned = Learned(config.encoder, config.autoencoder, 1)
     scratch, copied = (
-        NetworkTask("", config.encoder, config.network, 0, 1, start=start).new_network(own) for start in (None, learned)
+        new_network(NetworkTask(ArmKey("random"), config.encoder, config.network, 0, 1, start), own)
+        for start in (None, learned)
     )
     untrained, trained = own.new_autoencoder(config.encoder, 1), own.trained_autoencoder(learned)
     for name, tensor in scratch.head.state_dict().items():
@@ -115,10 +120,10 @@ def test_a_frozen_encoder_keeps_its_bytes(finished):
 def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     before = results(finished)
     for module, name in (
-        (tasks, "fit_stacked"),
+        (pretraining, "fit_stacked"),
         (networks, "fit"),
-        (tasks, "choose_logistic"),
-        (tasks, "choose_trees"),
+        (classical, "choose_logistic"),
+        (classical, "choose_trees"),
         (lab, "fit_components"),
     ):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was run again"))
@@ -164,18 +169,10 @@ def test_a_diverged_network_ends_the_study_in_words_and_keeps_the_rest(tmp_path)
 
 
 def test_the_protocol_says_what_was_compared(finished):
-    protocol = read_json(finished / "result.json")["protocol"]
-    assert (protocol["data"], protocol["image"], protocol["unlabeled"], protocol["test"]) == (
-        "digits",
-        [1, 8, 8],
-        120,
-        60,
-    )
-    assert protocol["folds"] == {
-        "count": 2, "origin": "stratified parts of the labeled images", "correlation": 0.5,
-        "train": [150, 150], "valid": [150, 150],
-    }  # fmt: skip
-    assert (protocol["code_length"], protocol["pca_length"]) == (64, 54)
+    protocol, found = read_study(finished).protocol, read_found(finished)
+    assert (protocol.data, protocol.image, protocol.unlabeled, protocol.test) == ("digits", (1, 8, 8), 120, 60)
+    assert protocol.folds == FoldsSummary(2, own=False, correlation=0.5, train=(150, 150), valid=(150, 150))
+    assert (found.code_length, found.pca_length) == (64, 54)
 
 
 def test_results_are_plain_json(finished):
@@ -191,17 +188,18 @@ def test_an_earlier_result_stays_until_a_new_one_takes_its_place(finished, tmp_p
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tasks, "choose_trees", interrupt)
+    monkeypatch.setattr(classical, "choose_trees", interrupt)
     with pytest.raises(KeyboardInterrupt):
         study(folder, classical={"trees": 7})
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 def test_a_higher_loss_is_never_called_a_help(finished):
-    for contrast in read_json(finished / "result.json")["contrasts"]:
-        assert "verdict" not in contrast["log_loss"]
-        better = contrast["accuracy"]["mean"] > 0
-        assert contrast["verdict"] in ("no evidence", "helps" if better else "hurts")
+    contrasts = read_found(finished).comparison.contrasts
+    assert len(contrasts) == 9
+    for contrast in contrasts:
+        better = contrast.accuracy.mean > 0
+        assert contrast.verdict in ("no evidence", "helps" if better else "hurts")
 
 
 def test_no_choice_of_the_held_out_share_leaves_nothing_to_train_on(tmp_path):

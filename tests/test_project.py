@@ -21,39 +21,45 @@ LAYERS = [
     ["images", "config", "models"],
     ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking", "optimizers", "filters", "presets", "joint",
      "patches"],
+    ["outcomes"],
+    ["records"],
     ["store", "checkpoints", "folds", "comparison", "sparse"],
     ["decoding", "sources.stl10", "sources.digits", "training"],
     ["sources.listing"],
     ["sources.folder", "sources.shapes", "sources.download", "features", "classifiers", "stacking", "convolved"],
     ["linear"],
     ["sources", "progress", "machine", "options"],
-    ["studies", "studies.specs"],
-    ["studies.lab", "studies.workplace"],
-    ["studies.performing"],
-    ["studies.patches"],
+    ["studies", "studies.specs", "studies.workplace"],
+    ["studies.lab"],
     ["studies.tasks"],
-    ["studies.networks"],
-    ["studies.runner"],
+    ["studies.performing"],
+    ["studies.pretraining", "studies.classical", "studies.networks"],
+    ["studies.runner", "studies.reconstructing"],
     ["studies.baselines", "studies.autoencoder", "studies.sparse"],
     ["studies.network", "studies.stacked", "studies.convolved", "studies.joint"],
     ["studies.gain", "studies.features"],
     ["studies.finetune"],
     ["studies.course"],
-    ["report", "report.environment", "report.language", "report.drawing", "report.summary", "report.sheet"],
-    ["report.figures", "report.plots"],
+    ["report", "report.environment", "report.language", "report.drawing", "report.sheet"],
+    ["report.plots"],
     ["report.sections", "report.sections.parts"],
-    ["report.page", "report.sections.baselines", "report.sections.autoencoder", "report.sections.sparse"],
+    ["report.sections.baselines", "report.sections.autoencoder", "report.sections.sparse", "report.sections.limits"],
     ["report.sections.network", "report.sections.features", "report.sections.finetune", "report.sections.stacked",
-     "report.sections.convolved", "report.sections.joint"],
+     "report.sections.convolved", "report.sections.joint", "report.sections.gain"],
     ["report.course"],
+    ["report.summary"],
+    ["report.page"],
     ["report.display", "notebook"],
     ["bundle"],
     ["cli"],
     ["__main__"],
 ]  # fmt: skip
+# A task is said in values, and who computes it is imported when it is run.
+CALLED = {("studies.tasks", name) for name in ("studies.pretraining", "studies.classical", "studies.networks")}
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = ["errors", "geometry", "results", "images", "config", "leaks", "store", "statistics", "comparison", "folds", "progress",
-         "decoding", "sources.folder", "report.page", "report.course", "report.display", "report.sheet",
+         "decoding", "sources.folder", "report.page", "report.display", "report.sheet",
+         "records", "outcomes", "studies.specs", "studies.tasks",
          "presets", "filters", "patches", "processes", "grids", "settings", "cli", "files", "locks", "plain", "digests", "options",
          "fitting", "formats", "batches", "ending", "sources.listing"]  # fmt: skip
 
@@ -78,6 +84,8 @@ def imported(path):
 @pytest.mark.parametrize("name", sorted(set(FILES) - {""}))
 def test_imports_go_one_way(name):
     for other in imported(FILES[name]):
+        if (name, other) in CALLED:
+            continue
         assert RANK[other] < RANK[name], f"{name} imports {other}"
 
 

@@ -7,15 +7,21 @@ from html.parser import HTMLParser
 
 import pytest
 
-from conftest import read_json, write_json
+from conftest import read_found, read_json, read_study, write_json
 from test_gain import TINY
 from unlabeled.cli import main
 from unlabeled.errors import UserError
 from unlabeled.presets import resolve
-from unlabeled.report.page import write_report
-from unlabeled.report.summary import describe_protocol, interval, signed, summarise
+from unlabeled.report.language import Language
+from unlabeled.report.page import read_results, write_report
+from unlabeled.report.sections.limits import caveats
+from unlabeled.report.sections.parts import Context, protocol_line
+from unlabeled.report.summary import answer
 from unlabeled.sources import load
-from unlabeled.studies.gain import run_gain
+from unlabeled.studies.course import run_gain
+from unlabeled.studies.gain import GainFound
+
+ENGLISH = Language("en")
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -80,14 +86,18 @@ def test_the_page_is_whole_and_needs_neither_network_nor_script(run):
 
 def test_the_page_says_the_verdict_first_and_the_protocol_with_the_numbers(run):
     page = (run / "report.html").read_text()
-    summary = summarise(run)
+    told = answer(run, read_results(run), ENGLISH)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page[page.index("<h1>") : page.index("</h1>")]))
-    assert html.unescape(text).strip() == summary.headline
-    assert page.count(summary.protocol) >= 6
-    assert summary.features in html.unescape(page)
-    assert summary.features.startswith("Its frozen features, in points: logistic regression ")
-    for arm in summary.result["arms"]:
-        assert f"<td>{arm['accuracy']['mean']:.1f}</td>" in page
+    assert html.unescape(text).strip() == told.headline
+    assert page.count(protocol_line(read_study(run).protocol, ENGLISH)) == 1
+    assert [line in html.unescape(page) for line in told.more] == [True] * 3
+    assert told.more[0].startswith("Frozen codes, logistic regression: ")
+    arms = read_found(run).comparison.arms
+    assert len(arms) == 12
+    for arm in arms:
+        assert f"<td>{arm.accuracy.mean:.1f} (" in page
+    best = max(arms, key=lambda arm: arm.accuracy.mean)
+    assert f"<td>{best.accuracy.mean:.1f} (" in page.partition('<tr class="chosen">')[2].partition("</tr>")[0]
 
 
 def test_the_same_results_give_the_same_bytes_without_torch(run, tmp_path):
@@ -126,7 +136,7 @@ def test_many_classes_become_a_list_of_confusions(run, tmp_path):
 
 
 def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):
-    with pytest.raises(UserError, match="no finished run; run it again to go on"):
+    with pytest.raises(UserError, match="nothing was finished here; run unlabeled run again to go on"):
         write_report(tmp_path)
     with pytest.raises(SystemExit) as caught:
         main(["report", str(tmp_path)])
@@ -138,15 +148,35 @@ def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):
     ("value", "text"), [(1.25, "+1.2"), (-1.26, "\N{MINUS SIGN}1.3"), (0.04, "0.0"), (-0.04, "0.0"), (0.0, "0.0")]
 )
 def test_differences_are_written_with_their_sign(value, text):
-    assert signed(value) == text
+    assert ENGLISH.signed(value) == text
 
 
 def test_intervals_and_the_protocol_in_words(run):
-    assert interval(-0.5, 1.26, 1) == "\N{MINUS SIGN}0.5 to +1.3"
-    assert describe_protocol(read_json(run / "result.json")["protocol"]) == (
-        "digits, 8×8×1; 2 folds (stratified parts of the labeled images), each 150 labels to train and 150 to choose with; "
-        "120 unlabeled and 60 test images; 0 leaks dropped; 2 seeds"
+    assert ENGLISH.interval(-0.5, 1.26, 1, signed=True) == "\N{MINUS SIGN}0.5 to +1.3"
+    assert protocol_line(read_study(run).protocol, ENGLISH) == (
+        "Protocol: digits, 8×8×1; 2 folds (stratified parts of the labeled images), each with 150 labels to train and 150 to choose "
+        "with; 120 unlabeled images; 60 test images; leaks dropped: 0; 2 seeds; preset quick"
     )
+
+
+def test_the_main_job_speaks_russian_too(run, tmp_path):
+    folder = tmp_path / "russian"
+    shutil.copytree(run, folder)
+    page = write_report(folder, "ru").read_text(encoding="utf-8")
+    assert "Чего стоят неразмеченные изображения?" in page
+    assert page.count("<svg") == 5
+    for english in ("The ways compared", "folds won", "held out", "vs scratch", "Configuration, every"):
+        assert english not in page
+
+
+def test_an_answer_of_an_earlier_format_is_refused_in_a_line(run, tmp_path):
+    """What the main job wrote before its results were records."""
+    folder = tmp_path / "earlier"
+    shutil.copytree(run, folder)
+    write_json(folder / "result.json", {"protocol": {}, "arms": [], "contrasts": [], "rows": [], "autoencoders": []})
+    with pytest.raises(UserError, match="not what this version of unlabeled writes") as caught:
+        write_report(folder)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
@@ -190,13 +220,14 @@ def test_networks_that_only_guess_are_called_so(run, tmp_path):
     folder = tmp_path / "guess"
     shutil.copytree(run, folder)
     result = read_json(folder / "result.json")
-    for arm in result["arms"]:
-        arm["accuracy"]["mean"] = 11.0
-    write_json(folder / "result.json", result)
-    assert any("no better" in caveat or "better than guessing" in caveat for caveat in summarise(folder).caveats)
-    result["arms"][-1]["accuracy"]["mean"] = 40.0
-    write_json(folder / "result.json", result)
-    assert not any("better than guessing" in caveat for caveat in summarise(folder).caveats)
+    arms = result["found"]["comparison"]["arms"]
+    for mean, told in ((11.0, True), (40.0, False)):
+        for arm in arms:
+            arm["accuracy"]["mean"] = 11.0
+        arms[-1]["accuracy"]["mean"] = mean
+        write_json(folder / "result.json", result)
+        context = Context.of(GainFound, read_study(folder), folder, ENGLISH)
+        assert any("better than guessing" in caveat for caveat in caveats(context)) == told
 
 
 @pytest.mark.parametrize(("name", "content"), [("result.json", "{}"), ("result.json", "{"), ("test.npz", "no archive")])

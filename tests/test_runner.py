@@ -10,9 +10,11 @@ import pytest
 from joblib import delayed
 
 from unlabeled.errors import UserError
+from unlabeled.outcomes import AutoencoderOutcome
 from unlabeled.presets import resolve
 from unlabeled.processes import in_processes
 from unlabeled.progress import RunProgress
+from unlabeled.records import ArmKey
 from unlabeled.results import Run
 from unlabeled.sources import load
 from unlabeled.studies.lab import Lab
@@ -26,19 +28,20 @@ class Growing:
     """A task after which its process holds 160 MB more, as features that are kept for the next task do."""
 
     number: int
-    arm = "growing"
+    arm = ArmKey("growing")
     kind = "growing"
-    label = "growing"
-    position = {"seed": 0}  # noqa: RUF012
+    needs = ()
+    fold = None
+    seed = 0
 
-    def run(self, lab):
+    def key(self, lab):
         return Run(lab.folder / "runs", f"growing/{self.number}", {"number": self.number})
 
-    def compute(self, lab, run, watcher):
+    def run(self, lab, folder, needed, watcher):
         # The pool looks at its processes' memory once a second.
         time.sleep(0.6)
         _kept.append(np.ones(20_000_000))
-        return {"held_out_mse": float(self.number), "seconds": 0.0}
+        return AutoencoderOutcome(float(self.number), 1.0, 1, [1, 1, 1], 1, 1, 1, "", 1, 0.0, 1.0)
 
 
 def test_a_process_that_grows_is_replaced_without_a_word(tmp_path):
@@ -46,7 +49,7 @@ def test_a_process_that_grows_is_replaced_without_a_word(tmp_path):
     config = resolve({"data": "digits", "jobs": 2, "threads": 2, "device": "cpu"})
     lab = Lab(config, load(config), tmp_path)
     rows = run_tasks(lab, [Growing(number) for number in range(12)], RunProgress())
-    assert [row["held_out_mse"] for row in rows] == list(range(12))
+    assert [row.outcome.held_out_mse for row in rows] == list(range(12))
 
 
 def square_and_grow(number):

@@ -2,30 +2,37 @@
 
 import itertools
 import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
 from conftest import TINY_STUDIES as TINY
-from conftest import read_arrays, read_json, write_json
+from conftest import read_arrays, read_found, read_json, read_study, write_json
+from unlabeled.comparison import JOINT, LABELED_ONLY, SCRATCH
 from unlabeled.errors import UserError
 from unlabeled.patches import as_numbers
 from unlabeled.presets import resolve
-from unlabeled.report.course import answer, read_results, read_section, write_course_report
+from unlabeled.records import ArmKey, read_as
 from unlabeled.report.language import Language
+from unlabeled.report.page import read_results, read_sections, write_report
+from unlabeled.report.summary import answer
 from unlabeled.runtime import evaluating
 from unlabeled.sources import load
 from unlabeled.sources.shapes import write_shapes
 from unlabeled.sparse import mean_activations
 from unlabeled.statistics import holm
+from unlabeled.studies.convolved import FROM_FILTERS, Kind
 from unlabeled.studies.course import run_studies
 from unlabeled.studies.lab import Lab
-from unlabeled.studies.networks import Joint, NetworkTask
-from unlabeled.studies.patches import PatchesTask, describe_activations, describe_filters
+from unlabeled.studies.networks import new_joint_network, new_network
 from unlabeled.studies.performing import perform
+from unlabeled.studies.pretraining import describe_activations, describe_filters
+from unlabeled.studies.sparse import BASE, IN_BATCHES, UNPENALISED, UNTRAINED, changed, prepared
 from unlabeled.studies.specs import Learned, PatchesLearned
-from unlabeled.studies.stacked import error_effect, make_variants
+from unlabeled.studies.stacked import error_effect, make_pairs, make_variants
+from unlabeled.studies.tasks import Joint, NetworkTask, PatchesTask
 from unlabeled.training import Fitted
 
 
@@ -40,39 +47,39 @@ def lab(finished_studies):
 
 
 def test_codes_of_every_depth_are_as_long_as_filters_allow(finished_studies):
-    found = result(finished_studies, "stacked")
-    for variant in found["variants"]:
-        _, height, width = variant["code_size"]
-        assert abs(variant["code_length"] - 64 * 2 / 3) <= height * width / 2
-    assert {variant["depth"] for variant in found["variants"]} == {1, 2}
+    found = read_found(finished_studies, "stacked")
+    for variant in found.variants:
+        _, height, width = variant.code_size
+        assert abs(variant.code_length - 64 * 2 / 3) <= height * width / 2
+    assert {variant.arm.depth for variant in found.variants} == {1, 2}
 
 
 def test_depths_that_do_not_fit_are_listed(finished_studies):
     config = resolve(TINY, {"studies": {"stacked": {"filters": [3, 5, 6, 7]}}})
     variants, illegal = make_variants(Lab(config, load(config), finished_studies))
     assert {variant.depth for variant in variants} == {1, 2, 3}
-    assert [entry["arm"] for entry in illegal] == ["depth 4"]
-    assert "does not fit" in illegal[0]["reason"]
-    assert {variant.kind for variant in variants if variant.depth == 3} >= {"masking", "greedy", "switchless"}
-    assert {variant.kind for variant in variants if variant.depth == 2} == {"whole", "greedy", "joined", "switchless"}
+    assert [entry.arm.depth for entry in illegal] == [4]
+    assert "does not fit" in illegal[0].reason
+    assert {variant.way for variant in variants if variant.depth == 3} >= {"masking", "greedy", "switchless"}
+    assert {variant.way for variant in variants if variant.depth == 2} == {"whole", "greedy", "joined", "switchless"}
 
 
-def test_pairs_differ_in_one_thing(finished_studies, lab):
-    found = result(finished_studies, "stacked")
-    variants = {variant.name: variant for variant in make_variants(lab)[0]}
-    assert {pair["factor"] for pair in found["pairs"]} == {"depth", "way", "switches", "noise"}
-    for pair in found["pairs"]:
-        treated, control = variants[pair["treated"]], variants[pair["control"]]
-        if pair["factor"] == "depth":
+def test_pairs_differ_in_one_thing(lab):
+    variants = {variant.arm: variant for variant in make_variants(lab)[0]}
+    pairs = make_pairs(list(variants.values()))
+    assert {pair.factor for pair in pairs} == {"depth", "way", "switches", "noise"}
+    for pair in pairs:
+        treated, control = variants[pair.treated], variants[pair.control]
+        if pair.factor == "depth":
             assert treated.config == control.config
         else:
             assert treated.encoder == control.encoder
             changed = [name for name, value in dict(treated.config).items() if value != getattr(control.config, name)]
-            assert changed == [{"way": "stacking", "switches": "switches", "noise": "noise"}[pair["factor"]]]
+            assert changed == [{"way": "stacking", "switches": "switches", "noise": "noise"}[pair.factor]]
 
 
 def test_errors_are_those_of_the_held_out_images(finished_studies, lab):
-    found = result(finished_studies, "stacked")
+    found = read_found(finished_studies, "stacked")
     tables = {}
     for variant in make_variants(lab)[0]:
         rows = []
@@ -81,15 +88,16 @@ def test_errors_are_those_of_the_held_out_images(finished_studies, lab):
             images = lab.runtime.load(lab.held_out.take(np.arange(len(lab.held_out))))
             with evaluating(model):
                 rows.append(((model(images) - images) ** 2).flatten(1).mean(dim=1).numpy())
-        tables[variant.name] = np.array(rows)
-        told = next(line for line in found["variants"] if line["arm"] == variant.name)
-        assert told["mse"]["mean"] == pytest.approx(tables[variant.name].mean(), rel=1e-5)
-        trained = [row["held_out_mse"] for row in found["autoencoders"] if row["arm"] == variant.name]
-        assert tables[variant.name].mean(axis=1) == pytest.approx(trained, rel=1e-4)
-    for line in found["errors"]:
-        treated, control = tables[line["treated"]].mean(), tables[line["control"]].mean()
-        assert line["effect"]["mean"] == pytest.approx(100 * (treated - control) / control, rel=1e-3)
-        assert line["verdict"] in ("no evidence", "helps" if treated < control else "hurts")
+        tables[variant.arm] = np.array(rows)
+        told = next(line for line in found.variants if line.arm == variant.arm)
+        assert told.mse.mean == pytest.approx(tables[variant.arm].mean(), rel=1e-5)
+        trained = [row.outcome.held_out_mse for row in found.autoencoders if row.arm == variant.arm]
+        assert tables[variant.arm].mean(axis=1) == pytest.approx(trained, rel=1e-4)
+    assert len(found.errors) >= 4
+    for line in found.errors:
+        treated, control = tables[line.pair.treated].mean(), tables[line.pair.control].mean()
+        assert line.effect.mean == pytest.approx(100 * (treated - control) / control, rel=1e-3)
+        assert line.verdict in ("no evidence", "helps" if treated < control else "hurts")
 
 
 def test_the_interval_of_errors_is_students_over_seeds_and_images():
@@ -98,10 +106,10 @@ def test_the_interval_of_errors_is_students_over_seeds_and_images():
     effect = error_effect(values)
     seeds = values[:, 0]
     half = 3.182446 * seeds.std(ddof=1) / 2
-    assert effect["low"] == pytest.approx(seeds.mean() - half, rel=1e-4)
+    assert effect.low == pytest.approx(seeds.mean() - half, rel=1e-4)
     images = random.normal(1.0, 0.1, 400)
     alone = error_effect(images[None])
-    assert alone["high"] - alone["mean"] == pytest.approx(1.96 * images.std(ddof=1) / 20, rel=0.01)
+    assert alone.high - alone.mean == pytest.approx(1.96 * images.std(ddof=1) / 20, rel=0.01)
 
 
 def test_a_greedy_autoencoder_is_another_run_than_a_whole_one(lab):
@@ -117,66 +125,69 @@ def test_a_greedy_autoencoder_is_another_run_than_a_whole_one(lab):
 
 
 def test_activations_and_filters_are_those_of_the_trained_model(finished_studies, lab):
-    found = result(finished_studies, "sparse")
-    assert [line["arm"] for line in found["variants"]] == [
-        "untrained", "base", "adam", "clip", "beta 0", "rho 0.2", "beta 30", "lambda 0.01",
+    found = read_found(finished_studies, "sparse")
+    assert [line.arm for line in found.variants] == [
+        UNTRAINED, BASE, IN_BATCHES, prepared("clip"), UNPENALISED, changed("rho", 0.2), changed("beta", 30),
+        changed("lambda", 0.01),
     ]  # fmt: skip
     learned = PatchesLearned.of(lab.config.studies.sparse, 1)
-    row = next(row for row in found["rows"] if row["arm"] == "base" and row["seed"] == 1)
+    row = next(row for row in found.rows if row.arm == BASE and row.seed == 1)
     model = lab.trained_patches(learned)
     _, held_out = lab.patches(learned)
     pixels = torch.from_numpy(as_numbers(held_out)).float().view(-1, *held_out.shape)
-    stored = read_arrays(finished_studies / row["run"] / "filters.npz")
+    stored = read_arrays(finished_studies / row.run / "filters.npz")
     assert mean_activations(model, pixels) == pytest.approx(stored["after"], abs=1e-6)
-    assert row["activations"] == pytest.approx(describe_activations(stored["after"], learned.rho))
+    described = describe_activations(stored["after"], learned.rho)
+    assert asdict(row.outcome.activations) == pytest.approx(asdict(described))
     with torch.no_grad():
         output = model(pixels)
-    assert row["held_out_mse"] == pytest.approx(float(((output.rebuilt - output.prepared) ** 2).mean()), rel=1e-5)
+    assert row.outcome.held_out_mse == pytest.approx(float(((output.rebuilt - output.prepared) ** 2).mean()), rel=1e-5)
     assert not np.array_equal(stored["before"], stored["after"])
 
 
 def test_the_sparse_study_sees_neither_labels_nor_test(finished_studies, monkeypatch, tmp_path):
     shutil.copytree(finished_studies, tmp_path / "copy")
     config = resolve(TINY, {"study": "sparse", "test": 20, "folds": 3})
-    before = result(finished_studies, "sparse")["variants"]
-    monkeypatch.setattr("unlabeled.studies.patches.fit_full_batch", lambda *_, **__: pytest.fail("trained again"))
+    before = read_found(finished_studies, "sparse").variants
+    monkeypatch.setattr("unlabeled.studies.pretraining.fit_full_batch", lambda *_, **__: pytest.fail("trained again"))
     run_studies(config, load(config), folder=tmp_path / "copy")
-    assert result(tmp_path / "copy", "sparse")["variants"] == before
+    assert read_found(tmp_path / "copy", "sparse").variants == before
 
 
 def test_facts_of_filters_know_an_edge_from_noise_and_colour_from_grey():
     grey = np.zeros((1, 3, 8, 8), dtype=np.float32)
     grey[0, :, 1:4, 1:3], grey[0, :, 1:4, 3:5] = 1, -1
     edge = describe_filters(grey)
-    assert edge["localised"] == 1
-    assert edge["colour"] == pytest.approx(0, abs=1e-6)
+    assert edge.localised == 1
+    assert edge.colour == pytest.approx(0, abs=1e-6)
     noise = describe_filters(np.random.default_rng(0).normal(size=(50, 3, 8, 8)).astype(np.float32))
-    assert noise["localised"] == 0
-    assert noise["oriented"] < 0.4
-    assert noise["colour"] == pytest.approx(2 / 3, abs=0.03)
+    assert noise.localised == 0
+    assert noise.oriented < 0.4
+    assert noise.colour == pytest.approx(2 / 3, abs=0.03)
     stripes = np.broadcast_to(np.sin(np.arange(8)), (1, 3, 8, 8)).astype(np.float32)
-    assert describe_filters(stripes)["oriented"] == pytest.approx(1)
+    assert describe_filters(stripes).oriented == pytest.approx(1)
     red = np.zeros((1, 3, 8, 8), dtype=np.float32)
     red[0, 0], red[0, 1] = 1, -1
-    assert describe_filters(red)["colour"] == pytest.approx(1)
+    assert describe_filters(red).colour == pytest.approx(1)
 
 
 def test_features_of_patches_are_filters_times_cells(finished_studies):
-    arms = {arm["arm"]: arm for arm in result(finished_studies, "convolved")["arms"]}
+    compared = read_found(finished_studies, "convolved").comparison
     # Digits are 8x8 and patches 4x4: 5x5 places at stride 1, 2x2 at stride 4.
-    expected = {"pixels": 64, "sparse 4": 8 * 4, "sparse 1": 8 * 16, "report 4 whole": 8 * 4, "deep 4 whole": 5 * 4,
-                "random": 8 * 4, "centroids": 8 * 4, "hand-made": 8 * 4, "autoencoder": 8 * 4}  # fmt: skip
-    for (name, count), model in itertools.product(expected.items(), ("logistic", "trees")):
-        assert arms[f"{name}-{model}"]["features"] == count
-        assert arms[f"{name}-{model}"]["runs"] == 4
+    expected = {("pixels", None): 64, ("sparse", 4): 8 * 4, ("sparse", 1): 8 * 16, ("report", 4): 8 * 4, ("deep", 4): 5 * 4,
+                ("random", None): 8 * 4, ("centroids", None): 8 * 4, ("hand-made", None): 8 * 4, ("autoencoder", None): 8 * 4}  # fmt: skip
+    for (kind, count), model in itertools.product(expected.items(), ("logistic", "trees")):
+        arm = compared.arm(Kind(*kind).arm(model))
+        assert arm.medians["features"] == count
+        assert arm.runs == 4
 
 
 def test_the_network_begins_with_the_sparse_filters(finished_studies, lab):
-    found = result(finished_studies, "convolved")
+    found = read_found(finished_studies, "convolved")
     learned = PatchesLearned.of(lab.config.studies.sparse, 1)
-    encoder = lab.config.encoder.model_validate(found["network"])
+    encoder = lab.config.encoder.model_validate(found.network)
     started, scratch = (
-        NetworkTask("", encoder, lab.config.network, 0, 1, start=start).new_network(lab) for start in (learned, None)
+        new_network(NetworkTask(SCRATCH, encoder, lab.config.network, 0, 1, start), lab) for start in (learned, None)
     )
     model = lab.trained_patches(learned)
     by_hand = (model.encoding[0].weight @ model.matrix).view(-1, 1, 4, 4)
@@ -187,36 +198,38 @@ def test_the_network_begins_with_the_sparse_filters(finished_studies, lab):
 
 
 def test_every_network_of_the_joint_study_chooses_from_as_many_candidates(finished_studies):
-    found = result(finished_studies, "joint")
-    assert found["weights"] == [[1.0, 0.5], [10.0, 0.5]]
-    assert {len(row["tried"]) for row in found["rows"]} == {2}
-    for row in found["rows"]:
-        best = min(row["tried"], key=lambda trial: trial["valid_log_loss"])
+    found = read_found(finished_studies, "joint")
+    assert found.weights == ((1.0, 0.5), (10.0, 0.5))
+    assert {len(row.outcome.tried) for row in found.rows} == {2}
+    for row in found.rows:
+        best = min(row.outcome.tried, key=lambda trial: trial["valid_log_loss"])
         for name in ("reconstruction", "between", "trial"):
-            assert row["choice"].get(name) == best.get(name)
-    scratch = next(row for row in found["rows"] if row["arm"] == "scratch")
-    assert len({trial["valid_log_loss"] for trial in scratch["tried"]}) == 2
-    pairs = {(c["treated"], c["control"]) for c in found["contrasts"]}
-    assert {("joint", "scratch"), ("joint", "labeled-only"), ("labeled-only", "scratch")} <= pairs
-    assert found["contrasts"][0]["p"] == found["contrasts"][0]["accuracy"]["p"]
-    others = [c["accuracy"]["p"] for c in found["contrasts"][1:]]
-    assert [c["p"] for c in found["contrasts"][1:]] == pytest.approx(holm(others))
+            assert row.outcome.choice.get(name) == best.get(name)
+    scratch = next(row for row in found.rows if row.arm == SCRATCH)
+    assert len({trial["valid_log_loss"] for trial in scratch.outcome.tried}) == 2
+    pairs = {(c.treated, c.control) for c in found.comparison.contrasts}
+    assert {(JOINT, SCRATCH), (JOINT, LABELED_ONLY), (LABELED_ONLY, SCRATCH)} <= pairs
+    named = found.comparison.named
+    assert named.p == named.accuracy.p
+    others = [c for c in found.comparison.contrasts if c is not named]
+    assert [c.p for c in others] == pytest.approx(holm([c.accuracy.p for c in others]))
 
 
 def test_only_what_sees_unlabeled_images_depends_on_them(lab):
     fewer = Lab(lab.config.model_copy(update={"unlabeled": 100}), lab.splits, lab.folder)
     names = {}
     for unlabeled in (True, False):
-        task = NetworkTask("", lab.config.encoder, lab.config.network, 0, 0, joint=Joint(((1.0, 0.5),), unlabeled))
-        names[unlabeled] = [task.run(one).folder.name for one in (lab, fewer)]
+        learning = Joint(((1.0, 0.5),), unlabeled)
+        task = NetworkTask(JOINT, lab.config.encoder, lab.config.network, 0, 0, learning=learning)
+        names[unlabeled] = [task.key(one).folder.name for one in (lab, fewer)]
     assert names[True][0] != names[True][1]
     assert names[False][0] == names[False][1]
 
 
 def test_a_joint_network_begins_where_the_one_from_scratch_does(lab):
-    task = NetworkTask("", lab.config.encoder, lab.config.network, 0, 1, joint=Joint(((1.0, 0.5),)))
-    alone = NetworkTask("", lab.config.encoder, lab.config.network, 0, 1)
-    joint, scratch = task.new_joint_network(lab).network.state_dict(), alone.new_network(lab).state_dict()
+    task = NetworkTask(JOINT, lab.config.encoder, lab.config.network, 0, 1, learning=Joint(((1.0, 0.5),)))
+    alone = NetworkTask(SCRATCH, lab.config.encoder, lab.config.network, 0, 1)
+    joint, scratch = new_joint_network(task, lab).network.state_dict(), new_network(alone, lab).state_dict()
     assert joint.keys() == scratch.keys()
     assert all(torch.equal(tensor, joint[name]) for name, tensor in scratch.items())
 
@@ -232,15 +245,16 @@ def test_conclusions_of_joint_training_follow_the_numbers(finished_studies, tmp_
         "no evidence": "No evidence that joint training",
     }
     for verdict, start in starts.items():
-        contrast = found["contrasts"][0]
+        contrast = next(c for c in found["found"]["comparison"]["contrasts"] if c["contrast"].get("named"))
         contrast["verdict"] = verdict
         contrast["accuracy"] |= {"mean": 2.34, "low": 1.5, "high": 3.25}
         write_json(path, found)
-        section = read_section(copy, "joint", Language("en"))
+        section = read_sections(copy, "joint", Language("en"))[0]
         assert section.conclusion[0].startswith(start)
         assert "+2.3 (+1.5 to +3.2) points" in section.conclusion[0]
         assert any(
-            "less scratch: +2.3 (+1.5 to +3.2) points" in line for line in answer(read_results(copy), Language("en"))[2]
+            "less scratch: +2.3 (+1.5 to +3.2) points" in line
+            for line in answer(copy, read_results(copy), Language("en")).more
         )
 
 
@@ -249,36 +263,37 @@ def test_conclusions_on_the_penalty_follow_the_numbers(finished_studies, tmp_pat
     shutil.copytree(finished_studies, copy)
     path = copy / "sparse" / "result.json"
     found = read_json(path)
-    lines = {line["arm"]: line for line in found["variants"]}
+    lines = {read_as(ArmKey, line["arm"]): line["means"] for line in found["found"]["variants"]}
     for with_it, without, word in ((0.01, 0.2, "narrower"), (0.2, 0.01, "does not make")):
-        lines["base"]["activations"]["deviation"], lines["beta 0"]["activations"]["deviation"] = with_it, without
+        lines[BASE]["activations"]["deviation"], lines[UNPENALISED]["activations"]["deviation"] = with_it, without
         write_json(path, found)
-        text = " ".join(read_section(copy, "sparse", Language("en")).conclusion)
+        text = " ".join(read_sections(copy, "sparse", Language("en"))[0].conclusion)
         assert f"standard deviation {with_it:.3f} against {without:.3f}" in text
         assert word in text
     for share, start in ((0.9, "Most filters are localised"), (0.0, "The filters are not localised")):
-        lines["base"]["filters"]["localised"] = share
+        lines[BASE]["filters"]["localised"] = share
         write_json(path, found)
-        assert start in read_section(copy, "sparse", Language("en")).conclusion[0]
+        assert start in read_sections(copy, "sparse", Language("en"))[0].conclusion[0]
 
 
 def test_runs_that_diverged_are_told_in_every_section(finished_studies, tmp_path):
     """Whatever a single run of the second half comes to, its section is written."""
     copy = tmp_path / "run"
     shutil.copytree(finished_studies, copy)
-    for name, arms in (("stacked", ("d2 greedy", "d1 whole-network")), ("sparse", ("base", "rho 0.2")),
-                       ("convolved", ("sparse-network", "centroids-logistic")), ("joint", ("joint",))):  # fmt: skip
+    deep, shallow = (ArmKey("autoencoder", depth=depth, way=way) for depth, way in ((2, "greedy"), (1, "whole")))
+    for name, arms in (("stacked", (deep, replace(shallow, model="network"))), ("sparse", (BASE, changed("rho", 0.2))),
+                       ("convolved", (FROM_FILTERS, Kind("centroids").arm("logistic"))), ("joint", (JOINT,))):  # fmt: skip
         for arm in arms:
-            found = result(finished_studies, name)
-            rows = found["rows"] + found.get("autoencoders", [])
-            row = next(row for row in rows if row["arm"] == arm)
-            write_json(copy / row["run"] / "result.json", {"diverged": "the loss became nan", "seconds": 0.0})
+            found = read_found(finished_studies, name)
+            rows = (*found.rows, *getattr(found, "autoencoders", ()))
+            row = next(row for row in rows if row.arm == arm)
+            write_json(copy / row.run / "result.json", {"diverged": "the loss became nan", "seconds": 0.0})
     config = resolve(TINY)
     for name in ("stacked", "sparse", "convolved", "joint"):
         one = config.model_copy(update={"study": name})
         run_studies(one, load(one), folder=copy)
-        assert read_section(copy, name, Language("ru")).conclusion
-    assert "diverged" in write_course_report(copy).read_text()
+        assert read_sections(copy, name, Language("ru"))[0].conclusion
+    assert "diverged" in write_report(copy).read_text()
 
 
 @pytest.mark.parametrize(
@@ -324,14 +339,15 @@ def test_the_set_up_of_2016_runs_on_images_in_stl_10s_layout(tmp_path):
         "studies": {"sparse": {"patches": 300, "hidden": 5, "iterations": 3}, "convolved": {"deep": [4, 3, 4]}},
     })  # fmt: skip
     run_studies(config, load(config), folder=tmp_path / "run")
-    found = result(tmp_path / "run", "convolved")
-    assert found["protocol"]["folds"]["origin"] == "stratified parts of the labeled images"
-    counts = {arm["arm"]: arm["features"] for arm in found["arms"]}
-    assert counts["pixels-logistic"] == 3 * 96 * 96
-    assert counts["report 8 whole-logistic"] == 5 * 12 * 12
-    assert counts["report 4 whole-logistic"] == 5 * 23 * 23
-    assert counts["deep 8 whole-trees"] == 3 * 12 * 12
-    assert "A course report of 2016" in " ".join(read_section(tmp_path / "run", "convolved", Language("en")).conclusion)
+    assert not read_study(tmp_path / "run" / "convolved").protocol.folds.own
+    arms = read_found(tmp_path / "run", "convolved").comparison.arms
+    counts = {arm.arm: arm.medians.get("features") for arm in arms}
+    assert counts[Kind("pixels").arm("logistic")] == 3 * 96 * 96
+    assert counts[Kind("report", 8).arm("logistic")] == 5 * 12 * 12
+    assert counts[Kind("report", 4).arm("logistic")] == 5 * 23 * 23
+    assert counts[Kind("deep", 8).arm("trees")] == 3 * 12 * 12
+    section = read_sections(tmp_path / "run", "convolved", Language("en"))[0]
+    assert "A course report of 2016" in " ".join(section.conclusion)
 
 
 def test_a_short_last_batch_is_left_out(lab, monkeypatch):
@@ -340,7 +356,7 @@ def test_a_short_last_batch_is_left_out(lab, monkeypatch):
     config = resolve(TINY, {"studies": {"sparse": {"patches": 650}}})
     one = Lab(config, lab.splits, lab.folder)
     monkeypatch.setattr(
-        "unlabeled.studies.patches.fit", lambda *a, **_: seen.append(len(a[2])) or Fitted([{"train_loss": 1.0}])
+        "unlabeled.studies.pretraining.fit", lambda *a, **_: seen.append(len(a[2])) or Fitted([{"train_loss": 1.0}])
     )
-    perform(one, PatchesTask("adam", PatchesLearned.of(config.studies.sparse, 0, solver="batches")))
+    perform(one, PatchesTask(IN_BATCHES, PatchesLearned.of(config.studies.sparse, 0, solver="batches")))
     assert seen == [600]

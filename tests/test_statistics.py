@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unlabeled.comparison import ARMS, CONTRASTS, compare
+from unlabeled.comparison import ARMS, CONTRASTS, FINETUNED, SCRATCH, compare
+from unlabeled.outcomes import ClassicalOutcome
+from unlabeled.records import Row
 from unlabeled.statistics import fold_correlation, holm, paired_effect
 
 numbers = st.lists(st.floats(-50, 50), min_size=3, max_size=12)
@@ -167,26 +169,26 @@ def scores_of(differences, images=400):
     for arm in ARMS:
         for (fold, seed), more in np.ndenumerate(differences):
             right = np.zeros(images, dtype=bool)
-            right[: 100 + (int(more) if arm.key == "autoencoder-network" else 0)] = True
-            rows.append(
-                {"arm": arm.key, "fold": fold, "seed": seed, "seconds": 1.0, "converged": arm.model != "logistic"}
-            )
-            scores[arm.key, fold, seed] = (right, np.where(right, 0.1, 2.0))
+            right[: 100 + (int(more) if arm == FINETUNED else 0)] = True
+            outcome = ClassicalOutcome(arm.model != "logistic", {}, [], {}, 1, 0.5, 1.0, 0.5, 1.0, 1.0, 0.1, 0.5, 1.0)
+            rows.append(Row(arm, seed, "runs/some", outcome, fold))
+            scores[arm, fold, seed] = (right, np.where(right, 0.1, 2.0))
     return rows, scores
 
 
 def test_comparison_pairs_by_fold_and_seed():
     differences = np.array([[8, 10], [12, 14], [9, 11]])
     rows, scores = scores_of(differences)
-    result = compare(rows, scores, CONTRASTS, correlation=1 / 3, named_first=True)
-    main = result["contrasts"][0]
-    assert (main["treated"], main["control"]) == ("autoencoder-network", "random-network")
-    assert main["accuracy"]["mean"] == pytest.approx(differences.mean() / 4)
-    assert main["log_loss"]["mean"] == pytest.approx(-1.9 * differences.mean() / 400)
-    assert [d["accuracy"] for d in main["differences"]] == pytest.approx((differences / 4).flatten().tolist())
-    assert main["verdict"] == "helps"
-    assert main["accuracy"]["parts"][2] > 0
-    assert [arm["arm"] for arm in result["arms"]] == [arm.key for arm in ARMS]
-    assert {arm["not_converged"] for arm in result["arms"] if arm["arm"].endswith("logistic")} == {6}
-    assert len(result["contrasts"]) == len(CONTRASTS) == 9
-    assert all(contrast["verdict"] == "no evidence" for contrast in result["contrasts"][1:])
+    compared = compare(rows, scores, CONTRASTS, correlation=1 / 3)
+    main = compared.named
+    assert (main.treated, main.control) == (FINETUNED, SCRATCH)
+    assert main.accuracy.mean == pytest.approx(differences.mean() / 4)
+    assert main.log_loss.mean == pytest.approx(-1.9 * differences.mean() / 400)
+    assert [d.accuracy for d in main.differences] == pytest.approx((differences / 4).flatten().tolist())
+    assert main.verdict == "helps"
+    assert main.p == main.accuracy.p
+    assert main.accuracy.parts[2] > 0
+    assert [arm.arm for arm in compared.arms] == list(ARMS)
+    assert {arm.not_converged for arm in compared.arms if arm.arm.model == "logistic"} == {6}
+    assert len(compared.contrasts) == len(CONTRASTS) == 9
+    assert all(contrast.verdict == "no evidence" for contrast in compared.contrasts if contrast is not main)

@@ -10,21 +10,24 @@ import torch
 from PIL import Image
 
 from conftest import TINY_STUDIES as TINY
-from conftest import read_arrays, read_json, write_json
+from conftest import read_arrays, read_found, read_json, read_study, write_json
 from unlabeled.errors import UserError
 from unlabeled.features import fit_components, pixel_features
 from unlabeled.optimizers import make_optimizer
 from unlabeled.presets import resolve
-from unlabeled.report.course import write_course_report
+from unlabeled.records import ArmKey, as_json
+from unlabeled.report.page import write_report
 from unlabeled.results import write_result
 from unlabeled.sources import load
 from unlabeled.statistics import holm
-from unlabeled.studies import autoencoder, course, networks, patches, tasks
+from unlabeled.studies import course, networks, performing, pretraining, reconstructing, tasks
 from unlabeled.studies.course import STUDIES, run_studies
+from unlabeled.studies.features import CODES, QUADRANTS, Kind
+from unlabeled.studies.finetune import from_random, is_gain, tuned
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.network import variants
-from unlabeled.studies.networks import NetworkTask
 from unlabeled.studies.specs import Learned
+from unlabeled.studies.tasks import NetworkTask
 
 
 def study(folder, **changes):
@@ -34,6 +37,11 @@ def study(folder, **changes):
 
 def result(folder, name):
     return read_json(folder / name / "result.json")
+
+
+def of_factor(factor, value):
+    """The arm of study 2 with one thing changed."""
+    return ArmKey("random", "network", factor=factor, value=value)
 
 
 def without_times(value):
@@ -60,11 +68,13 @@ def lab(finished):
 
 def test_every_study_has_a_result(finished):
     for entry in STUDIES:
-        found = result(finished, entry.name)
-        assert found["study"] == entry.name
-        assert {"protocol", "config", "rows", "machine", "seconds"} <= found.keys()
-        assert found["protocol"]["seeds"] == 2
-        assert (found["protocol"]["folds"] is None) == ("labeled" not in entry.needs)
+        study = read_study(finished / entry.name)
+        assert study.study == entry.name
+        assert study.machine is not None
+        assert study.seconds > 0
+        assert read_found(finished, entry.name).rows
+        assert study.protocol.seeds == 2
+        assert (study.protocol.folds is None) == ("labeled" not in entry.needs)
 
 
 def test_results_are_plain_json(finished):
@@ -75,33 +85,34 @@ def test_results_are_plain_json(finished):
 def test_means_are_those_of_the_runs_test_images(finished, lab):
     labels = lab.splits.test.classes
     for name in ("baselines", "network", "features"):
-        found = result(finished, name)
-        for arm in found["arms"]:
-            if arm["accuracy"] is None:
-                continue
+        found = read_found(finished, name)
+        known = [arm for arm in found.comparison.arms if arm.accuracy is not None]
+        assert len(known) >= 3
+        for arm in known:
             right = [
-                (read_arrays(finished / row["run"] / "test.npz")["predicted"] == labels).mean()
-                for row in found["rows"]
-                if row["arm"] == arm["arm"]
+                (read_arrays(finished / row.run / "test.npz")["predicted"] == labels).mean()
+                for row in found.rows
+                if row.arm == arm.arm
             ]
             assert len(right) == 4
-            assert arm["accuracy"]["mean"] == pytest.approx(100 * np.mean(right))
+            assert arm.accuracy.mean == pytest.approx(100 * np.mean(right))
 
 
 def test_contrasts_are_differences_of_the_same_fold_and_seed(finished):
-    found = result(finished, "features")
-    by = {(row["arm"], row["fold"], row["seed"]): 100 * row["accuracy"] for row in found["rows"]}
-    for contrast in found["contrasts"]:
-        differences = [by[contrast["treated"], f, s] - by[contrast["control"], f, s] for f in (0, 1) for s in (0, 1)]
-        assert contrast["accuracy"]["mean"] == pytest.approx(np.mean(differences))
+    found = read_found(finished, "features")
+    by = {(row.arm, row.fold, row.seed): 100 * row.outcome.accuracy for row in found.rows}
+    assert len(found.comparison.contrasts) == 4 * (4 + 2) + 4 + 1
+    for contrast in found.comparison.contrasts:
+        differences = [by[contrast.treated, f, s] - by[contrast.control, f, s] for f in (0, 1) for s in (0, 1)]
+        assert contrast.accuracy.mean == pytest.approx(np.mean(differences))
 
 
 def test_both_ways_to_logistic_regression_are_measured(finished):
-    agreement = result(finished, "baselines")["agreement"]
-    assert agreement["agrees"]
-    assert agreement["converged"]
-    assert 0.99 <= agreement["same_answers"] <= 1
-    assert 0 < agreement["log_loss"] <= 0.005
+    agreement = read_found(finished, "baselines").agreement
+    assert agreement.agrees
+    assert agreement.converged
+    assert 0.99 <= agreement.same_answers <= 1
+    assert 0 < agreement.log_loss <= 0.005
 
 
 def test_a_variant_changes_one_thing():
@@ -156,84 +167,86 @@ def test_the_kernel_does_not_change_the_number_of_features(lab):
 
 
 def test_illegal_geometries_are_listed_with_their_reason(finished):
-    network = result(finished, "network")
-    assert {entry["arm"] for entry in network["illegal"]} == {"blocks 5"}
+    network = read_found(finished, "network")
+    assert [entry.arm for entry in network.illegal] == [of_factor("blocks", "5")]
     # Activations are tried on the deepest network that fits.
-    assert len(network["gradients"][0]["first"]) == 2 + 1
-    assert all("does not fit" in entry["reason"] for entry in network["illegal"])
-    search = result(finished, "autoencoder")
-    assert search["illegal"]
+    assert len(network.gradients[0].first) == 2 + 1
+    assert all("does not fit" in entry.reason for entry in network.illegal)
+    search = read_found(finished, "autoencoder")
+    assert search.illegal
     assert all(
-        entry["arm"].startswith("k3 p3") and "nothing but padding" in entry["reason"] for entry in search["illegal"]
+        entry.arm.value.startswith("k3 p3") and "nothing but padding" in entry.reason for entry in search.illegal
     )
-    every = {line["arm"] for line in search["candidates"]} | {entry["arm"] for entry in search["illegal"]}
+    every = {line.arm.value for line in search.candidates} | {entry.arm.value for entry in search.illegal}
     assert len([arm for arm in every if arm.endswith("mse") and "average" not in arm]) == 2 * 2 * 2 * 2
 
 
 def test_a_learning_rate_that_diverges_is_marked_and_the_others_go_on(finished):
-    arms = {arm["arm"]: arm for arm in result(finished, "network")["arms"]}
-    assert arms["momentum none"]["diverged_rates"] == 4
-    assert arms["momentum none"]["rates"] == [0.1]
-    assert arms["momentum none"]["accuracy"] is not None
+    found, arm = read_found(finished, "network"), of_factor("momentum", "none")
+    rates = next(rates for rates in found.rates if rates.arm == arm)
+    assert rates.diverged == 4
+    assert rates.rates == (0.1,)
+    assert found.comparison.arm(arm).accuracy is not None
 
 
 def test_a_run_that_diverges_is_marked_and_the_study_goes_on(tmp_path):
     grid = {"sgd_rates": [1e6], "adam_rates": [1e-2], "adagrad_rates": [1e-2], "rmsprop_rates": [1e-2]}
     folder = study(tmp_path, study="network", studies={"network": grid})
-    found = result(folder, "network")
-    arms = {arm["arm"]: arm for arm in found["arms"]}
-    assert arms["momentum none"]["diverged"] == arms["momentum none"]["runs"] == 4
-    assert arms["momentum none"]["accuracy"] is None
-    assert arms["optimizer adam"]["accuracy"] is not None
-    assert {c["verdict"] for c in found["contrasts"] if c["factor"] == "momentum"} == {"diverged"}
-    assert next(f for f in found["factors"] if f["factor"] == "momentum")["best"] is None
+    found = read_found(folder, "network")
+    arm = found.comparison.arm(of_factor("momentum", "none"))
+    assert arm.diverged == arm.runs == 4
+    assert arm.accuracy is None
+    assert found.comparison.arm(of_factor("optimizer", "adam")).accuracy is not None
+    assert {c.verdict for c in found.comparison.family("momentum")} == {"diverged"}
+    assert next(f for f in found.factors if f.name == "momentum").best is None
 
 
 def test_the_best_value_has_the_least_validation_loss(finished):
-    found = result(finished, "network")
-    for factor in found["factors"]:
+    found = read_found(finished, "network")
+    assert len(found.factors) == 10
+    for factor in found.factors:
         losses = {
-            value["arm"]: np.mean([row["valid_log_loss"] for row in found["rows"] if row["arm"] == value["arm"]])
-            for value in factor["values"]
+            arm: np.mean([row.outcome.valid_log_loss for row in found.rows if row.arm == arm]) for arm in factor.arms
         }
-        assert factor["best"] == min(losses, key=losses.get)
+        assert factor.best == min(losses, key=losses.get)
 
 
 def test_the_chosen_autoencoder_has_the_least_error_of_those_that_are_short_enough(finished):
-    found = result(finished, "autoencoder")
-    assert found["longest"] == 64
-    assert any(line["code_length"] > 64 for line in found["candidates"])
-    short = [line for line in found["candidates"] if line["code_length"] <= 64]
-    assert found["chosen"] == min(short, key=lambda line: line["mse"])["arm"]
-    for line in found["candidates"]:
-        assert line["mse"] == pytest.approx(np.mean(line["errors"]))
-        assert line["compression"] == pytest.approx(64 / line["code_length"])
-    assert found["images"] == 60
+    found = read_found(finished, "autoencoder")
+    assert found.longest == 64
+    assert any(line.code_length > 64 for line in found.candidates)
+    short = [line for line in found.candidates if line.code_length <= 64]
+    assert found.chosen == min(short, key=lambda line: line.mse).arm
+    for line in found.candidates:
+        assert line.mse == pytest.approx(np.mean(line.errors))
+        assert line.compression == pytest.approx(64 / line.code_length)
+    assert found.images == 60
 
 
 def test_candidates_never_see_labels_or_test_images(finished, monkeypatch, tmp_path):
     """With other test images and labels the search is the same, run for run."""
     config = resolve(TINY, {"study": "autoencoder", "test": 20, "folds": 3})
     shutil.copytree(finished, tmp_path / "copy")
-    monkeypatch.setattr(tasks, "fit_stacked", lambda *_, **__: pytest.fail("it was trained again"))
+    monkeypatch.setattr(pretraining, "fit_stacked", lambda *_, **__: pytest.fail("it was trained again"))
     run_studies(config, load(config), folder=tmp_path / "copy")
-    assert result(tmp_path / "copy", "autoencoder")["candidates"] == result(finished, "autoencoder")["candidates"]
+    assert read_found(tmp_path / "copy", "autoencoder").candidates == read_found(finished, "autoencoder").candidates
 
 
 def test_the_linear_rivals_are_what_they_say(finished, lab):
-    found = result(finished, "autoencoder")
+    found = read_found(finished, "autoencoder")
     watched, held_out = lab.watched(60), lab.held_out
-    for entry in found["pca"]:
-        components = fit_components(watched, entry["length"])
-        rebuilt = components.rebuild(held_out, entry["length"]).reshape(len(held_out), -1).clip(-1, 1)
-        assert entry["mse"] == pytest.approx(((rebuilt - pixel_features(held_out)) ** 2).mean(), rel=1e-3, abs=1e-9)
-    by_length = {entry["length"]: entry["mse"] for entry in found["bicubic"]}
+    assert len(found.pca) >= 6
+    for entry in found.pca:
+        components = fit_components(watched, entry.length)
+        rebuilt = components.rebuild(held_out, entry.length).reshape(len(held_out), -1).clip(-1, 1)
+        assert entry.mse == pytest.approx(((rebuilt - pixel_features(held_out)) ** 2).mean(), rel=1e-3, abs=1e-9)
+    by_length = {entry.length: entry.mse for entry in found.bicubic}
     assert max(by_length) == 64
     assert by_length[64] == 0
     assert by_length[1] > by_length[16] > 0
-    for line in found["candidates"]:
-        assert line["pca"] == next(e["mse"] for e in found["pca"] if e["length"] == line["code_length"])
-    assert found["confirmed"]["images"] == 80
+    for line in found.candidates:
+        assert line.pca == next(e.mse for e in found.pca if e.length == line.code_length)
+    assert found.confirmed.images == 80
 
 
 @pytest.mark.parametrize(
@@ -242,50 +255,50 @@ def test_the_linear_rivals_are_what_they_say(finished, lab):
      (30, 10, 75, (15, 5)), (3, 40, 2, (1, 2))],
 )  # fmt: skip
 def test_a_small_picture_is_the_largest_that_fits(height, width, pixels, expected):
-    size = autoencoder._small_size(height, width, pixels)
+    size = reconstructing._small_size(height, width, pixels)
     assert sorted(size) == sorted(expected)
     assert size[0] <= height
     assert size[1] <= width
 
 
 def test_true_code_and_true_switches_are_the_autoencoder(finished, lab):
-    found = result(finished, "autoencoder")
-    line = next(line for line in found["candidates"] if line["arm"] == found["switches_of"])
-    assert found["switches"]["true"] == pytest.approx(line["errors"][0], rel=1e-4)
-    assert found["switches"]["true"] < found["switches"]["neither"]
+    found = read_found(finished, "autoencoder")
+    line = next(line for line in found.candidates if line.arm == found.switches_of)
+    assert found.switches.true == pytest.approx(line.errors[0], rel=1e-4)
+    assert found.switches.true < found.switches.neither
     pictures = read_arrays(finished / "autoencoder" / "pictures.npz")
     assert pictures["error_map"].shape == (8, 8)
-    chosen = next(line for line in found["candidates"] if line["arm"] == found["chosen"])
-    assert pictures["error_map"].mean() == pytest.approx(chosen["errors"][0], rel=1e-4)
+    chosen = next(line for line in found.candidates if line.arm == found.chosen)
+    assert pictures["error_map"].mean() == pytest.approx(chosen.errors[0], rel=1e-4)
 
 
 def test_features_of_quadrants_are_four_a_filter(finished):
-    found = result(finished, "features")
-    arms = {arm["arm"]: arm for arm in found["arms"]}
-    filters = found["encoder"]["conv_out_channels"]
-    assert arms["autoencoder-quadrants-logistic"]["features"] == 4 * filters
-    assert arms["filters-logistic"]["features"] == arms["autoencoder-logistic"]["features"] == found["code_length"]
-    assert found["why"]["autoencoder"]["features"] == found["code_length"]
-    assert 1 <= found["why"]["pixels"]["directions"] <= 64
+    found = read_found(finished, "features")
+    counts = {arm.arm: arm.medians.get("features") for arm in found.comparison.arms}
+    shapes = {shape.kind: shape for shape in found.shapes}
+    assert counts[QUADRANTS.arm("logistic")] == 4 * found.encoder["conv_out_channels"]
+    assert counts[Kind("filters").arm("logistic")] == counts[CODES.arm("logistic")] == found.code_length
+    assert shapes[CODES].features == found.code_length
+    assert 1 <= shapes[Kind("pixels")].directions <= 64
 
 
 def test_standardising_is_one_of_the_scalings_that_the_free_arm_chose_from(finished):
-    rows = {(row["arm"], row["fold"], row["seed"]): row for row in result(finished, "features")["rows"]}
+    rows = {(row.arm, row.fold, row.seed): row.outcome for row in read_found(finished, "features").rows}
     for fold in (0, 1):
-        free, common, each = (rows[f"autoencoder-logistic{end}", fold, 0] for end in ("", "-common", "-each"))
-        assert free["valid_log_loss"] == pytest.approx(min(common["valid_log_loss"], each["valid_log_loss"]))
-        assert (common["choice"]["scaling"], each["choice"]["scaling"]) == ("common", "each")
+        free, common, each = (rows[CODES.arm("logistic", scaling), fold, 0] for scaling in ("", "common", "each"))
+        assert free.valid_log_loss == pytest.approx(min(common.valid_log_loss, each.valid_log_loss))
+        assert (common.choice["scaling"], each.choice["scaling"]) == ("common", "each")
 
 
 def test_frozen_networks_keep_the_encoders_bytes(finished, lab):
     from safetensors.numpy import load_file
 
-    rows = result(finished, "finetune")["rows"]
+    rows = read_found(finished, "finetune").rows
     encoders = {path.parent.name: load_file(path) for path in finished.glob("runs/autoencoder/*/weights.safetensors")}
     for way, kept in (("frozen", True), ("plain", False), ("slow", False), ("gradual", False)):
-        row = next(row for row in rows if row["arm"] == f"{way} @all")
-        start = read_json(finished / row["run"] / "config.json")["autoencoder"]
-        network = load_file(finished / row["run"] / "weights.safetensors")
+        row = next(row for row in rows if row.arm == tuned(way))
+        start = read_json(finished / row.run / "config.json")["autoencoder"]
+        network = load_file(finished / row.run / "weights.safetensors")
         same = [
             network[name].tobytes() == encoders[start][name].tobytes()
             for name in network
@@ -295,69 +308,72 @@ def test_frozen_networks_keep_the_encoders_bytes(finished, lab):
 
 
 def test_each_way_is_compared_with_itself_from_random_weights(finished):
-    found = result(finished, "finetune")
-    pairs = {"plain": "scratch", "slow": "random-slow", "gradual": "random-gradual", "frozen": "random-frozen"}
-    for point in found["labels"]:
-        gains = [c for c in point["contrasts"] if c["gain"]]
-        assert {c["treated"].split()[0]: c["control"].split()[0] for c in gains}.items() <= pairs.items()
-        assert len(gains) == (4 if point["per_class"] is None else 2)
+    found = read_found(finished, "finetune")
+    assert [point.labels for point in found.labels] == [10, None]
+    for point in found.labels:
+        gains = [c for c in point.comparison.contrasts if is_gain(c)]
+        assert all(c.treated == tuned(c.treated.way, point.labels) for c in gains)
+        assert all(c.control == from_random(c.treated.way, point.labels) for c in gains)
+        assert len(gains) == (4 if point.labels is None else 2)
         for contrast in gains:
             rows = {}
-            for row in found["rows"]:
-                if row["arm"] in (contrast["treated"], contrast["control"]):
-                    kept = read_json(finished / row["run"] / "config.json")
+            for row in found.rows:
+                if row.arm in (contrast.treated, contrast.control):
+                    kept = read_json(finished / row.run / "config.json")
                     kept["way"] = kept.get("way", ["plain", None])
                     kept.pop("autoencoder", None), kept["data"].pop("unlabeled", None)
-                    rows.setdefault((row["fold"], row["seed"]), []).append(kept)
+                    rows.setdefault((row.fold, row.seed), []).append(kept)
             # The same labels, budget, way, seed: nothing but the autoencoder.
             assert all(first == second for first, second in rows.values())
 
 
 def test_only_the_comparison_named_beforehand_is_spared_the_correction(finished):
-    found = result(finished, "finetune")
-    every = [c for point in found["labels"] for c in point["contrasts"]]
-    main = found["labels"][-1]["contrasts"][0]
-    assert (main["treated"], main["control"]) == ("plain @all", "scratch @all")
-    assert main["p"] == main["accuracy"]["p"]
+    found = read_found(finished, "finetune")
+    every = [c for point in found.labels for c in point.comparison.contrasts]
+    main = found.named
+    assert (main.treated, main.control) == (tuned("plain"), from_random("plain"))
+    assert main.p == main.accuracy.p
     others = [c for c in every if c is not main]
-    assert [c["p"] for c in others] == pytest.approx(holm([c["accuracy"]["p"] for c in others]))
-    curve = [point["contrasts"][0] for point in found["unlabeled"][:-1]]
-    assert [c["p"] for c in curve] == pytest.approx(holm([c["accuracy"]["p"] for c in curve]))
-    assert found["unlabeled"][-1]["contrasts"][0]["p"] == main["p"]
+    assert len(others) == len(every) - 1
+    assert [c.p for c in others] == pytest.approx(holm([c.accuracy.p for c in others]))
+    curve = [point.contrast for point in found.unlabeled if point.contrast.treated.images is not None]
+    assert [c.p for c in curve] == pytest.approx(holm([c.accuracy.p for c in curve]))
+    assert next(point.contrast for point in found.unlabeled if point.contrast not in curve).p == main.p
 
 
 def test_an_autoencoder_that_diverges_takes_what_stands_on_it_along_and_nothing_else(finished, tmp_path):
     """The final autoencoder of studies 4 and 5 is replaced by one that diverged; what does without it has its numbers."""
     shutil.copytree(finished, tmp_path / "copy")
-    row = next(row for row in result(finished, "finetune")["autoencoders"] if row["seed"] == 1 and row["images"] == 142)
-    (tmp_path / "copy" / row["run"] / "weights.safetensors").unlink()
-    write_result(tmp_path / "copy" / row["run"], {"diverged": "the loss became nan", "seconds": 0.0})
+    rows = read_found(finished, "finetune").autoencoders
+    row = next(row for row in rows if row.seed == 1 and row.outcome.images == 142)
+    (tmp_path / "copy" / row.run / "weights.safetensors").unlink()
+    write_result(tmp_path / "copy" / row.run, {"diverged": "the loss became nan", "seconds": 0.0})
     for path in (tmp_path / "copy").glob("runs/autoencoder-*/*/config.json"):
-        if read_json(path)["autoencoder"] == Path(row["run"]).name:
+        if read_json(path)["autoencoder"] == Path(row.run).name:
             shutil.rmtree(path.parent)
     study(tmp_path / "copy")
-    arms = {arm["arm"]: arm for arm in result(tmp_path / "copy", "features")["arms"]}
-    assert arms["autoencoder-logistic"]["diverged"] == 2
-    assert arms["autoencoder-logistic"]["accuracy"] is None
-    assert arms["pixels-logistic"]["accuracy"] is not None
-    point = result(tmp_path / "copy", "finetune")["labels"][-1]
-    assert {c["verdict"] for c in point["contrasts"] if c["gain"]} == {"diverged"}
-    assert "its autoencoder: the loss became nan" in json.dumps(result(tmp_path / "copy", "finetune")["rows"])
-    assert write_course_report(tmp_path / "copy").exists()
+    compared = read_found(tmp_path / "copy", "features").comparison
+    assert compared.arm(CODES.arm("logistic")).diverged == 2
+    assert compared.arm(CODES.arm("logistic")).accuracy is None
+    assert compared.arm(ArmKey("pixels", "logistic")).accuracy is not None
+    found = read_found(tmp_path / "copy", "finetune")
+    assert {c.verdict for c in found.all_labels.comparison.contrasts if is_gain(c)} == {"diverged"}
+    assert "its autoencoder: the loss became nan" in json.dumps(as_json(found.rows))
+    assert write_report(tmp_path / "copy").exists()
 
 
 def test_a_candidate_that_diverges_is_marked_and_not_chosen(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "copy")
-    rows = result(finished, "autoencoder")["rows"]
-    for row in (rows[0], next(row for row in rows if row["arm"] == result(finished, "autoencoder")["chosen"])):
-        write_json(tmp_path / "copy" / row["run"] / "result.json", {"diverged": "the loss became nan", "seconds": 0.0})
+    before = read_found(finished, "autoencoder")
+    for row in (before.rows[0], next(row for row in before.rows if row.arm == before.chosen)):
+        write_json(tmp_path / "copy" / row.run / "result.json", {"diverged": "the loss became nan", "seconds": 0.0})
     study(tmp_path / "copy", study="autoencoder")
-    found = result(tmp_path / "copy", "autoencoder")
-    lines = {line["arm"]: line for line in found["candidates"]}
-    assert lines[rows[0]["arm"]]["mse"] is None
-    assert lines[rows[0]["arm"]]["diverged"] == 1
-    assert lines[found["chosen"]]["mse"] is not None
-    assert write_course_report(tmp_path / "copy").exists()
+    found = read_found(tmp_path / "copy", "autoencoder")
+    lines = {line.arm: line for line in found.candidates}
+    assert lines[before.rows[0].arm].mse is None
+    assert lines[before.rows[0].arm].diverged == 1
+    assert lines[found.chosen].mse is not None
+    assert write_report(tmp_path / "copy").exists()
 
 
 def test_no_network_that_fits_is_told(tmp_path):
@@ -401,27 +417,29 @@ def test_a_kind_of_momentum_is_what_its_name_says_whatever_the_base_is():
 
 
 def test_points_that_are_not_there_are_named(finished):
-    found = result(finished, "finetune")
-    assert found["not_available"] == {"labels": [10000], "unlabeled": [10000]}
-    assert [point["per_class"] for point in found["labels"]] == [10, None]
-    assert found["labels"][0]["train"] == 80
-    assert [point["images"] for point in found["unlabeled"]] == [50, 142]
+    found = read_found(finished, "finetune")
+    assert (found.missing_labels, found.missing_images) == ((10000,), (10000,))
+    assert [point.labels for point in found.labels] == [10, None]
+    assert found.labels[0].train == 80
+    assert [point.images for point in found.unlabeled] == [50, 142]
 
 
 def test_autoencoders_of_fewer_images_take_as_many_steps(finished):
-    steps = {row["images"]: set() for row in result(finished, "finetune")["autoencoders"]}
-    for row in result(finished, "finetune")["autoencoders"]:
-        config = read_json(finished / row["run"] / "config.json")["autoencoder"]["training"]
-        steps[row["images"]].add(config["epochs"] * -(-row["images"] // config["batch_size"]))
+    steps = {}
+    for row in read_found(finished, "finetune").autoencoders:
+        config = read_json(finished / row.run / "config.json")["autoencoder"]["training"]
+        images = row.outcome.images
+        steps.setdefault(images, set()).add(config["epochs"] * -(-images // config["batch_size"]))
     assert steps == {50: {6}, 142: {5}}
 
 
 def test_scratch_and_copied_networks_of_a_point_differ_in_the_encoder_alone(lab):
     encoder, config = lab.config.encoder, lab.config.autoencoder
     learned = Learned(encoder, config, 1)
-    tasks.perform(lab, tasks.AutoencoderTask("", learned))
+    performing.perform(lab, tasks.AutoencoderTask(ArmKey("autoencoder"), learned))
     scratch, copied = (
-        NetworkTask("", encoder, lab.config.network, 0, 1, start=start).new_network(lab) for start in (None, learned)
+        networks.new_network(NetworkTask(ArmKey("random"), encoder, lab.config.network, 0, 1, start), lab)
+        for start in (None, learned)
     )
     for name, tensor in scratch.head.state_dict().items():
         assert torch.equal(tensor, copied.head.state_dict()[name])
@@ -432,11 +450,11 @@ def test_scratch_and_copied_networks_of_a_point_differ_in_the_encoder_alone(lab)
 
 def test_finished_runs_are_never_repeated(finished, monkeypatch):
     before = {entry.name: without_times(result(finished, entry.name)) for entry in STUDIES}
-    for module, name in ((tasks, "fit_stacked"), (networks, "fit"), (patches, "fit"), (patches, "fit_full_batch"),
-                         (tasks, "choose_logistic"), (tasks, "choose_trees"),
-                         (tasks, "choose_boosting"), (tasks, "choose_neighbours"), (tasks, "fit_linear_network")):  # fmt: skip
-        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("it was run again"))
+    started = []
+    attempt = performing._attempt
+    monkeypatch.setattr(performing, "_attempt", lambda *given: started.append(given) or attempt(*given))
     study(finished)
+    assert started == []
     assert {entry.name: without_times(result(finished, entry.name)) for entry in STUDIES} == before
 
 
@@ -468,15 +486,15 @@ def test_an_interrupted_study_goes_on(finished, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return tasks_fit(*arguments, **options)
 
-    tasks_fit = tasks.fit_stacked
+    tasks_fit = pretraining.fit_stacked
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "fit_stacked", some)
+        patch.setattr(pretraining, "fit_stacked", some)
         with pytest.raises(KeyboardInterrupt):
             study(tmp_path, study="autoencoder")
     assert len(list(tmp_path.glob("runs/autoencoder/*/result.json"))) == 3
     assert not (tmp_path / "autoencoder" / "result.json").exists()
     study(tmp_path, study="autoencoder")
-    mine, theirs = (without_times(result(folder, "autoencoder")) for folder in (tmp_path, finished))
+    mine, theirs = (without_times(result(folder, "autoencoder"))["found"] for folder in (tmp_path, finished))
     assert mine["candidates"] == theirs["candidates"]
 
 
@@ -503,9 +521,9 @@ def test_a_study_without_its_data_says_what_it_needs_and_the_others_go_on(tmp_pa
     config = resolve(TINY, {"data": f"folder:{root}", "side": 8, "unlabeled": None, "test": None, "seeds": 1})
     folder = run_studies(config, load(config, partly=True), folder=tmp_path / "run")
     for entry in STUDIES:
-        found = result(folder, entry.name)
-        assert found.get("missing", []) == missing.get(entry.name, [])
-        assert ("rows" in found) == (entry.name not in missing)
+        found = read_study(folder / entry.name)
+        assert list(found.missing) == missing.get(entry.name, [])
+        assert found.answered == (entry.name not in missing)
     alone = config.model_copy(update={"study": next(iter(missing))})
     with pytest.raises(
         UserError, match=f"study {next(iter(missing))} needs .* images, and there are none; add some, or run another"
@@ -519,7 +537,7 @@ def test_a_study_that_fails_says_why_and_the_others_go_on(tmp_path, monkeypatch)
 
     monkeypatch.setattr(course, "STUDIES", (STUDIES[0], course.CourseStudy("network", (), fail)))
     study(tmp_path)
-    assert result(tmp_path, "network")["failed"] == "no luck"
-    assert "rows" in result(tmp_path, "baselines")
+    assert read_study(tmp_path / "network").failed == "no luck"
+    assert read_study(tmp_path / "baselines").answered
     with pytest.raises(UserError, match="no luck"):
         study(tmp_path, study="network")

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from unlabeled.sparse import fit_full_batch as fit_full_batch
     from unlabeled.stacking import fit_stacked as fit_stacked
     from unlabeled.statistics import paired_effect as paired_effect
+    from unlabeled.studies.course import run_gain as run_gain
     from unlabeled.studies.course import run_studies as run_studies
-    from unlabeled.studies.gain import run_gain as run_gain
     from unlabeled.training import evaluate as evaluate
     from unlabeled.training import fit as fit
 
@@ -64,7 +64,7 @@ _HOMES = {
     "prepare": "patches",
     "read_result": "results",
     "resolve": "presets",
-    "run_gain": "studies.gain",
+    "run_gain": "studies.course",
     "run_studies": "studies.course",
     "show": "report.display",
 }

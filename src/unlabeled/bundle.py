@@ -10,7 +10,7 @@ import unlabeled
 from unlabeled.errors import UserError
 from unlabeled.files import write_atomically
 from unlabeled.notebook import write_notebook
-from unlabeled.report.course import read_results, write_course_report
+from unlabeled.report.page import read_results, write_report
 
 # One date for all members: the same content gives the same archive.
 _DATE = (2000, 1, 1, 0, 0, 0)
@@ -28,7 +28,7 @@ def write_bundle(folder: Path, *, surname: str, name: str, code: str = "en", out
         If a name can't be part of a file's name, no study is there, or the notebook can't be made.
     """
     path = out / f"task1_{_checked('surname', surname)}_{_checked('name', name)}.zip"
-    report, notebook = write_course_report(folder, code), write_notebook(folder, code)
+    report, notebook = write_report(folder, code), write_notebook(folder, code)
     out.mkdir(parents=True, exist_ok=True)
     members = sorted(_members(folder, report, notebook))
 
@@ -45,7 +45,8 @@ def _members(folder: Path, report: Path, notebook: Path) -> Iterator[tuple[str, 
     for path in (report, notebook):
         yield path.name, path.read_bytes()
     for study in read_results(folder):
-        yield f"results/{study}.json", (folder / study / "result.json").read_bytes()
+        place = folder if study == "gain" else folder / study
+        yield f"results/{study}.json", (place / "result.json").read_bytes()
     package = Path(unlabeled.__file__).parent
     for path in package.rglob("*"):
         if path.suffix in _SOURCES and path.is_file():

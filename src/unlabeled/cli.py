@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 from pydantic import ValidationError
@@ -27,6 +27,7 @@ from unlabeled.presets import explain, read_file, resolve, suggestion
 
 if TYPE_CHECKING:
     from unlabeled.images import Splits
+    from unlabeled.report.sections.parts import Table as TableOfReport
 
 
 class _Console(Console):
@@ -101,7 +102,9 @@ def report(
     lang: Annotated[Lang, Parameter(help="Language: en or ru.")] = "en",
 ) -> None:  # fmt: skip
     """Write the report anew from the results of a finished run; in Russian it is report.ru.html."""
-    _say(_write_report(run, lang))
+    from unlabeled.report.page import write_report
+
+    _say(write_report(run, lang))
 
 
 @app.command
@@ -272,43 +275,45 @@ def _run(config: Config) -> None:
 
 
 def _run_gain(config: Config) -> None:
-    from unlabeled.report.page import write_page
-    from unlabeled.report.summary import summarise
-    from unlabeled.studies.gain import run_gain
+    from unlabeled.report.language import Language
+    from unlabeled.report.page import read_results, read_sections, write_report
+    from unlabeled.report.sections.parts import Table as TableOfReport
+    from unlabeled.report.summary import answer
+    from unlabeled.studies.course import run_gain
 
-    if config.lang != "en":
-        raise UserError("--lang ru goes with --study all or one of the studies; the main job's report is in English")
+    language = Language(config.lang)
     folder = run_gain(config, _load(config), folder=config.folder)
-    summary = summarise(folder)
-    path = write_page(folder, summary)
-    Console(width=max(_out.width, 92)).print(_arms_table(summary.result))
-    _say(f"{summary.protocol}.")
-    _out.print()
-    _say(summary.headline)
-    _say(summary.features)
+    path = write_report(folder, config.lang)
+    told = answer(folder, read_results(folder), language)
+    sections = read_sections(folder, "gain", language)
+    ways = next(part for part in sections[0].parts if isinstance(part, TableOfReport))
+    Console(width=max(_out.width, 92)).print(_plain_table(ways))
+    _say(told.headline)
+    for line in told.more:
+        _say(f"  {line}")
     _out.print()
     _say(f"report: {path}")
 
 
 def _run_studies(config: Config) -> None:
-    from unlabeled.report.course import answer, read_results, read_section
     from unlabeled.report.language import Language
+    from unlabeled.report.page import read_results, read_sections, write_report
+    from unlabeled.report.summary import answer
     from unlabeled.studies.course import run_studies
 
     folder = run_studies(config, _load(config, partly=True), folder=config.folder)
     language = Language(config.lang)
     results = read_results(folder)
     for name in results if config.study == "all" else (config.study,):
-        section = read_section(folder, name, language)
-        _out.print()
-        _say(section.title)
-        for line in section.conclusion or section.setup:
-            _say(f"  {line}")
+        for section in read_sections(folder, name, language):
+            _out.print()
+            _say(section.title)
+            for line in section.conclusion or section.setup:
+                _say(f"  {line}")
     if config.study == "all":
-        _verdict, headline, _more = answer(results, language)
         _out.print()
-        _say(headline)
-    path = _write_report(folder, config.lang)
+        _say(answer(folder, results, language).headline)
+    path = write_report(folder, config.lang)
     _out.print()
     _say(language.gettext("Report: {path}").format(path=path))
 
@@ -323,37 +328,13 @@ def _studies(run: Path | None) -> Path:
     return results[-1].parent.parent
 
 
-def _write_report(folder: Path, lang: Lang) -> Path:
-    """Write the report of whatever was run in a folder."""
-    from unlabeled.report.course import is_course, write_course_report
-    from unlabeled.report.page import write_report
-    from unlabeled.results import has_result, read_result
-
-    if has_result(folder) and "study" in (stored := read_result(folder)).content:
-        name = stored.content["study"]
-        raise UserError(
-            f"{folder}: the answer of study {name} alone; give the folder above it. To see one that was put aside, copy its files into "
-            f"a folder {name} of a new folder, and give that"
-        )
-    if is_course(folder):
-        return write_course_report(folder, lang)
-    if lang != "en":
-        raise UserError(f"{folder}: the main job's report is in English; --lang ru goes with the folder of the studies")
-    return write_report(folder)
-
-
-def _arms_table(result: dict[str, Any]) -> Table:
-    from unlabeled.comparison import ARM_NAMES
-
-    table = Table("arm", "accuracy, %", "95 % interval", "log loss, nats", "fit, s", box=None, padding=(0, 2, 0, 0))
+def _plain_table(shown: TableOfReport) -> Table:
+    """Return a table of the report for the terminal."""
+    table = Table(*shown.heads, box=None, padding=(0, 2, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
-    for arm in result["arms"]:
-        accuracy, loss = arm["accuracy"], arm["log_loss"]
-        interval = f"{accuracy['low']:.1f} to {accuracy['high']:.1f}"
-        table.add_row(
-            ARM_NAMES[arm["arm"]], f"{accuracy['mean']:.1f}", interval, f"{loss['mean']:.3f}", f"{arm['seconds']:.1f}"
-        )
+    for row in shown.rows:
+        table.add_row(*(cell if isinstance(cell, str) else cell.text for cell in row))
     return table
 
 

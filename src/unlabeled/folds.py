@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
 from unlabeled.images import Splits
+from unlabeled.records import FoldsSummary
 from unlabeled.statistics import fold_correlation
 
 _VALID_SHARE = 0.2
@@ -27,10 +27,10 @@ class Fold:
 
 @dataclass(frozen=True)
 class Folds:
-    """The folds, where they come from, and how strongly their results are correlated."""
+    """The folds, whether they are the data set's own, and how strongly their results are correlated."""
 
     folds: tuple[Fold, ...]
-    origin: str
+    own: bool
     correlation: float
 
 
@@ -60,12 +60,12 @@ def make_folds(splits: Splits, *, count: int | None = None, labels: int | None =
                 f"the data set's {len(own)} folds are one and the same or nearly so, so their spread says nothing; "
                 "it needs two folds or more that differ"
             )
-        return Folds(tuple(folds), "the data set's own", correlation)
+        return Folds(tuple(folds), own=True, correlation=correlation)
     count = count or _FOLDS
     chosen = _at_most(np.arange(len(classes)), classes, labels, 0)
     parts = _stratified_parts(chosen, classes, names, count)
     cross = [Fold(np.sort(np.concatenate(parts[:k] + parts[k + 1 :])), parts[k]) for k in range(count)]
-    return Folds(tuple(cross), "stratified parts of the labeled images", 1 / count)
+    return Folds(tuple(cross), own=False, correlation=1 / count)
 
 
 def limit_folds(folds: Folds, classes: NDArray[np.int64], per_class: int) -> Folds | None:
@@ -86,9 +86,7 @@ def limit_folds(folds: Folds, classes: NDArray[np.int64], per_class: int) -> Fol
         limited.append(Fold(parts[0], parts[1]))
     drawn = [np.concatenate([fold.train, fold.valid]) for fold in limited]
     correlation = fold_correlation(drawn) if len(drawn) > 1 else 0.0
-    return Folds(
-        tuple(limited), f"{per_class} labels a class drawn from {folds.origin}", min(correlation, _MOST_CORRELATION)
-    )
+    return Folds(tuple(limited), own=folds.own, correlation=min(correlation, _MOST_CORRELATION))
 
 
 def _first_of_class(
@@ -155,13 +153,10 @@ def _at_most(rows: NDArray[np.intp], classes: NDArray[np.int64], limit: int | No
     return np.sort(shuffled[np.argsort(rank, kind="stable")[:limit]])
 
 
-def describe(folds: Folds) -> dict[str, Any]:
+def describe(folds: Folds) -> FoldsSummary:
     """Return what the protocol says of the folds."""
     sizes = [(len(fold.train), len(fold.valid)) for fold in folds.folds]
-    return {
-        "count": len(folds.folds),
-        "origin": folds.origin,
-        "correlation": folds.correlation,
-        "train": [min(train for train, _ in sizes), max(train for train, _ in sizes)],
-        "valid": [min(valid for _, valid in sizes), max(valid for _, valid in sizes)],
-    }
+    trains, valids = zip(*sizes, strict=True)
+    return FoldsSummary(
+        len(folds.folds), folds.own, folds.correlation, (min(trains), max(trains)), (min(valids), max(valids))
+    )

@@ -8,27 +8,27 @@ import resource
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from unlabeled.records import Machine
 from unlabeled.runtime import Runtime
 
 _PACKAGES = ("unlabeled", "torch", "numpy", "scipy", "scikit-learn", "pillow", "lightning-fabric")
 
 
-def describe_machine(runtime: Runtime, *, kernels: bool) -> dict[str, Any]:
+def describe_machine(runtime: Runtime, *, kernels: bool) -> Machine:
     """Return what times and results depend on: device, kernels used or not, threads, processor, versions."""
-    return {
-        "device": str(runtime.device),
-        "kernels": kernels,
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "processor": _processor(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
-    }
+    return Machine(
+        device=str(runtime.device),
+        kernels=kernels,
+        threads=torch.get_num_threads(),
+        cores=os.cpu_count() or 1,
+        processor=_processor(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        packages={name: version(name) for name in _PACKAGES},
+    )
 
 
 def _processor() -> str:

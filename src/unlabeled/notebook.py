@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -13,9 +14,11 @@ from pydantic import ValidationError
 from unlabeled.errors import UserError
 from unlabeled.files import write_atomically
 from unlabeled.presets import explain
-from unlabeled.report.course import answer, read_results, read_section
+from unlabeled.records import StudyResult
 from unlabeled.report.environment import reading
 from unlabeled.report.language import Language
+from unlabeled.report.page import read_results, read_sections
+from unlabeled.report.summary import answer
 from unlabeled.settings import EncoderConfig
 
 _MINUTES = 60
@@ -107,17 +110,17 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
     """Return kinds and sources of the cells."""
     _ = language.gettext
     results = read_results(folder)
-    _verdict, headline, more = answer(results, language)
+    told = answer(folder, results, language)
     chosen = _chosen_encoder(results)
-    whole = [name for name, result in results.items() if "config" in result]
+    whole = [name for name, result in results.items() if result.answered]
     if not whole:
         raise UserError(f"{folder}: no study came to an end here, so there is nothing for a notebook to show")
     first = whole[0]
     cells = [
         (
             "text",
-            f"# {_('Learning from unlabeled images: the studies')}\n\n{headline}\n\n"
-            + "\n".join(f"- {line}" for line in more),
+            f"# {_('Learning from unlabeled images: the studies')}\n\n{told.headline}\n\n"
+            + "\n".join(f"- {line}" for line in told.more),
         ),
         ("text", _("Every cell calls the package; runs that are finished are read, not repeated.")),
         ("code", f"from pathlib import Path\n\nimport unlabeled as ul\n\nfolder = Path({str(folder)!r})"),
@@ -140,18 +143,19 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
             ("text", _study_text(folder, name, language)),
             ("code", _study_code(name, language, whole=name in whole)),
         ]
-    cells.append(("text", f"## {_('The answer')}\n\n{headline}"))
+    cells.append(("text", f"## {_('The answer')}\n\n{told.headline}"))
     return cells
 
 
-def _chosen_encoder(results: dict[str, Any]) -> str:
+def _chosen_encoder(results: Mapping[str, StudyResult]) -> str:
     """Write the arguments of the encoder that studies 4 and 5 used, or of the configuration's.
 
     A results folder may be a stranger's, and what is written here is run: so only an encoder's own fields, with values of their kinds.
     """
-    encoder = next((result["encoder"] for result in results.values() if "encoder" in result), None)
+    known = [result for result in results.values() if result.found is not None]
+    encoder = next((result.found["encoder"] for result in known if result.found and "encoder" in result.found), None)
     if encoder is None:
-        encoder = next((result["config"]["encoder"] for result in results.values() if "config" in result), {})
+        encoder = next((result.config["encoder"] for result in known if result.config), {})
     try:
         checked = EncoderConfig.model_validate(encoder)
     except ValidationError as error:
@@ -162,7 +166,9 @@ def _chosen_encoder(results: dict[str, Any]) -> str:
 
 
 def _study_text(folder: Path, name: str, language: Language) -> str:
-    section = read_section(folder, name, language)
+    if name == "gain":
+        return f"## {language.gettext('What are the unlabeled images worth?')}"
+    section = read_sections(folder, name, language)[0]
     return f"## {section.title}\n\n{section.question}".rstrip()
 
 
@@ -170,6 +176,8 @@ def _study_code(name: str, language: Language, *, whole: bool) -> str:
     shown = f"ul.show(folder, {name!r}, {language.code!r})"
     if not whole:
         return shown
+    if name == "gain":
+        return f"{_read_config(name)}\nul.run_gain(config, ul.load(config), folder=folder)\n{shown}"
     # Each with its own configuration and images: studies can have been run apart.
     run = (
         f'ul.run_studies(config.model_copy(update={{"study": {name!r}}}), ul.load(config, partly=True), folder=folder)'
@@ -179,4 +187,5 @@ def _study_code(name: str, language: Language, *, whole: bool) -> str:
 
 def _read_config(name: str) -> str:
     # Where things lie is this machine's to say, not the results': a cache holds compiled code.
-    return f'config = ul.Config.model_validate(ul.read_result(folder / "{name}").content["config"]).model_copy(update={{"cache": None}})'
+    place = "folder" if name == "gain" else f'folder / "{name}"'
+    return f'config = ul.Config.model_validate(ul.read_result({place}).content["config"]).model_copy(update={{"cache": None}})'

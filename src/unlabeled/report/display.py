@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from unlabeled.report.course import environment, read_section
 from unlabeled.report.language import Language
+from unlabeled.report.page import environment, read_sections
 from unlabeled.report.sections.parts import Section
 
 _STYLE = """
@@ -20,20 +20,24 @@ _STYLE = """
 
 
 class Shown:
-    """A section that a notebook shows as a page, and a terminal as its conclusion."""
+    """Sections that a notebook shows as a page, and a terminal as their conclusions."""
 
-    def __init__(self, section: Section, language: Language) -> None:
-        self.section, self.language = section, language
+    def __init__(self, sections: list[Section], language: Language) -> None:
+        self.sections, self.language = sections, language
 
     def __repr__(self) -> str:
-        return "\n".join([self.section.title, *(f"  {line}" for line in self.section.conclusion or self.section.setup)])
+        return "\n".join(
+            "\n".join([section.title, *(f"  {line}" for line in section.conclusion or section.setup)])
+            for section in self.sections
+        )
 
     def _repr_html_(self) -> str:
         module = environment(self.language).get_template("section.html.j2").make_module({"language": self.language})
         css = (files("unlabeled.report") / "templates" / "style.css").read_text(encoding="utf-8")
         variables = " ".join(css.partition(":root {")[2].partition("}")[0].split())
-        # The notebook gives title and question itself, and has colours of its own, light or dark.
-        shown: str = module.show(self.section, None)  # type: ignore[attr-defined]
+        # The notebook gives a study's title and question itself, and has colours of its own, light or dark.
+        heading = len(self.sections) > 1
+        shown = "".join(str(module.show(section, None, heading)) for section in self.sections)  # type: ignore[attr-defined]
         return f'<style>{_STYLE % variables}</style><div class="unlabeled">{shown}</div>'
 
 
@@ -45,7 +49,7 @@ def show(folder: str | Path, study: str, lang: str = "en") -> Shown:
     folder
         Where the studies were run.
     study
-        baselines, network, autoencoder, features or finetune.
+        gain (the main job), or one of the course's studies: baselines, network, autoencoder and so on.
     lang
         en or ru.
 
@@ -55,4 +59,4 @@ def show(folder: str | Path, study: str, lang: str = "en") -> Shown:
         If that study was not run there, or the language is not known.
     """
     language = Language(lang)
-    return Shown(read_section(Path(folder), study, language), language)
+    return Shown(read_sections(Path(folder), study, language), language)

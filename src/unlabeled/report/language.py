@@ -7,13 +7,13 @@ import io
 import math
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 
 from unlabeled.errors import UserError
+from unlabeled.statistics import Effect
 
 LANGUAGES = ("en", "ru")
 MINUS = "\N{MINUS SIGN}"
@@ -97,7 +97,7 @@ def _translations(code: str) -> gettext.NullTranslations:
     return gettext.GNUTranslations(compiled)
 
 
-def effect_text(effect: dict[str, Any], language: Language, digits: int = 1) -> str:
+def effect_text(effect: Effect, language: Language, digits: int = 1) -> str:
     """Write a difference with its interval."""
-    interval = language.interval(effect["low"], effect["high"], digits, signed=True)
-    return f"{language.signed(effect['mean'], digits)} ({interval})"
+    interval = language.interval(effect.low, effect.high, digits, signed=True)
+    return f"{language.signed(effect.mean, digits)} ({interval})"

@@ -1,105 +1,156 @@
-"""The report: one HTML file, built from a run's folder alone, the same bytes each time."""
+"""The report: one HTML file in one language, built from results alone, the same bytes each time."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from jinja2 import Environment
 from markupsafe import Markup
 
-from unlabeled.comparison import ARM_NAMES
+from unlabeled.errors import UserError
 from unlabeled.files import write_atomically
-from unlabeled.report import figures
-from unlabeled.report import summary as numbers
+from unlabeled.records import Protocol, StudyResult, read_as
+from unlabeled.report.course import WRITERS
 from unlabeled.report.environment import make_environment, reading
-from unlabeled.report.summary import Summary, summarise
+from unlabeled.report.language import Language
+from unlabeled.report.sections import gain
+from unlabeled.report.sections.parts import (
+    Code,
+    Context,
+    Listing,
+    Matrix,
+    Photographs,
+    Picture,
+    Points,
+    Section,
+    Table,
+    interval_note,
+    protocol_line,
+)
+from unlabeled.report.summary import answer
+from unlabeled.results import has_result, read_result
+from unlabeled.studies.gain import GainFound
 
 
-def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into a finished run's folder, and return its path.
+def write_report(folder: Path, code: str = "en") -> Path:
+    """Write ``report.html`` (English) or ``report.ru.html`` into a folder of results, and return its path.
 
     Raises
     ------
     UserError
-        If the folder holds no finished run.
+        If the folder holds neither an answer of the main job nor a study, or the language is not known.
     """
     with reading(folder):
-        return write_page(folder, summarise(folder))
-
-
-def write_page(folder: Path, summary: Summary) -> Path:
-    """Write ``report.html`` from what was read of the folder already, and return its path."""
-    page = render(summary)
-    path = folder / "report.html"
+        page = render(folder, Language(code))
+    path = folder / ("report.html" if code == "en" else f"report.{code}.html")
     write_atomically(path, lambda file: file.write(page.encode("utf-8")))
     return path
 
 
-def render(summary: Summary) -> str:
+def read_results(folder: Path) -> dict[str, StudyResult]:
+    """Read the main job's result, or that of every study that was run, by name and in the course's order."""
+    if has_result(folder):
+        result = _read(folder)
+        if result.study != "gain":
+            raise UserError(
+                f"{folder}: the answer of study {result.study} alone; give the folder above it. To see one that was put aside, copy "
+                f"its files into a folder {result.study} of a new folder, and give that"
+            )
+        return {"gain": result}
+    results = {name: _read(folder / name) for name in WRITERS if has_result(folder / name)}
+    if not results:
+        raise UserError(f"{folder}: no result.json, so nothing was finished here; run unlabeled run again to go on")
+    return results
+
+
+def _read(folder: Path) -> StudyResult:
+    with reading(folder):
+        return read_as(StudyResult, read_result(folder).verify().content)
+
+
+def read_sections(folder: Path, name: str, language: Language) -> list[Section]:
+    """Write one study's sections; a study of the course has one."""
+    results = read_results(folder)
+    if name not in results:
+        raise UserError(f"{folder}: study {name!r} was not run here; it has {', '.join(results)}")
+    with reading(folder):
+        return _sections(name, results[name], folder, language)
+
+
+def render(folder: Path, language: Language) -> str:
     """Return the page."""
-    environment = make_environment()
-    environment.filters |= {"signed": numbers.signed, "duration": numbers.duration}
-    result = summary.result
-    return environment.get_template("report.html.j2").render(
-        s=summary,
-        protocol=result["protocol"],
-        arms=result["arms"],
-        contrasts=result["contrasts"],
-        autoencoders=result["autoencoders"],
-        machine=result["machine"],
-        arm_names=ARM_NAMES,
-        contrast_name=numbers.contrast_name,
-        interval=numbers.interval,
-        count=numbers.count,
-        best=_best(result["arms"]),
-        main=result["contrasts"][0],
-        curves_sentence=_curves_sentence(summary),
-        autoencoder_sentence=_autoencoder_sentence(result["autoencoders"]),
-        matrix=summary.confusion if numbers.fits_table(summary) else None,
-        confusions=numbers.confusions(summary),
-        figure={
-            "accuracy": Markup(figures.accuracy_figure(summary)),
-            "effects": Markup(figures.effects_figure(summary)),
-            "folds": Markup(figures.folds_figure(summary)),
-            "curves": Markup(figures.curves_figure(summary)),
-            "autoencoder": Markup(figures.autoencoder_figure(summary)),
-        },
-        reconstructions=figures.reconstruction_picture(summary),
-        filters=figures.filter_picture(summary),
-        configuration=json.dumps(summary.config, indent=2, ensure_ascii=False),
-    )
-
-
-def _best(arms: list[dict[str, Any]]) -> str:
-    arm = max(arms, key=lambda candidate: candidate["accuracy"]["mean"])
-    numbers_of = arm["accuracy"]
+    _ = language.gettext
+    results = read_results(folder)
+    protocols = [result.protocol for result in results.values() if result.protocol is not None]
+    mixed, main = _mixed(protocols), "gain" in results
+    sections = []
+    for name, result in results.items():
+        told = protocol_line(result.protocol, language) if mixed and result.protocol else ""
+        sections += [replace(section, protocol=told) for section in _sections(name, result, folder, language)]
+    # A study of unlabeled images alone has no folds to speak of.
+    fullest = max(protocols, key=lambda protocol: protocol.folds is not None, default=None)
+    titles = {section.key: section.title for section in sections} | {"gain": _("Computing time of all runs")}
     return (
-        f"The highest mean accuracy is {numbers_of['mean']:.1f} % ({ARM_NAMES[arm['arm']]}; 95 % interval {numbers_of['low']:.1f} to "
-        f"{numbers_of['high']:.1f})."
+        environment(language)
+        .get_template("page.html.j2")
+        .render(
+            language=language,
+            main=main,
+            kind=_("What are the unlabeled images worth?")
+            if main
+            else _("Learning from unlabeled images: the studies"),
+            answer=answer(folder, results, language),
+            sections=sections,
+            protocol=protocol_line(fullest, language) if fullest and not mixed else "",
+            intervals=interval_note(language),
+            mixed=mixed,
+            notes=list(dict.fromkeys(note for protocol in protocols for note in protocol.notes)),
+            times=[
+                (titles[name], "–" if result.seconds is None else language.duration(result.seconds))
+                for name, result in results.items()
+            ],
+            result=next((result for result in results.values() if result.machine is not None), None),
+        )
     )
 
 
-def _curves_sentence(summary: Summary) -> str:
-    parts = []
-    for arm, runs in summary.curves.items():
-        losses = [[row["valid_loss"] for row in run] for run in runs]
-        best = sorted(run.index(min(run)) + 1 for run in losses)
-        parts.append(f"{ARM_NAMES[arm]} is best at epoch {best[len(best) // 2]} in the median")
-    return "; ".join(parts) + "."
+def environment(language: Language) -> Environment:
+    """Return the templates, with the language's words."""
+    made = make_environment(language.translations)
+    made.filters["svg"] = Markup
+    kinds = (Table, Picture, Photographs, Listing, Points, Code, Matrix)
+    made.tests |= {kind.__name__.lower(): lambda part, kind=kind: isinstance(part, kind) for kind in kinds}
+    return made
 
 
-def _autoencoder_sentence(runs: list[dict[str, Any]]) -> str:
-    errors = [run["held_out_mse"] for run in runs]
-    kept = [
-        100 * (1 - run["held_out_mse"] / run["held_out_variance"])
-        for run in runs
-        if run["held_out_mse"] < run["held_out_variance"]
-    ]
-    spread = " to ".join(dict.fromkeys(f"{error:.4f}" for error in (min(errors), max(errors))))
-    first = runs[0]
-    explained = f", which explains {min(kept):.1f} % of the pixels' variance" if kept else ""
-    return (
-        f"On unlabeled images that it was not trained on its mean squared error is {spread}{explained}. The code holds "
-        f"{first['code_length']:,} numbers for the {first['input_length']:,} of an image, the switches of the pools apart."
-    )
+def _sections(name: str, result: StudyResult, folder: Path, language: Language) -> list[Section]:
+    if name == "gain":
+        return gain.write(Context.of(GainFound, result, folder, language))
+    kind, write = WRITERS[name]
+    if result.answered:
+        return [write(Context.of(kind, result, folder / name, language))]
+    _ = language.gettext
+    titles = {
+        "baselines": _("Baselines"),
+        "network": _("Convolutional network"),
+        "autoencoder": _("One-layer autoencoder"),
+        "features": _("Features of the autoencoder for classical models"),
+        "finetune": _("Fine-tuning"),
+        "stacked": _("Deeper and stacked autoencoders"),
+        "sparse": _("Sparse autoencoder on patches"),
+        "convolved": _("Filters of patches as a convolution"),
+        "joint": _("Classifying and reconstructing at once"),
+    }
+    if result.failed:
+        reason = _("This study could not be run: {reason}").format(reason=result.failed)
+    else:
+        parts = {"labeled": _("labeled images"), "unlabeled": _("unlabeled images"), "test": _("test images")}
+        needed = language.listed([parts[part] for part in result.missing])
+        reason = _("This study was not run: it needs {needed}, and there are none.").format(needed=needed)
+    return [Section(name, titles[name], setup=[reason])]
+
+
+def _mixed(protocols: list[Protocol]) -> bool:
+    """Tell whether the studies of a folder were run on other images or with other repetitions."""
+    return len({(p.data, p.image, p.unlabeled, p.test, p.seeds, p.precision) for p in protocols}) > 1

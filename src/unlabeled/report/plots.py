@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from unlabeled.report.drawing import ARM_COLOURS, COLOURS, figure, legend, panels, png, tile
@@ -38,6 +38,16 @@ class Curve:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two values of a fold and a seed."""
+
+    fold: int
+    seed: int
+    before: float
+    after: float
 
 
 @dataclass(frozen=True)
@@ -176,6 +186,96 @@ def frontier_figure(
         if levels:
             legend(axes)
     return finished.svg
+
+
+def effects_figure(
+    name: str,
+    lines: Sequence[Line],
+    language: Language,
+    *,
+    label: str,
+) -> str:
+    """Draw effects with their intervals and single runs around zero; names stand above, for beside there is no room on a phone."""
+    with figure(name, height=0.9 + 0.54 * len(lines)) as (axes, finished):
+        axes.axvline(0, color=COLOURS["muted"], linewidth=0.8)
+        for place, line in enumerate(reversed(lines)):
+            colour = ARM_COLOURS[line.colour]
+            axes.plot(line.dots, [place - 0.18] * len(line.dots), "|", color=COLOURS["muted"], markersize=6)
+            axes.plot([line.low, line.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
+            axes.plot(line.mean, place, "o", color=colour, markersize=6)
+            axes.annotate(
+                line.name,
+                (0, place),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 8),
+                textcoords="offset points",
+                fontsize=8,
+            )
+        axes.set_yticks([])
+        axes.set_ylim(-0.5, len(lines) - 0.35)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(label)
+        axes.grid(axis="x")
+        write_numbers(axes, language, "x")
+    return finished.svg
+
+
+def pairs_figure(
+    name: str, pairs: Sequence[Pair], language: Language, *, names: Mapping[str, str], x: str, y: str
+) -> str:
+    """Draw two values of every fold and seed, joined; ``names`` has the two colours and what they stand for."""
+    seeds = sorted({pair.seed for pair in pairs})
+    with figure(name, height=2.6) as (axes, finished):
+        for number, pair in enumerate(pairs):
+            beside = (seeds.index(pair.seed) - (len(seeds) - 1) / 2) * min(0.22, 0.7 / len(seeds))
+            at = pair.fold + 1 + beside
+            axes.plot([at, at], [pair.before, pair.after], color=COLOURS["line"], linewidth=1.6, zorder=1)
+            for (colour, label), value in zip(names.items(), (pair.before, pair.after), strict=True):
+                shown = label if number == 0 else None
+                axes.plot(at, value, "o", color=ARM_COLOURS[colour], markersize=5.5, label=shown)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(axis="y")
+        write_numbers(axes, language, "y")
+        legend(axes)
+    return finished.svg
+
+
+def training_figure(
+    name: str,
+    series: Sequence[tuple[str, Sequence[Sequence[float]], str]],
+    language: Language,
+    *,
+    x: str,
+    y: str,
+    log: bool = False,
+) -> str:
+    """Draw runs (name, values by epoch of each, colour) over the epochs: each thin, their median bold."""
+    with figure(name, height=2.6) as (axes, finished):
+        for title, runs, colour in series:
+            _draw_runs(axes, runs, ARM_COLOURS[colour], title)
+        write_numbers(axes, language, "y")
+        if log:
+            _scales(axes, language, "y", ())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(axis="y")
+        legend(axes)
+    return finished.svg
+
+
+def _draw_runs(axes: Axes, runs: Sequence[Sequence[float]], colour: str, label: str) -> None:
+    for run in runs:
+        marker = "." if len(run) == 1 else None
+        axes.plot(range(1, len(run) + 1), run, color=colour, linewidth=0.6, alpha=0.45, marker=marker)
+    length = max(len(run) for run in runs)
+    # Runs stop at different epochs; the median is drawn as far as half of them go.
+    reached = [[run[epoch] for run in runs if len(run) > epoch] for epoch in range(length)]
+    median = [float(np.median(values)) for values in reached if 2 * len(values) >= len(runs)]
+    marker = "o" if len(median) == 1 else None
+    axes.plot(range(1, len(median) + 1), median, color=colour, linewidth=2, label=label, marker=marker)
 
 
 def map_figure(name: str, values: NDArray[Any], language: Language, *, label: str) -> str:

@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unlabeled.comparison import Contrast, compare
+from unlabeled.comparison import compare, read_scores
+from unlabeled.outcomes import ClassicalOutcome
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Row, of_arm
 from unlabeled.results import read_result
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.performing import Perform, read_scores
-from unlabeled.studies.specs import FeatureSpec
-from unlabeled.studies.tasks import Classical, ClassicalTask
+from unlabeled.studies.specs import PixelFeatures
+from unlabeled.studies.tasks import Classical, ClassicalTask, Perform
 
-PIXELS = FeatureSpec("pixels")
-_CONTRASTS = (
-    Contrast("pixels-trees", "pixels-logistic"),
-    Contrast("pixels-boosting", "pixels-logistic"),
-    Contrast("pixels-boosting", "pixels-trees"),
-)
+if TYPE_CHECKING:
+    from unlabeled.studies.lab import Lab
+
+LOGISTIC, TREES, BOOSTING = (ArmKey("pixels", model) for model in ("logistic", "trees", "boosting"))
+CONTRASTS = (Contrast(TREES, LOGISTIC), Contrast(BOOSTING, LOGISTIC), Contrast(BOOSTING, TREES))
 
 
-def run(lab: Lab, do: Perform) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Agreement:
+    """How far both ways to logistic regression agree on the test split; losses in nats, the largest difference of a fold."""
+
+    same_answers: float
+    image_log_loss: float
+    log_loss: float
+    gradient: float
+    converged: bool
+    agrees: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BaselinesFound:
+    """What study 1 found."""
+
+    comparison: Comparison
+    agreement: Agreement
+    rows: tuple[Row, ...]
+
+
+def run(lab: Lab, do: Perform) -> BaselinesFound:
     """Fit logistic regression both ways, a forest and gradient boosting on pixels."""
     rows = do(list(baseline_tasks(lab)))
     # The network of one layer takes over what scikit-learn's regression chose, so it comes after it.
     twins = do(list(baseline_tasks(lab, ("linear-network",))))
-    return {
-        **compare(rows, read_scores(lab, rows), _CONTRASTS, correlation=lab.folds.correlation),
-        "agreement": _agreement(lab, rows, twins),
-        "rows": rows + twins,
-    }
+    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
+    compared = compare(rows, scores, CONTRASTS, correlation=lab.folds.correlation)
+    return BaselinesFound(compared, _agreement(lab, rows, twins), (*rows, *twins))
 
 
 def baseline_tasks(
@@ -40,33 +60,35 @@ def baseline_tasks(
 ) -> Iterator[ClassicalTask]:
     """Yield the runs on pixels that every later study is drawn beside."""
     for seed, model, fold in product(range(lab.config.seeds), models, range(len(lab.folds.folds))):
-        yield ClassicalTask(f"pixels-{model}", PIXELS, model, fold, seed)
+        yield ClassicalTask(ArmKey("pixels", model), PixelFeatures(), model, fold, seed)
 
 
-def baseline_arms(lab: Lab, do: Perform) -> list[dict[str, Any]]:
+def baseline_arms(lab: Lab, do: Perform) -> tuple[ArmSummary, ...]:
     """Run the models on pixels, or read them, and return their means."""
     rows = do(list(baseline_tasks(lab)))
-    arms: list[dict[str, Any]] = compare(rows, read_scores(lab, rows), (), correlation=lab.folds.correlation)["arms"]
-    return arms
+    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
+    return compare(rows, scores, (), correlation=lab.folds.correlation).arms
 
 
-def _agreement(lab: Lab, rows: list[dict[str, Any]], twins: list[dict[str, Any]]) -> dict[str, Any]:
+def _agreement(lab: Lab, rows: Sequence[Row], twins: Sequence[Row]) -> Agreement:
     """Compare both ways to logistic regression, image by image on the test split."""
-    by_fold = {row["fold"]: row for row in rows if row["arm"] == "pixels-logistic"}
-    same, apart, least = [], [], []
+    by_fold = {row.fold: row for row in of_arm(rows, LOGISTIC)}
+    same, apart, least, outcomes = [], [], [], []
     for twin in twins:
-        ours, theirs = (
-            read_result(lab.folder / row["run"]).arrays("test.npz") for row in (twin, by_fold[twin["fold"]])
-        )
+        other = by_fold[twin.fold]
+        assert isinstance(twin.outcome, ClassicalOutcome)
+        assert isinstance(other.outcome, ClassicalOutcome)
+        ours, theirs = (read_result(lab.folder / row.run).arrays("test.npz") for row in (twin, other))
         same.append(float((ours["predicted"] == theirs["predicted"]).mean()))
         apart.append(float(np.abs(ours["log_loss"].astype(np.float64) - theirs["log_loss"]).mean()))
-        least.append(abs(twin["log_loss"] - by_fold[twin["fold"]]["log_loss"]))
-    return {
-        "same_answers": min(same),
-        "image_log_loss": max(apart),
-        "log_loss": max(least),
-        "gradient": max(twin["facts"]["gradient"] for twin in twins),
-        "converged": all(twin["converged"] for twin in twins),
-        "agrees": min(same) >= 0.99 and max(least) <= 0.005,
-        "seconds": float(np.median([twin["seconds"] for twin in twins])),
-    }
+        least.append(abs(twin.outcome.log_loss - other.outcome.log_loss))
+        outcomes.append(twin.outcome)
+    return Agreement(
+        same_answers=min(same),
+        image_log_loss=max(apart),
+        log_loss=max(least),
+        gradient=max(outcome.facts["gradient"] for outcome in outcomes),
+        converged=all(outcome.converged for outcome in outcomes),
+        agrees=min(same) >= 0.99 and max(least) <= 0.005,
+        seconds=float(np.median([outcome.seconds for outcome in outcomes])),
+    )

@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlabeled.comparison import Contrast, compare
+from unlabeled.comparison import compare, read_scores
 from unlabeled.config import EncoderConfig
 from unlabeled.errors import DataError
 from unlabeled.files import write_arrays
+from unlabeled.records import ArmKey, Comparison, Contrast, Row, of_arm
 from unlabeled.results import read_result
-from unlabeled.studies.baselines import PIXELS
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.networks import NetworkTask
-from unlabeled.studies.patches import PatchesTask
-from unlabeled.studies.performing import Perform, Task, read_scores
 from unlabeled.studies.sparse import check_size
-from unlabeled.studies.specs import FeatureSpec, Filters, Learned, PatchesLearned
-from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask
+from unlabeled.studies.specs import FeatureSpec, Filters, Learned, LearnedMaps, PatchesLearned, PatchMaps, PixelFeatures
+from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask, NetworkTask, PatchesTask, Perform, Task
+
+if TYPE_CHECKING:
+    from unlabeled.studies.lab import Lab
 
 MODELS: tuple[Classical, ...] = ("logistic", "trees")
 _KINDS: tuple[Filters, ...] = ("sparse", "random", "centroids", "hand-made")
 # What a course report of 2016 trained with; whole maps are compared as it did, one layer with three.
 _REPORT: dict[str, Any] = {"preparation": "clip", "rho": 0.06, "beta": 3.0, "decay": 1e-4}
+SCRATCH, FROM_FILTERS = ArmKey("random", "network"), ArmKey("sparse", "network")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of features: the filters, and their stride where there are several."""
+
+    source: str
+    stride: int | None = None
+
+    def arm(self, model: str) -> ArmKey:
+        """Return the arm of a model on them."""
+        return ArmKey(self.source, model, stride=self.stride)
+
+
+PIXELS = Kind("pixels")
+
+
+@dataclass(frozen=True)
+class ConvolvedFound:
+    """What study 8 found."""
+
+    comparison: Comparison
+    kinds: tuple[Kind, ...]
+    strides: tuple[int, ...]
+    stride: int
+    grid: int
+    side: int
+    filters: int
+    unpooled: tuple[int, ...]
+    deep: tuple[int, ...]
+    network: dict[str, Any]
+    learned: tuple[Row, ...]
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The kinds of features of one seed, by name, and what has to be learned for them."""
+    """The kinds of features of one seed, and what has to be learned for them."""
 
-    features: dict[str, FeatureSpec]
+    features: dict[Kind, FeatureSpec]
     sparse: PatchesLearned
     report: PatchesLearned
     deep: PatchesLearned | None
@@ -49,39 +82,35 @@ def check(lab: Lab) -> None:
         )
 
 
-def run(lab: Lab, do: Perform) -> dict[str, Any]:
+def run(lab: Lab, do: Perform) -> ConvolvedFound:
     """Fit logistic regression and trees on pooled maps, and train the network, for every kind of filters."""
     grid, sparse = lab.config.studies.convolved, lab.config.studies.sparse
     strides = [stride for stride in grid.strides if _fits(lab, stride)]
     plans = [_plan(lab, strides, seed) for seed in range(lab.config.seeds)]
     learned = do([task for plan in plans for task in _learning(plan)])
     rows = do(list(_tasks(lab, plans)))
-    scores = read_scores(lab, rows)
-    families = _contrasts(list(plans[0].features), strides)
-    compared = {
-        family: compare([row for row in rows if row["arm"] in _arms_of(contrasts)], scores, contrasts, correlation=lab.folds.correlation)
-        for family, contrasts in families.items()
-    }  # fmt: skip
-    arms = compare(rows, scores, (), correlation=lab.folds.correlation)["arms"]
-    first = next((row for row in learned if row["arm"] == "sparse" and "diverged" not in row), None)
+    kinds = tuple(plans[0].features)
+    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
+    first = next((row for row in of_arm(learned, ArmKey("sparse")) if not row.diverged), None)
     filters = np.empty((0, 0, 0, 0), dtype=np.float32)
     if first is not None:
-        filters = read_result(lab.folder / first["run"]).arrays("filters.npz")["filters"]
+        filters = read_result(lab.folder / first.run).arrays("filters.npz")["filters"]
     write_arrays(lab.folder / "convolved" / "pictures.npz", filters=filters)
-    return {
-        "arms": arms,
-        "contrasts": [c | {"family": family} for family, found in compared.items() for c in found["contrasts"]],
-        "strides": strides,
-        "stride": _stride(lab),
-        "grid": grid.grid,
-        "side": sparse.side,
-        "filters": sparse.hidden,
-        "unpooled": [stride for stride in grid.unpooled if _fits(lab, stride)],
-        "deep": list(grid.deep),
-        "network": _network_encoder(lab).model_dump(mode="json"),
-        "learned": learned,
-        "rows": rows,
-    }
+    contrasts = _contrasts(kinds, _stride(lab), strides)
+    return ConvolvedFound(
+        comparison=compare(rows, scores, contrasts, correlation=lab.folds.correlation),
+        kinds=kinds,
+        strides=tuple(strides),
+        stride=_stride(lab),
+        grid=grid.grid,
+        side=sparse.side,
+        filters=sparse.hidden,
+        unpooled=tuple(stride for stride in grid.unpooled if _fits(lab, stride)),
+        deep=tuple(grid.deep),
+        network=_network_encoder(lab).model_dump(mode="json"),
+        learned=tuple(learned),
+        rows=tuple(rows),
+    )
 
 
 def _fits(lab: Lab, stride: int) -> bool:
@@ -94,26 +123,23 @@ def _stride(lab: Lab) -> int:
     return max((s for s in range(1, lab.config.studies.convolved.stride + 1) if _fits(lab, s)), default=1)
 
 
-def _plan(lab: Lab, strides: list[int], seed: int) -> _Plan:
+def _plan(lab: Lab, strides: Sequence[int], seed: int) -> _Plan:
     grid, sparse = lab.config.studies.convolved, lab.config.studies.sparse
     by_kind = {kind: PatchesLearned.of(sparse, seed, **({} if kind == "sparse" else _unused(kind))) for kind in _KINDS}
     report = PatchesLearned.of(sparse, seed, **_REPORT)
     deep = PatchesLearned.of(sparse, seed, hidden=tuple(grid.deep), **_REPORT) if grid.deep else None
-    stride = _stride(lab)
+    stride, whole = _stride(lab), [every for every in grid.unpooled if _fits(lab, every)]
     autoencoder = Learned(_autoencoder_encoder(lab, stride), lab.config.autoencoder, seed)
-    features = {"pixels": PIXELS}
+    features: dict[Kind, FeatureSpec] = {PIXELS: PixelFeatures()}
     for every in dict.fromkeys([stride, *strides]):
-        features[f"sparse {every}"] = _spec(by_kind["sparse"], every, grid.grid)
-    for every in grid.unpooled:
-        if _fits(lab, every):
-            features[f"report {every} whole"] = _spec(report, every, None)
-    if deep is not None and grid.unpooled and _fits(lab, grid.unpooled[0]):
-        features[f"deep {grid.unpooled[0]} whole"] = _spec(deep, grid.unpooled[0], None)
+        features[Kind("sparse", every)] = PatchMaps(by_kind["sparse"], every, grid.grid)
+    for every in whole:
+        features[Kind("report", every)] = PatchMaps(report, every)
+    if deep is not None and grid.unpooled and grid.unpooled[0] in whole:
+        features[Kind("deep", grid.unpooled[0])] = PatchMaps(deep, grid.unpooled[0])
     for kind in _KINDS[1:]:
-        features[kind] = _spec(by_kind[kind], stride, grid.grid)
-    features["autoencoder"] = FeatureSpec(
-        "autoencoder", autoencoder.encoder, autoencoder, pooling="grid", grid=grid.grid
-    )
+        features[Kind(kind)] = PatchMaps(by_kind[kind], stride, grid.grid)
+    features[Kind("autoencoder")] = LearnedMaps(autoencoder, grid.grid)
     return _Plan(features, by_kind["sparse"], report, deep, autoencoder)
 
 
@@ -121,12 +147,6 @@ def _unused(kind: Filters) -> dict[str, Any]:
     """Return what has no part in filters that are not trained as a sparse autoencoder, so that it does not tell runs apart."""
     nothing = {"kind": kind, "rho": 0.0, "beta": 0.0, "decay": 0.0, "iterations": 0}
     return nothing if kind == "random" else nothing | {"preparation": "whitening"}
-
-
-def _spec(learned: PatchesLearned, stride: int, grid: int | None) -> FeatureSpec:
-    return FeatureSpec(
-        "patches", learned=learned, pooling="whole" if grid is None else "grid", stride=stride, grid=grid
-    )
 
 
 def _autoencoder_encoder(lab: Lab, stride: int) -> EncoderConfig:
@@ -148,45 +168,39 @@ def _network_encoder(lab: Lab) -> EncoderConfig:
 
 
 def _learning(plan: _Plan) -> Iterator[Task]:
-    yield PatchesTask("sparse", plan.sparse)
-    yield PatchesTask("report", plan.report)
+    yield PatchesTask(ArmKey("sparse"), plan.sparse)
+    yield PatchesTask(ArmKey("report"), plan.report)
     if plan.deep is not None:
-        yield PatchesTask("deep", plan.deep)
-    yield AutoencoderTask("autoencoder", plan.autoencoder)
+        yield PatchesTask(ArmKey("deep"), plan.deep)
+    yield AutoencoderTask(ArmKey("autoencoder"), plan.autoencoder)
 
 
-def _tasks(lab: Lab, plans: list[_Plan]) -> Iterator[Task]:
+def _tasks(lab: Lab, plans: Sequence[_Plan]) -> Iterator[Task]:
     encoder = _network_encoder(lab)
     for seed, plan in enumerate(plans):
-        for name, spec in plan.features.items():
+        for kind, spec in plan.features.items():
             for model in MODELS:
                 for fold in range(len(lab.folds.folds)):
-                    yield ClassicalTask(f"{name}-{model}", spec, model, fold, seed)
+                    yield ClassicalTask(kind.arm(model), spec, model, fold, seed)
         for fold in range(len(lab.folds.folds)):
-            yield NetworkTask("scratch-network", encoder, lab.config.network, fold, seed)
-            yield NetworkTask("sparse-network", encoder, lab.config.network, fold, seed, start=plan.sparse)
+            yield NetworkTask(SCRATCH, encoder, lab.config.network, fold, seed)
+            yield NetworkTask(FROM_FILTERS, encoder, lab.config.network, fold, seed, plan.sparse)
 
 
-def _contrasts(names: list[str], strides: list[int]) -> dict[str, list[Contrast]]:
-    """Return families of comparisons; p values are corrected within a family."""
-    stride = next(int(name.split()[1]) for name in names if name.startswith("sparse "))
-    whole = [name for name in names if name.startswith("report")]
-    deep = [name for name in names if name.startswith("deep")]
-    families: dict[str, list[Contrast]] = {}
-    for model in MODELS:
-        rivals = ("pixels", "random", "centroids", "hand-made", "autoencoder")
-        families[model] = [Contrast(f"sparse {stride}-{model}", f"{rival}-{model}") for rival in rivals]
-        by_stride = sorted(strides, reverse=True)
-        families[f"stride {model}"] = [
-            Contrast(f"sparse {fine}-{model}", f"sparse {coarse}-{model}") for coarse, fine in pairwise(by_stride)
-        ]
-        chain = ["pixels", *whole]
-        families[f"pattern {model}"] = [
-            Contrast(f"{after}-{model}", f"{before}-{model}") for before, after in pairwise(chain)
-        ] + [Contrast(f"{name}-{model}", f"{whole[0]}-{model}") for name in deep if whole]
-    families["network"] = [Contrast("sparse-network", "scratch-network")]
-    return {family: contrasts for family, contrasts in families.items() if contrasts}
-
-
-def _arms_of(contrasts: list[Contrast]) -> set[str]:
-    return {arm for contrast in contrasts for arm in (contrast.treated, contrast.control)}
+def _contrasts(kinds: Sequence[Kind], stride: int, strides: Sequence[int]) -> list[Contrast]:
+    """Return the comparisons: a model's rivals, its strides and its whole maps are a family each."""
+    whole = [kind for kind in kinds if kind.source == "report"]
+    deep = [kind for kind in kinds if kind.source == "deep"]
+    pairs: list[tuple[Kind, Kind, str]] = []
+    rivals = ("pixels", "random", "centroids", "hand-made", "autoencoder")
+    pairs += [(Kind("sparse", stride), Kind(rival), "") for rival in rivals]
+    by_stride = sorted(strides, reverse=True)
+    pairs += [(Kind("sparse", fine), Kind("sparse", coarse), "stride ") for coarse, fine in pairwise(by_stride)]
+    pairs += [(after, before, "pattern ") for before, after in pairwise([PIXELS, *whole])]
+    pairs += [(kind, whole[0], "pattern ") for kind in deep if whole]
+    contrasts = [
+        Contrast(treated.arm(model), control.arm(model), family + model)
+        for model in MODELS
+        for treated, control, family in pairs
+    ]
+    return [*contrasts, Contrast(FROM_FILTERS, SCRATCH, "network")]

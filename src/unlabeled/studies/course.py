@@ -1,29 +1,44 @@
-"""The studies of the course, alone or all together, each with its result in a folder of its own."""
+"""Run the main job, and the studies of the course, alone or all together, each with its result in a folder of its own."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlabeled.config import Config
+from unlabeled.config import STUDY_NAMES, Config
 from unlabeled.errors import DamagedFile, ProcessKilled, UserError
-from unlabeled.files import fingerprint
+from unlabeled.files import fingerprint, write_arrays, write_json
 from unlabeled.images import Splits
+from unlabeled.kernels import building
 from unlabeled.machine import describe_machine, peak_memory
+from unlabeled.outcomes import Diverged
 from unlabeled.plain import printable
 from unlabeled.progress import RunProgress
+from unlabeled.records import Row, StudyResult, as_json
 from unlabeled.results import has_result, keep_earlier, read_result, write_result
-from unlabeled.studies import autoencoder, baselines, convolved, features, finetune, joint, network, sparse, stacked
-from unlabeled.studies.gain import computing_seconds, tell_kernels
+from unlabeled.studies import (
+    autoencoder,
+    baselines,
+    convolved,
+    features,
+    finetune,
+    gain,
+    joint,
+    network,
+    sparse,
+    stacked,
+)
 from unlabeled.studies.lab import Lab
-from unlabeled.studies.performing import Perform, Task
 from unlabeled.studies.runner import run_tasks, spread
+from unlabeled.studies.tasks import Perform, Task
 from unlabeled.studies.workplace import working_in
 
+# What makes an answer, beside the runs that it was made of.
 _FILES = ("result.json", "pictures.npz")
+_GAIN_FILES = ("result.json", "config.json", "test.npz", "report.html")
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,7 @@ class CourseStudy:
 
     name: str
     needs: tuple[str, ...]
-    run: Callable[[Lab, Perform], dict[str, Any]]
+    run: Callable[[Lab, Perform], Any]
     check: Callable[[Lab], None] | None = None
 
 
@@ -45,8 +60,45 @@ STUDIES = (
     CourseStudy("stacked", ("labeled", "unlabeled", "test"), stacked.run),
     CourseStudy("sparse", ("unlabeled",), sparse.run, sparse.check),
     CourseStudy("convolved", ("labeled", "unlabeled", "test"), convolved.run, convolved.check),
-    CourseStudy("joint", ("labeled", "unlabeled", "test"), joint.run),
+    CourseStudy("joint", ("labeled", "unlabeled", "test"), joint.run, joint.check),
 )
+GAIN = CourseStudy("gain", ("labeled", "unlabeled", "test"), gain.run, gain.check)
+
+
+def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgress | None = None) -> Path:
+    """Run every arm of the main job on every fold and seed, or what is still missing, and return the study's folder.
+
+    ``result.json`` in that folder holds the rows, the arms' means, the effects and the protocol.
+
+    Raises
+    ------
+    GeometryError, DataError, TrainingDiverged
+        If the specification does not fit, the folds can't be made, or a loss stops being finite.
+    """
+    lab = Lab(config, splits, folder)
+    # Whatever can be refused is, before anything is trained.
+    if any(has_result(folder / name) for name in STUDY_NAMES):
+        raise UserError(
+            f"{folder}: holds answers of studies, whose report would be overwritten; give another folder with --out"
+        )
+    gain.check(lab)
+    question = config.question | {"images": splits.origin.get("key")}
+    with progress or RunProgress() as shown, working_in(folder, shown.note):
+        _tell_kernels(lab, shown)
+        result = _run(GAIN, lab, shown, question)
+        # An earlier result in this folder stays whole until this one takes its place; one to another question is kept beside.
+        if (kept := keep_earlier(folder, question, _GAIN_FILES)) is not None:
+            shown.note(f"an answer to another question was in this folder; it is kept in {printable(str(kept))}")
+        write_arrays(folder / "test.npz", labels=splits.test.classes)
+        write_json(folder / "config.json", config.question)
+        write_result(folder, as_json(result), ("config.json", "test.npz"))
+    return folder
+
+
+def _tell_kernels(lab: Lab, progress: RunProgress) -> None:
+    """Say that the kernels were turned off; that they can't be had is said where they are looked for."""
+    if lab.runtime.uses_kernels and building.turned_off():
+        progress.note("kernels are off (UNLABELED_KERNELS=off); PyTorch's own layers do the work")
 
 
 def run_studies(config: Config, splits: Splits, *, folder: Path, progress: RunProgress | None = None) -> Path:
@@ -72,7 +124,7 @@ def run_studies(config: Config, splits: Splits, *, folder: Path, progress: RunPr
     if len(chosen) == 1 and refused:
         raise UserError(refused[chosen[0].name])
     with progress or RunProgress() as shown, working_in(folder, shown.note):
-        tell_kernels(Lab(config, splits, folder), shown)
+        _tell_kernels(Lab(config, splits, folder), shown)
         for name, reason in refused.items():
             shown.note(f"study {name} can't be run: {reason}; the other studies go on")
         for study in chosen:
@@ -83,13 +135,15 @@ def run_studies(config: Config, splits: Splits, *, folder: Path, progress: RunPr
                     f"an answer of {study.name} to another question is in this folder; it is kept in {printable(str(kept))}"
                 )
             if study.name in refused:
-                body = _unrun(study, splits, refused[study.name])
+                missing = _missing(study, splits)
+                failed = "" if missing else refused[study.name]
+                result = StudyResult(study.name, config.preset, question, tuple(missing), failed)
             else:
-                body = _run(study, Lab(mine[study.name], splits, folder), shown, alone=len(chosen) == 1)
-            if "config" not in body and _is_answered(place, question):
+                lab = Lab(mine[study.name], splits, folder)
+                result = _try(study, lab, shown, question, alone=len(chosen) == 1)
+            if not result.answered and _is_answered(place, question):
                 continue  # what could not be done now was done before
-            result = {"question": question, "study": study.name, "preset": config.preset, **body}
-            write_result(place, result, [name for name in _FILES[1:] if (place / name).is_file()])
+            write_result(place, as_json(result), [name for name in _FILES[1:] if (place / name).is_file()])
     return folder
 
 
@@ -106,7 +160,7 @@ def _is_answered(place: Path, question: dict[str, Any]) -> bool:
         content = read_result(place).verify().content
     except DamagedFile:
         return False
-    return "config" in content and fingerprint(content.get("question")) == fingerprint(question)
+    return "found" in content and fingerprint(content.get("question")) == fingerprint(question)
 
 
 def _refusal(study: CourseStudy, lab: Lab) -> str:
@@ -118,8 +172,6 @@ def _refusal(study: CourseStudy, lab: Lab) -> str:
             _ = lab.folds
         if "unlabeled" in study.needs:
             _ = lab.hold_out
-        if study.name == "joint":
-            lab.check_network(lab.config.encoder, lab.config.network)
         if study.check is not None:
             study.check(lab)
     except UserError as error:
@@ -131,41 +183,51 @@ def _missing(study: CourseStudy, splits: Splits) -> list[str]:
     return [part for part in study.needs if len(getattr(splits, part)) == 0]
 
 
-def _unrun(study: CourseStudy, splits: Splits, reason: str) -> dict[str, Any]:
-    """Return the result of a study that was not run."""
-    missing = _missing(study, splits)
-    return {"missing": missing} if missing else {"failed": reason}
-
-
-def _run(study: CourseStudy, lab: Lab, progress: RunProgress, *, alone: bool) -> dict[str, Any]:
-    began = time.perf_counter()
-    done: list[dict[str, Any]] = []
-
-    def do(tasks: Sequence[Task]) -> list[dict[str, Any]]:
-        rows = run_tasks(lab, tasks, progress)
-        done.extend(rows)
-        return rows
-
+def _try(study: CourseStudy, lab: Lab, progress: RunProgress, question: dict[str, Any], *, alone: bool) -> StudyResult:
+    """Run a study; of several, one that can't be run says why."""
     try:
-        body = study.run(lab, do)
-        protocol = lab.protocol(labeled="labeled" in study.needs)
+        return _run(study, lab, progress, question)
     except (DamagedFile, ProcessKilled):
         raise  # nothing of the study's own: the same command can end well
     except UserError as error:
         if alone:
             raise
         progress.note(f"study {study.name} can't be run: {error}; the other studies go on")
-        return {"failed": str(error)}
-    return {
-        "config": lab.config.question,
-        "protocol": protocol,
-        **body,
-        "machine": describe_machine(lab.runtime, kernels=lab.kernels),
-        "spread": spread(lab),
-        "seconds": computing_seconds(done),
-        "this_run_seconds": time.perf_counter() - began,
-        "peak_memory_mb": peak_memory(),
-    }
+        return StudyResult(study.name, lab.config.preset, question, failed=str(error))
+
+
+def _run(study: CourseStudy, lab: Lab, progress: RunProgress, question: dict[str, Any]) -> StudyResult:
+    began = time.perf_counter()
+    done: list[Row] = []
+
+    def do(tasks: Sequence[Task]) -> list[Row]:
+        rows = run_tasks(lab, tasks, progress)
+        done.extend(rows)
+        return rows
+
+    found = study.run(lab, do)
+    return StudyResult(
+        study.name,
+        lab.config.preset,
+        question,
+        config=lab.config.question,
+        protocol=lab.protocol(labeled="labeled" in study.needs),
+        found=as_json(found),
+        machine=describe_machine(lab.runtime, kernels=lab.kernels),
+        spread=spread(lab),
+        seconds=computing_seconds(done),
+        this_run_seconds=time.perf_counter() - began,
+        peak_memory_mb=peak_memory(),
+    )
+
+
+def computing_seconds(rows: Iterable[Row]) -> float:
+    """Add up the seconds of every run, each once, whenever it was made."""
+    taken = {}
+    for row in rows:
+        predicting = row.scored.predict_seconds if row.scored is not None else 0.0
+        taken[row.run] = 0.0 if isinstance(row.outcome, Diverged) else row.outcome.seconds + predicting
+    return float(sum(taken.values()))
 
 
 def _config_of(study: CourseStudy, config: Config) -> Config:

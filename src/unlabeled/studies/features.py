@@ -2,30 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import replace
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unlabeled.classifiers import Scaling
-from unlabeled.comparison import Contrast, compare
-from unlabeled.config import AutoencoderConfig, Config, EncoderConfig
+from unlabeled.comparison import compare, read_scores
+from unlabeled.config import AutoencoderConfig, EncoderConfig
 from unlabeled.errors import DataError
+from unlabeled.outcomes import ClassicalOutcome
+from unlabeled.records import ArmKey, Comparison, Contrast, Row, ended, of_arm
 from unlabeled.studies.autoencoder import search
-from unlabeled.studies.lab import Lab
 from unlabeled.studies.network import base_network
-from unlabeled.studies.networks import NetworkTask
-from unlabeled.studies.performing import Perform, Task, read_scores
-from unlabeled.studies.specs import FeatureSpec, Learned
-from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask
+from unlabeled.studies.specs import (
+    ComponentFeatures,
+    FeatureSpec,
+    HandMadeCodes,
+    Learned,
+    LearnedCodes,
+    PixelFeatures,
+    RandomCodes,
+)
+from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask, NetworkTask, Perform, Scaling, Task
+
+if TYPE_CHECKING:
+    from unlabeled.studies.lab import Lab
 
 MODELS: tuple[Classical, ...] = ("logistic", "trees", "boosting", "neighbours")
 SCALED: tuple[Classical, ...] = ("logistic", "neighbours")
 _SCALINGS: tuple[Scaling, ...] = ("common", "each")
-_CONTROLS = ("pixels", "pca", "filters", "random")
+CONTROLS = ("pixels", "pca", "filters", "random")
+NETWORK = ArmKey("random", "network")
 _MOST_COLUMNS = 512
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of features: where they come from, and how they are pooled."""
+
+    source: str
+    pooling: str = ""
+
+    def arm(self, model: str, scaling: str = "") -> ArmKey:
+        """Return the arm of a model on them."""
+        return ArmKey(self.source, model, pooling=self.pooling, scaling=scaling)
+
+
+CODES, QUADRANTS = Kind("autoencoder"), Kind("autoencoder", "quadrants")
+# In the order of tables.
+KINDS = (*(Kind(source) for source in CONTROLS), CODES, Kind("random", "quadrants"), QUADRANTS)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How features hang together: how many there are and vary, their mean absolute correlation, directions, share of zeros."""
+
+    kind: Kind
+    features: int
+    alive: int
+    correlation: float
+    directions: float
+    zeros: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The mean accuracy of an arm on its own training images, and the mean depth of its trees."""
+
+    arm: ArmKey
+    train_accuracy: float
+    depth: float | None = None
+
+
+@dataclass(frozen=True)
+class FeaturesFound:
+    """What study 4 found."""
+
+    comparison: Comparison
+    encoder: dict[str, Any]
+    loss: str
+    code_length: int
+    shapes: tuple[Shape, ...]
+    fits: tuple[Fit, ...]
+    rows: tuple[Row, ...]
 
 
 def check_encoder(lab: Lab) -> None:
@@ -44,32 +105,28 @@ def check(lab: Lab) -> None:
         )
 
 
-def run(lab: Lab, do: Perform) -> dict[str, Any]:
+def run(lab: Lab, do: Perform) -> FeaturesFound:
     """Fit every model on every kind of features, and the network of study 2 on the images."""
     encoder, config = chosen_autoencoder(lab, do)
-    do([AutoencoderTask("autoencoder", Learned(encoder, config, seed)) for seed in range(lab.config.seeds)])
+    do([AutoencoderTask(ArmKey("autoencoder"), Learned(encoder, config, seed)) for seed in range(lab.config.seeds)])
     rows = do(list(_plan(lab, encoder, config)))
-    scores = read_scores(lab, rows)
-    kinds = _specs(lab.config, encoder, config, 0)
-    families = {
-        family: compare(rows, scores, contrasts, correlation=lab.folds.correlation)
-        for family, contrasts in _contrasts(kinds).items()
-    }
-    return {
-        "arms": families["network"]["arms"],
-        "contrasts": [c | {"family": family} for family, compared in families.items() for c in compared["contrasts"]],
-        "encoder": encoder.model_dump(mode="json"),
-        "loss": config.loss,
-        "code_length": lab.geometry(encoder).code_length,
+    kinds = _specs(encoder, config, 0)
+    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
+    fitted = {row.arm for row in rows if row.seed == 0 and row.scored is not None}
+    return FeaturesFound(
+        comparison=compare(rows, scores, _contrasts(kinds), correlation=lab.folds.correlation),
+        encoder=encoder.model_dump(mode="json"),
+        loss=config.loss,
+        code_length=lab.geometry(encoder).code_length,
         # What nothing could be fitted on, for its autoencoder diverged, has no features either.
-        "why": {
-            name: _describe(lab.features(spec).labeled)
-            for name, spec in kinds.items()
-            if any(row["arm"].startswith(f"{name}-") and "accuracy" in row and row["seed"] == 0 for row in rows)
-        },
-        "facts": _facts(rows),
-        "rows": rows,
-    }
+        shapes=tuple(
+            _describe(kind, lab.features(spec).labeled)
+            for kind, spec in kinds.items()
+            if any(kind.arm(model) in fitted for model in MODELS)
+        ),
+        fits=_fits(rows),
+        rows=tuple(rows),
+    )
 
 
 def chosen_autoencoder(lab: Lab, do: Perform) -> tuple[EncoderConfig, AutoencoderConfig]:
@@ -81,60 +138,56 @@ def chosen_autoencoder(lab: Lab, do: Perform) -> tuple[EncoderConfig, Autoencode
     return chosen.encoder, config.model_copy(update={"loss": chosen.config.loss})
 
 
-def _specs(config: Config, encoder: EncoderConfig, trained: AutoencoderConfig, seed: int) -> dict[str, FeatureSpec]:
-    """Return the kinds of features of a seed, by name."""
-    learned = FeatureSpec("autoencoder", encoder, Learned(encoder, trained, seed))
-    random = FeatureSpec("random", encoder, seed=seed)
-    kinds = {
-        "pixels": FeatureSpec("pixels"),
-        "pca": FeatureSpec("pca", encoder),
-        "filters": FeatureSpec("filters", encoder),
-        "random": random,
-        "autoencoder": learned,
-        "random-quadrants": replace(random, pooling="quadrants"),
-        "autoencoder-quadrants": replace(learned, pooling="quadrants"),
+def _specs(encoder: EncoderConfig, trained: AutoencoderConfig, seed: int) -> dict[Kind, FeatureSpec]:
+    """Return the kinds of features of a seed."""
+    learned = Learned(encoder, trained, seed)
+    kinds: dict[Kind, FeatureSpec] = {
+        Kind("pixels"): PixelFeatures(),
+        Kind("pca"): ComponentFeatures(encoder),
+        Kind("filters"): HandMadeCodes(encoder),
+        Kind("random"): RandomCodes(encoder, seed),
+        CODES: LearnedCodes(learned),
+        Kind("random", "quadrants"): RandomCodes(encoder, seed, "quadrants"),
+        QUADRANTS: LearnedCodes(learned, "quadrants"),
     }
     if len(encoder.conv_out_channels) > 1:
         # The hand-made filters are one layer.
-        del kinds["filters"]
+        del kinds[Kind("filters")]
     return kinds
 
 
 def _plan(lab: Lab, encoder: EncoderConfig, trained: AutoencoderConfig) -> Iterator[Task]:
-    grid = lab.config.studies.network
+    grid, folds = lab.config.studies.network, range(len(lab.folds.folds))
     for seed in range(lab.config.seeds):
-        for name, spec in _specs(lab.config, encoder, trained, seed).items():
+        for kind, spec in _specs(encoder, trained, seed).items():
             for model in MODELS:
-                for fold in range(len(lab.folds.folds)):
-                    yield ClassicalTask(f"{name}-{model}", spec, model, fold, seed)
-                    if not name.startswith("autoencoder") or model not in SCALED:
+                for fold in folds:
+                    yield ClassicalTask(kind.arm(model), spec, model, fold, seed)
+                    if kind.source != "autoencoder" or model not in SCALED:
                         continue
                     for scaling in _SCALINGS:
-                        yield ClassicalTask(f"{name}-{model}-{scaling}", spec, model, fold, seed, (scaling,))
-        for fold in range(len(lab.folds.folds)):
-            yield NetworkTask("base-network", grid.encoder, base_network(grid.training), fold, seed)
+                        yield ClassicalTask(kind.arm(model, scaling), spec, model, fold, seed, (scaling,))
+        for fold in folds:
+            yield NetworkTask(NETWORK, grid.encoder, base_network(grid.training), fold, seed)
 
 
-def _contrasts(sources: Collection[str]) -> dict[str, list[Contrast]]:
-    """Return families of comparisons; p values are corrected within a family."""
-    families: dict[str, list[Contrast]] = {
-        model: [
-            *(Contrast(f"autoencoder-{model}", f"{source}-{model}") for source in sources if source in _CONTROLS),
-            Contrast(f"autoencoder-quadrants-{model}", f"autoencoder-{model}"),
-            Contrast(f"autoencoder-quadrants-{model}", f"random-quadrants-{model}"),
-        ]
-        for model in MODELS
-    }
-    families["scaling"] = [
-        Contrast(f"{name}-{model}-each", f"{name}-{model}-common")
+def _contrasts(kinds: Collection[Kind]) -> list[Contrast]:
+    """Return the comparisons, in families of a model each."""
+    random = Kind("random", "quadrants")
+    contrasts = []
+    for model in MODELS:
+        codes = CODES.arm(model)
+        contrasts += [Contrast(codes, k.arm(model), model) for k in kinds if k.source in CONTROLS and not k.pooling]
+        contrasts += [Contrast(QUADRANTS.arm(model), other.arm(model), model) for other in (CODES, random)]
+    contrasts += [
+        Contrast(kind.arm(model, "each"), kind.arm(model, "common"), "scaling")
         for model in SCALED
-        for name in ("autoencoder", "autoencoder-quadrants")
+        for kind in (CODES, QUADRANTS)
     ]
-    families["network"] = [Contrast("autoencoder-logistic", "base-network")]
-    return families
+    return [*contrasts, Contrast(CODES.arm("logistic"), NETWORK, "network")]
 
 
-def _describe(features: NDArray[np.float32]) -> dict[str, float]:
+def _describe(kind: Kind, features: NDArray[np.float32]) -> Shape:
     """Return how features hang together: mean absolute correlation, and how many directions hold the variance.
 
     The second is the participation ratio (sum of the covariance's eigenvalues)^2 / sum of their squares; it needs no
@@ -148,22 +201,23 @@ def _describe(features: NDArray[np.float32]) -> dict[str, float]:
     chosen = alive[np.unique(np.linspace(0, len(alive) - 1, min(_MOST_COLUMNS, len(alive))).astype(int))]
     correlation = covariance[np.ix_(chosen, chosen)] / np.outer(deviations[chosen], deviations[chosen])
     apart = ~np.eye(len(chosen), dtype=bool)
-    return {
-        "features": features.shape[1],
-        "alive": len(alive),
-        "correlation": float(np.abs(correlation[apart]).mean()) if len(chosen) > 1 else 0.0,
-        "directions": ratio,
-        "zeros": float((features == 0).mean()),
-    }
+    return Shape(
+        kind,
+        features=features.shape[1],
+        alive=len(alive),
+        correlation=float(np.abs(correlation[apart]).mean()) if len(chosen) > 1 else 0.0,
+        directions=ratio,
+        zeros=float((features == 0).mean()),
+    )
 
 
-def _facts(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return, by arm, the mean training accuracy, and the trees' mean depth where there are trees."""
-    facts: dict[str, dict[str, float]] = {}
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        own = [row for row in rows if row["arm"] == arm and "train_accuracy" in row]
-        if own:
-            facts[arm] = {"train_accuracy": float(np.mean([row["train_accuracy"] for row in own]))}
-            depths = [row["facts"]["depth"] for row in own if "depth" in row["facts"]]
-            facts[arm] |= {"depth": float(np.mean(depths))} if depths else {}
-    return facts
+def _fits(rows: Sequence[Row]) -> tuple[Fit, ...]:
+    """Return each classical arm's fit on its own training images."""
+    fits = []
+    for arm in dict.fromkeys(row.arm for row in rows):
+        outcomes = ended(of_arm(rows, arm), ClassicalOutcome)
+        if outcomes:
+            depths = [outcome.facts["depth"] for outcome in outcomes if "depth" in outcome.facts]
+            accuracy = float(np.mean([outcome.train_accuracy for outcome in outcomes]))
+            fits.append(Fit(arm, accuracy, float(np.mean(depths)) if depths else None))
+    return tuple(fits)

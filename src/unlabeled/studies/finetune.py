@@ -2,57 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlabeled.comparison import Contrast, compare, decide
+from unlabeled.comparison import compare, decide, read_scores
 from unlabeled.config import AutoencoderConfig, EncoderConfig, NetworkConfig
 from unlabeled.errors import DataError
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, ContrastResult, Row
 from unlabeled.studies.baselines import baseline_arms
 from unlabeled.studies.features import chosen_autoencoder
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.networks import NetworkTask, Way
-from unlabeled.studies.performing import Perform, read_scores
 from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import AutoencoderTask
+from unlabeled.studies.tasks import AutoencoderTask, NetworkTask, Perform, Supervised, Way
+
+if TYPE_CHECKING:
+    from unlabeled.studies.lab import Lab
 
 WAYS: tuple[Way, ...] = ("plain", "slow", "gradual", "frozen")
 # With fewer labels, the ways that are asked for at every point.
-_CURVE: tuple[Way, ...] = ("plain", "frozen")
+CURVE: tuple[Way, ...] = ("plain", "frozen")
 
 
-def run(lab: Lab, do: Perform) -> dict[str, Any]:
+def tuned(way: str, labels: int | None = None, images: int | None = None) -> ArmKey:
+    """Return the arm that learns in a way from an autoencoder's weights."""
+    return ArmKey("autoencoder", "network", way=way, labels=labels, images=images)
+
+
+def from_random(way: str, labels: int | None = None) -> ArmKey:
+    """Return the arm that learns in that way from random weights."""
+    return ArmKey("random", "network", way=way, labels=labels)
+
+
+def is_gain(contrast: ContrastResult) -> bool:
+    """Tell whether two arms differ in nothing but the autoencoder's weights: that alone is what the unlabeled images are worth."""
+    return contrast.control == replace(contrast.treated, source="random", images=None)
+
+
+@dataclass(frozen=True)
+class LabelsPoint:
+    """All ways at a number of labels a class (None: all of them); ``train`` and ``valid`` images of a fold."""
+
+    labels: int | None
+    train: int
+    valid: int
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class ImagesPoint:
+    """Fine-tuning less scratch, all labels in use, from an autoencoder of so many images."""
+
+    images: int
+    comparison: Comparison
+
+    @property
+    def contrast(self) -> ContrastResult:
+        """The only comparison of the point."""
+        return self.comparison.contrasts[0]
+
+
+@dataclass(frozen=True)
+class FinetuneFound:
+    """What study 5 found; ``missing_labels`` and ``missing_images`` are points that these images do not have."""
+
+    encoder: dict[str, Any]
+    loss: str
+    slow: float
+    labels: tuple[LabelsPoint, ...]
+    unlabeled: tuple[ImagesPoint, ...]
+    missing_labels: tuple[int, ...]
+    missing_images: tuple[int, ...]
+    baselines: tuple[ArmSummary, ...]
+    autoencoders: tuple[Row, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def all_labels(self) -> LabelsPoint:
+        """The point of all labels."""
+        return next(point for point in self.labels if point.labels is None)
+
+    @property
+    def named(self) -> ContrastResult:
+        """The comparison that was named beforehand: plain fine-tuning less scratch, with all labels and images."""
+        return self.all_labels.comparison.named
+
+
+def run(lab: Lab, do: Perform) -> FinetuneFound:
     """Train from scratch and from the autoencoder, over ways, numbers of labels and of unlabeled images."""
     encoder, config = chosen_autoencoder(lab, do)
     study = _Finetuning(lab, encoder, config)
     baselines = baseline_arms(lab, do)
     autoencoders = do(study.autoencoders())
     rows = do(list(study.tasks()))
-    points = [study.compare(rows, per_class) for per_class in (*study.labels, None)]
-    unlabeled = [study.compare_unlabeled(rows, images) for images in (*study.images, None)]
-    main = points[-1]["contrasts"][0]
     # One family a curve; the comparison named beforehand is no member of either.
-    decide([contrast for point in points for contrast in point["contrasts"]], named=main)
-    decide([contrast for point in unlabeled[:-1] for contrast in point["contrasts"]])
-    decide(unlabeled[-1]["contrasts"], named=unlabeled[-1]["contrasts"][0])
-    return {
-        "encoder": encoder.model_dump(mode="json"),
-        "loss": config.loss,
-        "slow": lab.config.studies.finetune.slow,
-        "labels": points,
-        "unlabeled": unlabeled,
-        "not_available": study.not_available,
-        "baselines": baselines,
-        "autoencoders": autoencoders,
-        "rows": rows,
-    }
+    points = _decided([study.compare(rows, labels) for labels in (*study.labels, None)])
+    unlabeled = _decided([study.compare_unlabeled(rows, images) for images in (*study.images, None)])
+    grid = lab.config.studies.finetune
+    return FinetuneFound(
+        encoder=encoder.model_dump(mode="json"),
+        loss=config.loss,
+        slow=grid.slow,
+        labels=tuple(points),
+        unlabeled=tuple(unlabeled),
+        missing_labels=tuple(n for n in grid.labels if n not in study.labels),
+        missing_images=tuple(n for n in grid.unlabeled if n not in study.images),
+        baselines=baselines,
+        autoencoders=tuple(autoencoders),
+        rows=tuple(rows),
+    )
 
 
-def from_random(way: str) -> str:
-    """Name the arm that learns in that way from random weights."""
-    return "scratch" if way == "plain" else f"random-{way}"
+def _decided(points: list[Any]) -> list[Any]:
+    """Correct the p values of all points of a curve together."""
+    contrasts = iter(decide([contrast for point in points for contrast in point.comparison.contrasts]))
+    return [
+        replace(
+            point,
+            comparison=replace(point.comparison, contrasts=tuple(next(contrasts) for _ in point.comparison.contrasts)),
+        )
+        for point in points
+    ]
 
 
 class _Finetuning:
@@ -66,10 +137,6 @@ class _Finetuning:
         possible = [n for n in sorted(set(grid.labels)) if n < smallest and n >= 2]
         self.labels = [n for n in possible if self._has(n)]
         self.images = [n for n in sorted(set(grid.unlabeled)) if n < len(lab.watched())]
-        self.not_available = {
-            "labels": [n for n in grid.labels if n not in self.labels],
-            "unlabeled": [n for n in grid.unlabeled if n not in self.images],
-        }
 
     def _has(self, per_class: int) -> bool:
         try:
@@ -89,7 +156,7 @@ class _Finetuning:
     def autoencoders(self) -> list[AutoencoderTask]:
         """Return the trainings on all unlabeled images and on fewer."""
         return [
-            AutoencoderTask(f"autoencoder, {images or 'all'} images", self.learned(seed, images))
+            AutoencoderTask(ArmKey("autoencoder", images=images), self.learned(seed, images))
             for seed in range(self.lab.config.seeds)
             for images in (None, *self.images)
         ]
@@ -98,58 +165,55 @@ class _Finetuning:
         """Yield the networks of all points."""
         for seed in range(self.lab.config.seeds):
             for fold in range(len(self.lab.folds.folds)):
-                for per_class in (*self.labels, None):
-                    ways = WAYS if per_class is None else _CURVE
-                    network = self._network(per_class)
-                    for way in ways:
+                for labels in (*self.labels, None):
+                    for way in WAYS if labels is None else CURVE:
                         # Each way from random weights too: what it does by itself is not the autoencoder's merit.
-                        yield self._task(from_random(way), network, fold, seed, per_class, None, way)
-                        yield self._task(way, network, fold, seed, per_class, self.learned(seed), way)
+                        yield self._task(from_random(way, labels), fold, seed)
+                        yield self._task(tuned(way, labels), fold, seed, self.learned(seed))
                 for images in self.images:
-                    start = self.learned(seed, images)
-                    yield self._task(f"plain {images}", self._network(None), fold, seed, None, start)
+                    yield self._task(tuned("plain", images=images), fold, seed, self.learned(seed, images))
 
-    def _task(
-        self, name: str, network: NetworkConfig, fold: int, seed: int, per_class: int | None,
-        start: Learned | None = None, way: Way = "plain",
-    ) -> NetworkTask:  # fmt: skip
-        arm = f"{name} @{per_class or 'all'}"
-        return NetworkTask(arm, self.encoder, network, fold, seed, start=start, way=way, per_class=per_class)
+    def _task(self, arm: ArmKey, fold: int, seed: int, start: Learned | None = None) -> NetworkTask:
+        way: Way = next(way for way in WAYS if way == arm.way)
+        network = self._network(arm.labels)
+        return NetworkTask(arm, self.encoder, network, fold, seed, start, Supervised(way), labels=arm.labels)
 
-    def _network(self, per_class: int | None) -> NetworkConfig:
+    def _network(self, labels: int | None) -> NetworkConfig:
         """Return the configuration with more epochs where fewer labels make them shorter."""
         config = self.lab.config.network
-        if per_class is None:
+        if labels is None:
             return config
-        full, few = (len(folds.folds[0].train) for folds in (self.lab.folds, self.lab.folds_of(per_class)))
+        full, few = (len(folds.folds[0].train) for folds in (self.lab.folds, self.lab.folds_of(labels)))
         times = min(self.lab.config.studies.finetune.most_epochs, max(1, round(full / few)))
         training = config.training
         more = {"epochs": training.epochs * times, "patience": training.patience * times}
         return config.model_copy(update={"training": training.model_copy(update=more)})
 
-    def compare(self, rows: list[dict[str, Any]], per_class: int | None) -> dict[str, Any]:
-        """Compare each way with itself from random weights, and the ways with each other, at a number of labels.
-
-        The first are marked as ``gain``: they alone tell what the unlabeled images are worth.
-        """
-        end = f" @{per_class or 'all'}"
-        ways = WAYS if per_class is None else _CURVE
-        gains = [Contrast(way + end, from_random(way) + end) for way in ways]
-        others = [Contrast("frozen" + end, "scratch" + end), Contrast("plain" + end, "frozen" + end)]
-        folds = self.lab.folds_of(per_class)
-        names = {f"{name}{end}" for way in ways for name in (way, from_random(way))}
-        own = [row for row in rows if row["arm"] in names]
-        compared = compare(own, read_scores(self.lab, own), gains + others, correlation=folds.correlation)
-        for number, contrast in enumerate(compared["contrasts"]):
-            contrast["gain"] = number < len(gains)
+    def compare(self, rows: Sequence[Row], labels: int | None) -> LabelsPoint:
+        """Compare each way with itself from random weights, and the ways with each other, at a number of labels."""
+        ways = WAYS if labels is None else CURVE
+        plain, scratch, frozen = tuned("plain", labels), from_random("plain", labels), tuned("frozen", labels)
+        contrasts = [
+            Contrast(tuned(way, labels), from_random(way, labels), "labels", named=way == "plain" and labels is None)
+            for way in ways
+        ]
+        contrasts += [Contrast(frozen, scratch, "labels"), Contrast(plain, frozen, "labels")]
+        arms = {arm for way in ways for arm in (tuned(way, labels), from_random(way, labels))}
+        folds = self.lab.folds_of(labels)
+        compared = self._compare(rows, arms, contrasts, folds.correlation)
         part = folds.folds[0]
-        return {"per_class": per_class, "train": len(part.train), "valid": len(part.valid), **compared}
+        return LabelsPoint(labels, len(part.train), len(part.valid), compared)
 
-    def compare_unlabeled(self, rows: list[dict[str, Any]], images: int | None) -> dict[str, Any]:
+    def compare_unlabeled(self, rows: Sequence[Row], images: int | None) -> ImagesPoint:
         """Compare fine-tuning from an autoencoder of so many images with scratch, all labels in use."""
-        name = "plain @all" if images is None else f"plain {images} @all"
-        own = [row for row in rows if row["arm"] in (name, "scratch @all")]
-        compared = compare(
-            own, read_scores(self.lab, own), [Contrast(name, "scratch @all")], correlation=self.lab.folds.correlation
-        )
-        return {"images": len(self.lab.watched(images)), **compared}
+        treated, scratch = tuned("plain", images=images), from_random("plain")
+        contrast = Contrast(treated, scratch, "unlabeled", named=images is None)
+        compared = self._compare(rows, {treated, scratch}, [contrast], self.lab.folds.correlation)
+        return ImagesPoint(len(self.lab.watched(images)), compared)
+
+    def _compare(
+        self, rows: Sequence[Row], arms: set[ArmKey], contrasts: Sequence[Contrast], correlation: float
+    ) -> Comparison:
+        own = [row for row in rows if row.arm in arms]
+        scores = read_scores(self.lab.folder, own, self.lab.splits.test.classes)
+        return compare(own, scores, contrasts, correlation=correlation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,24 @@ from unlabeled.kernels import building
 from unlabeled.layout import count_parameters
 from unlabeled.models import ConvAutoEncoder, ConvNet, Encoder
 from unlabeled.patches import Prepared, cut_patches, prepare
+from unlabeled.records import Protocol
 from unlabeled.results import Run
 from unlabeled.runtime import Runtime, seeded
 from unlabeled.sparse import SparseAutoencoder
-from unlabeled.studies.specs import Features, FeatureSpec, Learned, PatchesLearned
+from unlabeled.studies.specs import (
+    ComponentFeatures,
+    Features,
+    FeatureSpec,
+    HandMadeCodes,
+    Learned,
+    LearnedCodes,
+    LearnedMaps,
+    PatchesLearned,
+    PatchMaps,
+    PixelFeatures,
+    Pretrained,
+    RandomCodes,
+)
 
 # Raise it when the same configuration would give other results.
 VERSION = 3
@@ -165,7 +179,7 @@ class Lab:
         }
         return Run(self.folder / "runs", f"patches/{learned.kind}-seed{learned.seed}", configuration)
 
-    def run_of(self, learned: Learned | PatchesLearned) -> Run:
+    def run_of(self, learned: Pretrained) -> Run:
         """Return the run that trains what features or networks stand on."""
         return self.autoencoder_run(learned) if isinstance(learned, Learned) else self.patches_run(learned)
 
@@ -227,13 +241,16 @@ class Lab:
 
     def _make_features(self, spec: FeatureSpec) -> Features:
         splits = (self.splits.labeled, self.splits.test)
-        if spec.source == "pixels":
+        if isinstance(spec, PixelFeatures):
             return Features(*map(pixel_features, splits))
-        if spec.source == "pca":
-            assert spec.encoder is not None
+        if isinstance(spec, ComponentFeatures):
             return Features(*map(self.components(self.geometry(spec.encoder).code_length).scores, splits))
-        if isinstance(spec.learned, PatchesLearned) or spec.pooling == "grid":
-            maps = self._map_encoder(spec)
+        if isinstance(spec, LearnedMaps | PatchMaps):
+            maps = (
+                self.trained_autoencoder(spec.learned).encoder
+                if isinstance(spec, LearnedMaps)
+                else self.patch_encoder(spec.learned, spec.stride)
+            )
             return Features(*(map_features(maps, images, spec.grid, runtime=self.runtime) for images in splits))
         encoder = self._encoder(spec)
         codes = [encode(encoder, images, runtime=self.runtime) for images in splits]
@@ -241,46 +258,38 @@ class Lab:
             codes = [pool_quadrants(code, encoder.geometry.code_size) for code in codes]
         return Features(*codes)
 
-    def _map_encoder(self, spec: FeatureSpec) -> Encoder | PatchEncoder | TriangleEncoder:
-        if not isinstance(spec.learned, PatchesLearned):
-            return self._encoder(spec)
-        assert spec.stride is not None
-        return self.patch_encoder(spec.learned, spec.stride)
-
-    def _encoder(self, spec: FeatureSpec) -> Encoder:
-        assert spec.encoder is not None
-        if spec.source == "filters":
+    def _encoder(self, spec: HandMadeCodes | RandomCodes | LearnedCodes) -> Encoder:
+        if isinstance(spec, HandMadeCodes):
             return self.hand_made_encoder(spec.encoder)
-        if spec.source == "random":
-            assert spec.seed is not None
+        if isinstance(spec, RandomCodes):
             return self.new_autoencoder(spec.encoder, spec.seed).encoder
-        assert isinstance(spec.learned, Learned)
         return self.trained_autoencoder(spec.learned).encoder
 
-    def protocol(self, *, labeled: bool = True) -> dict[str, Any]:
+    def protocol(self, *, labeled: bool = True) -> Protocol:
         """Say what was compared on what, for the report to print beside the numbers; without labels there are no folds."""
         splits, config = self.splits, self.config
         channels, height, width = splits.labeled.shape
         training = config.network.training
-        return {
-            "data": config.data_name,
-            "preset": config.preset,
-            "image": [channels, height, width],
-            "class_names": list(splits.class_names),
-            "labeled": len(splits.labeled),
-            "unlabeled": len(splits.unlabeled),
-            "held_out": len(self.held_out) if len(splits.unlabeled) > 1 else 0,
-            "test": len(splits.test),
-            "folds": describe(self.folds) if labeled else None,
-            "seeds": config.seeds,
-            "leaks": asdict(splits.leaks),
-            "notes": list(splits.notes),
-            "origin": {name: value for name, value in splits.origin.items() if name != "counts"},
-            "ensemble": config.classical.ensemble,
-            "augmentation": {"flip": training.flip, "shift": training.shift},
-            "precision": config.precision,
-            "kernels": self.kernels,
-        }
+        return Protocol(
+            data=config.data_name,
+            preset=config.preset,
+            image=(channels, height, width),
+            class_names=tuple(splits.class_names),
+            labeled=len(splits.labeled),
+            unlabeled=len(splits.unlabeled),
+            held_out=len(self.held_out) if len(splits.unlabeled) > 1 else 0,
+            test=len(splits.test),
+            folds=describe(self.folds) if labeled else None,
+            seeds=config.seeds,
+            leaks=splits.leaks,
+            notes=tuple(splits.notes),
+            origin={name: value for name, value in splits.origin.items() if name != "counts"},
+            ensemble=config.classical.ensemble,
+            flip=training.flip,
+            shift=training.shift,
+            precision=config.precision,
+            kernels=self.kernels,
+        )
 
 
 def hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:

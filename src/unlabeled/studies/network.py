@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlabeled.comparison import Contrast, compare
+from unlabeled.comparison import compare, read_scores
 from unlabeled.config import EncoderConfig, NetworkConfig, NetworkGrid, TrainingConfig
 from unlabeled.errors import UserError
 from unlabeled.geometry import GeometryError
+from unlabeled.outcomes import NetworkOutcome
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Illegal, Row, ended, of_arm
 from unlabeled.studies.baselines import baseline_arms
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.networks import NetworkTask
-from unlabeled.studies.performing import Perform, read_scores
+from unlabeled.studies.tasks import NetworkTask, Perform
 
-BASE = "base"
+if TYPE_CHECKING:
+    from unlabeled.studies.lab import Lab
+
 _MOMENTA: dict[str, dict[str, Any]] = {
     "none": {},
     "0.5": {"momentum": 0.5},
@@ -42,9 +44,9 @@ class Variant:
     rates: tuple[float, ...]
 
     @property
-    def arm(self) -> str:
-        """Its name in tables."""
-        return f"{self.factor} {self.value}"
+    def arm(self) -> ArmKey:
+        """The arm of its runs."""
+        return ArmKey("random", "network", factor=self.factor, value=self.value)
 
     @property
     def network(self) -> NetworkConfig:
@@ -57,7 +59,50 @@ def base_network(training: TrainingConfig, rates: tuple[float, ...] = ()) -> Net
     return NetworkConfig(dropout=0.0, learning_rates=rates or (training.learning_rate,), training=training)
 
 
-def run(lab: Lab, do: Perform) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Factor:
+    """A property of the network: its values' arms, the one that others are compared with, and the one that validation prefers."""
+
+    name: str
+    reference: ArmKey
+    best: ArmKey | None
+    arms: tuple[ArmKey, ...]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The learning rates that an arm's runs chose, of how many, how often at an end of their list, and how many trials diverged."""
+
+    arm: ArmKey
+    rates: tuple[float, ...]
+    tried: int
+    at_edge: int
+    diverged: int
+
+
+@dataclass(frozen=True)
+class LayerGradients:
+    """The gradient of every layer of the deepest network, median over runs: before training and after it."""
+
+    activation: str
+    first: tuple[float, ...]
+    last: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class NetworkFound:
+    """What study 2 found."""
+
+    comparison: Comparison
+    factors: tuple[Factor, ...]
+    rates: tuple[Rates, ...]
+    illegal: tuple[Illegal, ...]
+    gradients: tuple[LayerGradients, ...]
+    baselines: tuple[ArmSummary, ...]
+    rows: tuple[Row, ...]
+
+
+def run(lab: Lab, do: Perform) -> NetworkFound:
     """Train every variant on every fold and seed."""
     legal, illegal = [], []
     grid = lab.config.studies.network
@@ -66,11 +111,11 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
         try:
             lab.geometry(variant.encoder)
         except GeometryError as error:
-            illegal.append({"arm": variant.arm, "reason": str(error)})
+            illegal.append(Illegal(variant.arm, str(error)))
         else:
             legal.append(variant)
     if not legal:
-        raise UserError(f"no network of --studies.network fits these images; the first: {illegal[0]['reason']}")
+        raise UserError(f"no network of --studies.network fits these images; the first: {illegal[0].reason}")
     # One replicate after the other, so that the first of each kind tells how long the rest will take.
     tasks = [
         NetworkTask(v.arm, v.encoder, v.network, fold, seed, gradients=len(v.encoder.conv_out_channels) == deepest)
@@ -80,15 +125,17 @@ def run(lab: Lab, do: Perform) -> dict[str, Any]:
     ]
     baselines = baseline_arms(lab, do)
     rows = do(tasks)
-    compared, factors = _compare(lab, legal, rows)
-    return {
-        **compared,
-        "factors": factors,
-        "illegal": illegal,
-        "gradients": _gradients(rows),
-        "baselines": baselines,
-        "rows": rows,
-    }
+    factors = _factors(lab, legal, rows)
+    contrasts = [
+        Contrast(arm, factor.reference, factor.name)
+        for factor in factors
+        for arm in factor.arms
+        if arm != factor.reference
+    ]
+    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
+    compared = compare(rows, scores, contrasts, correlation=lab.folds.correlation)
+    rates = tuple(_chosen_rates(rows, variant.arm) for variant in legal)
+    return NetworkFound(compared, factors, rates, tuple(illegal), _gradients(rows), baselines, tuple(rows))
 
 
 def _closes(lab: Lab, encoder: EncoderConfig, blocks: int) -> bool:
@@ -160,48 +207,32 @@ def _stack(encoder: EncoderConfig, blocks: int) -> dict[str, Any]:
     return {name: (getattr(encoder, name)[0],) * blocks for name in names}
 
 
-def _compare(lab: Lab, legal: list[Variant], rows: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Compare the values of each factor with its reference; p values are corrected within a factor."""
-    scores = read_scores(lab, rows)
-    arms: list[dict[str, Any]] = []
-    contrasts: list[dict[str, Any]] = []
+def _factors(lab: Lab, legal: Sequence[Variant], rows: Sequence[Row]) -> tuple[Factor, ...]:
+    """Return the values of each factor, with the reference that they are compared with."""
     factors = []
-    for factor in dict.fromkeys(variant.factor for variant in legal):
-        values = [variant for variant in legal if variant.factor == factor]
-        if factor == "optimizer":
+    for name in dict.fromkeys(variant.factor for variant in legal):
+        values = [variant for variant in legal if variant.factor == name]
+        if name == "optimizer":
             # The best SGD, by validation, stands beside the other optimisers.
-            values = [v for v in legal if v.arm == _best(rows, "momentum")] + values
-        names = [variant.arm for variant in values]
-        reference = _reference(lab.config.studies.network, factor, values)
-        own = [row for row in rows if row["arm"] in names]
-        contrasts_of = [Contrast(name, reference) for name in names if name != reference]
-        compared = compare(own, scores, contrasts_of, correlation=lab.folds.correlation)
-        known = {arm["arm"] for arm in arms}
-        arms += [arm | _chosen_rates(rows, arm["arm"]) for arm in compared["arms"] if arm["arm"] not in known]
-        contrasts += [contrast | {"factor": factor} for contrast in compared["contrasts"]]
-        factors.append(
-            {
-                "factor": factor,
-                "reference": reference,
-                "best": _best(rows, factor, names),
-                "values": [{"value": v.arm if v.factor != factor else v.value, "arm": v.arm} for v in values],
-            }
-        )
-    return {"arms": arms, "contrasts": contrasts}, factors
+            best = _best(rows, [variant.arm for variant in legal if variant.factor == "momentum"])
+            values = [variant for variant in legal if variant.arm == best] + values
+        arms = tuple(variant.arm for variant in values)
+        reference = _reference(lab.config.studies.network, name, values)
+        factors.append(Factor(name, reference, _best(rows, arms), arms))
+    return tuple(factors)
 
 
-def _best(rows: list[dict[str, Any]], factor: str, names: list[str] | None = None) -> str | None:
-    """Return the arm of a factor with the least mean validation log loss, of those without a diverged run."""
-    losses: dict[str, list[float]] = {}
-    for row in rows:
-        if row["arm"] in names if names is not None else row["arm"].startswith(f"{factor} "):
-            losses.setdefault(row["arm"], []).append(row.get("valid_log_loss", np.inf))
-    means = {arm: float(np.mean(values)) for arm, values in losses.items()}
-    finite = {arm: mean for arm, mean in means.items() if np.isfinite(mean)}
-    return min(finite, key=lambda arm: finite[arm]) if finite else None
+def _best(rows: Sequence[Row], arms: Sequence[ArmKey]) -> ArmKey | None:
+    """Return the arm with the least mean validation log loss, of those without a diverged run."""
+    means = {}
+    for arm in arms:
+        losses = [np.inf if (outcome := row.scored) is None else outcome.valid_log_loss for row in of_arm(rows, arm)]
+        if losses and np.isfinite(mean := float(np.mean(losses))):
+            means[arm] = mean
+    return min(means, key=lambda arm: means[arm]) if means else None
 
 
-def _reference(grid: NetworkGrid, factor: str, values: list[Variant]) -> str:
+def _reference(grid: NetworkGrid, factor: str, values: Sequence[Variant]) -> ArmKey:
     """Return the arm that the others of a factor are compared with: the base's value where it is among them."""
     wanted = {
         "kernel": str(grid.encoder.conv_kernel_size[0]),
@@ -217,36 +248,32 @@ def _reference(grid: NetworkGrid, factor: str, values: list[Variant]) -> str:
     return next((variant.arm for variant in values if variant.value == wanted), values[0].arm)
 
 
-def _chosen_rates(rows: list[dict[str, Any]], arm: str) -> dict[str, Any]:
-    """Return the learning rates that an arm's runs chose, and how often it was the least or largest of several."""
-    own = [row for row in rows if row["arm"] == arm and "diverged" not in row]
+def _chosen_rates(rows: Sequence[Row], arm: ArmKey) -> Rates:
+    outcomes = ended(of_arm(rows, arm), NetworkOutcome)
     edge = 0
-    for row in own:
-        rates = sorted(trial["learning_rate"] for trial in row["tried"])
-        edge += len(rates) > 1 and row["choice"]["learning_rate"] in (rates[0], rates[-1])
-    tried = len(own[0]["tried"]) if own else 0
-    failed = sum("diverged" in trial for row in own for trial in row["tried"])
-    return {
-        "rates": sorted({row["choice"]["learning_rate"] for row in own}),
-        "tried": tried,
-        "at_edge": edge,
-        "diverged_rates": failed,
-    }
+    for outcome in outcomes:
+        rates = sorted(float(trial["learning_rate"] or 0) for trial in outcome.tried)
+        edge += len(rates) > 1 and outcome.choice["learning_rate"] in (rates[0], rates[-1])
+    return Rates(
+        arm,
+        rates=tuple(sorted({float(outcome.choice["learning_rate"] or 0) for outcome in outcomes})),
+        tried=len(outcomes[0].tried) if outcomes else 0,
+        at_edge=edge,
+        diverged=sum("diverged" in trial for outcome in outcomes for trial in outcome.tried),
+    )
 
 
-def _gradients(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return for each activation of the deepest network the gradient of every layer, median over runs."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def _gradients(rows: Sequence[Row]) -> tuple[LayerGradients, ...]:
+    """Return the gradients of the deepest network, by activation."""
+    found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {}
     for row in rows:
-        if row["arm"].startswith("deep-activation ") and "gradients" in row:
-            found.setdefault(row["arm"].partition(" ")[2], []).append(row["gradients"])
-    return [
-        {
-            "activation": activation,
-            **{
-                when: [float(np.median([run[when][name] for run in runs])) for name in runs[0][when]]
-                for when in ("first", "last")
-            },
-        }
+        gradients = row.outcome.gradients if isinstance(row.outcome, NetworkOutcome) else None
+        if row.arm.factor == "deep-activation" and gradients is not None:
+            found.setdefault(row.arm.value, []).append((gradients.first, gradients.last))
+    return tuple(
+        LayerGradients(
+            activation,
+            *(tuple(float(np.median([run[when][name] for run in runs])) for name in runs[0][when]) for when in (0, 1)),
+        )
         for activation, runs in found.items()
-    ]
+    )

@@ -9,70 +9,76 @@ from typing import Any
 import torch
 from joblib import delayed
 
+from unlabeled.comparison import arm_name
+from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome
 from unlabeled.processes import in_processes
 from unlabeled.progress import RunProgress
+from unlabeled.records import Row, Spread
 from unlabeled.results import Run
 from unlabeled.studies.lab import Lab
-from unlabeled.studies.performing import Task, perform
+from unlabeled.studies.performing import outcome_of, perform
+from unlabeled.studies.tasks import Task
 
 _MOST_A_CORE = 4
 
 
-def run_tasks(lab: Lab, tasks: Sequence[Task], progress: RunProgress) -> list[dict[str, Any]]:
-    """Perform tasks that do not wait for one another, and return their rows in the order given.
+def run_tasks(lab: Lab, tasks: Sequence[Task], progress: RunProgress) -> list[Row]:
+    """Perform tasks, what they need before them, and return their rows in the order given.
 
-    A row is the task's arm and place, its run's folder relative to the study's, and the result. Runs are spread over processes of one
-    thread each where there are as many as cores: small networks gain little from a second thread, and logistic
-    regression nothing. The number of threads follows from the number of tasks, finished or not, for it can change the last digits.
+    Runs are spread over processes of one thread each where there are as many as cores: small networks gain little from a second
+    thread, and logistic regression nothing. The number of threads follows from the number of tasks, finished or not, for it can
+    change the last digits.
     """
     runs: dict[str, tuple[Task, Run]] = {}
     places = []
     for task in tasks:
-        run = task.run(lab)
+        run = task.key(lab)
         # Tasks that only differ in what nothing depends on share a run.
         runs.setdefault(str(run.folder), (task, run))
         places.append(str(run.folder))
-    jobs = _jobs(lab, len(runs))
-    outcomes = {name: run.outcome(tell=True) for name, (_, run) in runs.items()}
+    outcomes = {name: outcome_of(run, tell=True) for name, (_, run) in runs.items()}
     results = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
     waiting = [(name, task) for name, (task, _) in runs.items() if name not in results]
+    if needed := [other for _, task in waiting for other in task.needs]:
+        run_tasks(lab, needed, progress)
+    jobs = _jobs(lab, len(runs))
     progress.plan((task.kind for _, task in waiting), workers=jobs)
-    for name, result in _perform_all(lab, waiting, jobs, progress):
-        progress.done(name, _outcome(result))
-        results[name] = result
+    for name, outcome in _perform_all(lab, waiting, jobs, progress):
+        progress.done(name, _told(outcome))
+        results[name] = outcome
     return [
-        {"arm": task.arm, **task.position, "run": os.path.relpath(name, lab.folder), **results[name]}
+        Row(task.arm, task.seed, os.path.relpath(name, lab.folder), results[name], task.fold)
         for task, name in zip(tasks, places, strict=True)
     ]
 
 
 def _perform_all(
     lab: Lab, waiting: list[tuple[str, Task]], jobs: int, progress: RunProgress
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[str, Outcome]]:
     """Perform tasks, here or spread over processes, and yield the name and result of each as it ends."""
     if jobs > 1 and waiting:
         yield from _spread(lab, waiting, jobs, progress)
         return
     for name, task in waiting:
-        progress.start(name, task.kind, task.label)
+        progress.start(name, task.kind, _label(task))
         yield name, perform(lab, task, progress)
 
 
 def _spread(
     lab: Lab, waiting: list[tuple[str, Task]], jobs: int, progress: RunProgress
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[str, Outcome]]:
     threads = max(1, _cores(lab) // jobs)
 
     def calls() -> Iterator[Any]:
         for name, task in waiting:
-            progress.start(name, task.kind, task.label)
+            progress.start(name, task.kind, _label(task))
             yield delayed(_perform_apart)(lab, name, task, threads)
 
     # No more is handed out than is running, so what was started is what runs.
     yield from in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs)
 
 
-def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, dict[str, Any]]:
+def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, Outcome]:
     """Perform a task in another process."""
     torch.set_num_threads(threads)
     return name, perform(lab, task)
@@ -85,19 +91,25 @@ def _jobs(lab: Lab, tasks: int) -> int:
     return max(1, min(lab.config.jobs or _cores(lab), tasks, _MOST_A_CORE * (os.cpu_count() or 1)))
 
 
-def spread(lab: Lab) -> dict[str, int]:
+def spread(lab: Lab) -> Spread:
     """Return how many runs of a large stage go on at a time, and the threads of each."""
     jobs = _jobs(lab, _cores(lab))
-    return {"jobs": jobs, "threads": max(1, _cores(lab) // jobs)}
+    return Spread(jobs, max(1, _cores(lab) // jobs))
 
 
 def _cores(lab: Lab) -> int:
     return lab.config.threads or torch.get_num_threads()
 
 
-def _outcome(result: dict[str, Any]) -> str:
-    if "diverged" in result:
-        return result["diverged"].partition(";")[0]
-    if "accuracy" in result:
-        return f"test accuracy {100 * result['accuracy']:.1f} %"
-    return f"held-out MSE {result['held_out_mse']:.4f}"
+def _label(task: Task) -> str:
+    """Name a run for a line of progress."""
+    fold = "" if task.fold is None else f", fold {task.fold + 1}"
+    return f"{arm_name(task.arm)}{fold}, seed {task.seed}"
+
+
+def _told(outcome: Outcome) -> str:
+    if isinstance(outcome, Diverged):
+        return outcome.diverged.partition(";")[0]
+    if isinstance(outcome, ClassicalOutcome | NetworkOutcome):
+        return f"test accuracy {100 * outcome.accuracy:.1f} %"
+    return f"held-out MSE {outcome.held_out_mse:.4f}"

@@ -2,45 +2,101 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
 from unlabeled.files import write_arrays
+from unlabeled.outcomes import Activations, FilterShapes, PatchesOutcome
+from unlabeled.records import ArmKey, Row, ended, of_arm
 from unlabeled.results import read_result
-from unlabeled.sparse import check_batch
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.patches import PatchesTask
-from unlabeled.studies.performing import Perform
 from unlabeled.studies.specs import PatchesLearned
+from unlabeled.studies.tasks import PatchesTask, Perform
+
+if TYPE_CHECKING:
+    from unlabeled.studies.lab import Lab
+
+BASE, UNTRAINED, IN_BATCHES = ArmKey("sparse"), ArmKey("sparse", way="untrained"), ArmKey("sparse", way="batches")
 
 
-def run(lab: Lab, do: Perform) -> dict[str, Any]:
+def prepared(preparation: str) -> ArmKey:
+    """Return the arm whose patches are prepared otherwise."""
+    return ArmKey("sparse", factor="preparation", value=preparation)
+
+
+def changed(setting: str, value: float) -> ArmKey:
+    """Return the arm with another rho, beta or lambda."""
+    return ArmKey("sparse", factor=setting, value=f"{value:g}")
+
+
+UNPENALISED = changed("beta", 0)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a variant's runs came to, means over seeds; times in seconds, ``explained`` shares of the held-out variance."""
+
+    explained: float
+    explained_runs: tuple[float, ...]
+    loss: float
+    mse: float
+    iterations: float
+    not_converged: int
+    seconds: float
+    losses: tuple[float, ...]
+    activations: Activations
+    filters: FilterShapes
+
+
+@dataclass(frozen=True)
+class SparseLine:
+    """A variant: its settings, and its means, if a run came to an end."""
+
+    arm: ArmKey
+    preparation: str
+    solver: str
+    rho: float
+    beta: float
+    decay: float
+    diverged: int
+    runs: int
+    means: Means | None
+
+
+@dataclass(frozen=True)
+class SparseFound:
+    """What study 7 found; ``other`` is the preparation that the base has not."""
+
+    variants: tuple[SparseLine, ...]
+    other: str
+    settings: dict[str, Any]
+    rows: tuple[Row, ...]
+
+
+def run(lab: Lab, do: Perform) -> SparseFound:
     """Train every variant on patches of the unlabeled images."""
     planned = variants(lab)
     rows = do([PatchesTask(arm, learned[seed]) for seed in range(lab.config.seeds) for arm, learned in planned.items()])
-    lines = [_line(arm, learned[0], [row for row in rows if row["arm"] == arm]) for arm, learned in planned.items()]
     arrays: dict[str, NDArray[Any]] = {}
     for number, arm in enumerate(planned):
-        first = next((row for row in rows if row["arm"] == arm and "diverged" not in row), None)
+        first = next((row for row in of_arm(rows, arm) if not row.diverged), None)
         if first is not None:
-            stored = read_result(lab.folder / first["run"]).arrays("filters.npz")
+            stored = read_result(lab.folder / first.run).arrays("filters.npz")
             arrays |= {f"{name}{number}": array for name, array in stored.items()}
     write_arrays(lab.folder / "sparse" / "pictures.npz", **arrays)
     grid = lab.config.studies.sparse
-    return {
-        "variants": lines,
-        "base": "base",
-        "other": _other(grid.preparation),
-        "settings": grid.model_dump(mode="json"),
-        "rows": rows,
-    }
+    lines = tuple(_line(arm, learned[0], of_arm(rows, arm)) for arm, learned in planned.items())
+    return SparseFound(lines, _other(grid.preparation), grid.model_dump(mode="json"), tuple(rows))
 
 
 def check(lab: Lab) -> None:
     """Refuse patches that do not fit these images, and batches that say too little of how often a unit is active."""
+    from unlabeled.sparse import check_batch
+
     check_size(lab)
     grid = lab.config.studies.sparse
     check_batch(min(grid.training.batch_size, grid.patches), grid.rho)
@@ -55,19 +111,20 @@ def check_size(lab: Lab) -> None:
         )
 
 
-def variants(lab: Lab) -> dict[str, list[PatchesLearned]]:
+def variants(lab: Lab) -> dict[ArmKey, list[PatchesLearned]]:
     """Return every variant's runs by seed: the base, and the base with one thing changed."""
     grid = lab.config.studies.sparse
-    changes: dict[str, dict[str, Any]] = {
-        "untrained": {"kind": "random"},
-        "base": {},
-        "adam": {"solver": "batches"},
-        _other(grid.preparation): {"preparation": _other(grid.preparation)},
-        "beta 0": {"beta": 0.0},
+    other = _other(grid.preparation)
+    changes: dict[ArmKey, dict[str, Any]] = {
+        UNTRAINED: {"kind": "random"},
+        BASE: {},
+        IN_BATCHES: {"solver": "batches"},
+        prepared(other): {"preparation": other},
+        UNPENALISED: {"beta": 0.0},
     }
-    changes |= {f"rho {rho:g}": {"rho": rho} for rho in grid.rhos if rho != grid.rho}
-    changes |= {f"beta {beta:g}": {"beta": beta} for beta in grid.betas if beta not in (grid.beta, 0)}
-    changes |= {f"lambda {decay:g}": {"decay": decay} for decay in grid.decays if decay != grid.decay}
+    changes |= {changed("rho", rho): {"rho": rho} for rho in grid.rhos if rho != grid.rho}
+    changes |= {changed("beta", beta): {"beta": beta} for beta in grid.betas if beta not in (grid.beta, 0)}
+    changes |= {changed("lambda", decay): {"decay": decay} for decay in grid.decays if decay != grid.decay}
     seeds = range(lab.config.seeds)
     return {arm: [PatchesLearned.of(grid, seed, **change) for seed in seeds] for arm, change in changes.items()}
 
@@ -76,36 +133,29 @@ def _other(preparation: str) -> str:
     return "clip" if preparation == "whitening" else "whitening"
 
 
-def _line(arm: str, learned: PatchesLearned, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _line(arm: ArmKey, learned: PatchesLearned, rows: Sequence[Row]) -> SparseLine:
     """Return a variant's settings and its means over seeds."""
-    ended = [row for row in rows if "diverged" not in row]
-    line: dict[str, Any] = {
-        "arm": arm,
-        "preparation": learned.preparation,
-        "solver": learned.solver,
-        "rho": learned.rho,
-        "beta": learned.beta,
-        "decay": learned.decay,
-        "diverged": len(rows) - len(ended),
-        "runs": len(rows),
-        "explained": None,
-    }
-    if not ended:
-        return line
-    explained = [1 - row["held_out_mse"] / row["held_out_variance"] for row in ended]
-    return line | {
-        "explained": float(np.mean(explained)),
-        "explained_runs": explained,
-        "loss": float(np.mean([row["held_out_loss"] for row in ended])),
-        "mse": float(np.mean([row["held_out_mse"] for row in ended])),
-        "iterations": float(np.median([row["iterations"] for row in ended])),
-        "not_converged": sum(not row["converged"] for row in ended),
-        "seconds": float(np.median([row["seconds"] for row in ended])),
-        "losses": ended[0]["losses"],
-        "activations": _mean_of([row["activations"] for row in ended]),
-        "filters": _mean_of([row["filters"] for row in ended]),
-    }
+    outcomes = ended(rows, PatchesOutcome)
+    settings = (learned.preparation, learned.solver, learned.rho, learned.beta, learned.decay)
+    return SparseLine(arm, *settings, len(rows) - len(outcomes), len(rows), _means(outcomes) if outcomes else None)
 
 
-def _mean_of(facts: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([fact[name] for fact in facts])) for name in facts[0]}
+def _means(outcomes: Sequence[PatchesOutcome]) -> Means:
+    explained = tuple(1 - outcome.held_out_mse / outcome.held_out_variance for outcome in outcomes)
+    return Means(
+        explained=float(np.mean(explained)),
+        explained_runs=explained,
+        loss=float(np.mean([outcome.held_out_loss for outcome in outcomes])),
+        mse=float(np.mean([outcome.held_out_mse for outcome in outcomes])),
+        iterations=float(np.median([outcome.iterations for outcome in outcomes])),
+        not_converged=sum(not outcome.converged for outcome in outcomes),
+        seconds=float(np.median([outcome.seconds for outcome in outcomes])),
+        losses=tuple(outcomes[0].losses),
+        activations=Activations(**_mean_of([outcome.activations for outcome in outcomes])),
+        filters=FilterShapes(**_mean_of([outcome.filters for outcome in outcomes])),
+    )
+
+
+def _mean_of(facts: Sequence[Activations] | Sequence[FilterShapes]) -> dict[str, float]:
+    tables = [asdict(fact) for fact in facts]
+    return {name: float(np.mean([table[name] for table in tables])) for name in tables[0]}

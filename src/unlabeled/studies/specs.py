@@ -1,4 +1,4 @@
-"""What runs are made of, said in values alone: autoencoders, filters of patches, features."""
+"""What runs are made of, said in values alone: autoencoders, filters of patches, features. Knows nothing of torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.config import AutoencoderConfig, EncoderConfig, SparseGrid, TrainingConfig
-from unlabeled.patches import Preparation
 
-Source: TypeAlias = Literal["pixels", "random", "filters", "pca", "autoencoder", "patches"]
-Pooling: TypeAlias = Literal["whole", "quadrants", "grid"]
+CodePooling: TypeAlias = Literal["whole", "quadrants"]
 Filters: TypeAlias = Literal["sparse", "random", "centroids", "hand-made"]
 Solver: TypeAlias = Literal["full batch", "batches"]
 
@@ -37,7 +35,7 @@ class PatchesLearned:
     side: int
     patches: int
     hidden: tuple[int, ...]
-    preparation: Preparation
+    preparation: Literal["whitening", "clip"]
     rho: float = 0.0
     beta: float = 0.0
     decay: float = 0.0
@@ -61,27 +59,105 @@ class PatchesLearned:
         return asdict(replace(self, training=None)) | {"hidden": list(self.hidden), "training": training}
 
 
+Pretrained: TypeAlias = Learned | PatchesLearned
+
+
 @dataclass(frozen=True)
-class FeatureSpec:
-    """Where features come from.
+class PixelFeatures:
+    """The pixels themselves."""
 
-    ``encoder`` gives the shape, ``learned`` the trained one, or the filters of patches, which take ``stride``; the others leave them
-    out. ``grid`` is the side to which maps are pooled.
-    """
+    source: ClassVar[str] = "pixels"
+    pooling: ClassVar[str] = "whole"
 
-    source: Source
-    encoder: EncoderConfig | None = None
-    learned: Learned | PatchesLearned | None = None
-    seed: int | None = None
-    pooling: Pooling = "whole"
-    stride: int | None = None
+
+@dataclass(frozen=True)
+class ComponentFeatures:
+    """Scores on the principal components of the unlabeled images, as many as the encoder's code has numbers."""
+
+    encoder: EncoderConfig
+    source: ClassVar[str] = "pca"
+    pooling: ClassVar[str] = "whole"
+
+
+@dataclass(frozen=True)
+class HandMadeCodes:
+    """Codes of an encoder of this shape, of one block, whose filters are the hand-made ones."""
+
+    encoder: EncoderConfig
+    source: ClassVar[str] = "filters"
+    pooling: ClassVar[str] = "whole"
+
+
+@dataclass(frozen=True)
+class RandomCodes:
+    """Codes of an encoder of this shape with the initial weights of a seed."""
+
+    encoder: EncoderConfig
+    seed: int
+    pooling: CodePooling = "whole"
+    source: ClassVar[str] = "random"
+
+
+@dataclass(frozen=True)
+class LearnedCodes:
+    """Codes of a trained autoencoder."""
+
+    learned: Learned
+    pooling: CodePooling = "whole"
+    source: ClassVar[str] = "autoencoder"
+
+
+@dataclass(frozen=True)
+class LearnedMaps:
+    """A trained autoencoder's maps, pooled to ``grid`` x ``grid`` means at the most."""
+
+    learned: Learned
+    grid: int
+    source: ClassVar[str] = "autoencoder"
+    pooling: ClassVar[str] = "grid"
+
+
+@dataclass(frozen=True)
+class PatchMaps:
+    """Maps of filters of patches, every ``stride`` pixels, pooled to ``grid`` x ``grid`` means at the most, or whole (None)."""
+
+    learned: PatchesLearned
+    stride: int
     grid: int | None = None
+    source: ClassVar[str] = "patches"
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what determines the features, the trained encoder apart."""
-        encoder = None if self.encoder is None else self.encoder.model_dump(mode="json")
-        more = {name: value for name in ("stride", "grid") if (value := getattr(self, name)) is not None}
-        return {"source": self.source, "encoder": encoder, "seed": self.seed, "pooling": self.pooling} | more
+    @property
+    def pooling(self) -> str:
+        """Whether maps are pooled."""
+        return "whole" if self.grid is None else "grid"
+
+
+FeatureSpec: TypeAlias = (
+    PixelFeatures | ComponentFeatures | HandMadeCodes | RandomCodes | LearnedCodes | LearnedMaps | PatchMaps
+)
+
+
+def pretrained(spec: FeatureSpec) -> Pretrained | None:
+    """Return what has to be trained before there are these features."""
+    return spec.learned if isinstance(spec, LearnedCodes | LearnedMaps | PatchMaps) else None
+
+
+def features_key(spec: FeatureSpec) -> dict[str, Any]:
+    """Return what determines features, what was trained for them apart."""
+    encoder: EncoderConfig | None = getattr(spec, "encoder", None)
+    if isinstance(spec, LearnedCodes | LearnedMaps):
+        encoder = spec.learned.encoder
+    key: dict[str, Any] = {
+        "source": spec.source,
+        "encoder": None if encoder is None else encoder.model_dump(mode="json"),
+        "seed": spec.seed if isinstance(spec, RandomCodes) else None,
+        "pooling": spec.pooling,
+    }
+    if isinstance(spec, PatchMaps):
+        key["stride"] = spec.stride
+    if isinstance(spec, LearnedMaps | PatchMaps) and spec.grid is not None:
+        key["grid"] = spec.grid
+    return key
 
 
 @dataclass(frozen=True)

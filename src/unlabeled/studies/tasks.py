@@ -1,47 +1,39 @@
-"""The runs that train an autoencoder, and those that fit a classical model on features."""
+"""The runs of all studies, said in values alone: each has a key, what it needs, and a way to be run. Knows nothing of torch.
+
+Who computes them stands in ``pretraining``, ``classical`` and ``networks``, and is imported when a task is run.
+"""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from unlabeled.checkpoints import save_weights
-from unlabeled.classifiers import (
-    Chosen,
-    Labeled,
-    Scaling,
-    choose_boosting,
-    choose_logistic,
-    choose_neighbours,
-    choose_trees,
-    score,
-)
-from unlabeled.errors import TrainingDiverged
-from unlabeled.features import pixel_features
-from unlabeled.files import write_arrays, write_history
-from unlabeled.images import Images
-from unlabeled.layout import count_parameters
-from unlabeled.linear import fit_linear_network
-from unlabeled.models import ConvAutoEncoder
-from unlabeled.objectives import Reconstruction
+from unlabeled.config import EncoderConfig, NetworkConfig
+from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, NetworkOutcome, Outcome, PatchesOutcome
+from unlabeled.records import ArmKey, Row
 from unlabeled.results import Run
-from unlabeled.runtime import Runtime, evaluating
-from unlabeled.stacking import fit_stacked
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.patches import PatchesTask
-from unlabeled.studies.performing import fold_label, median_speed, perform, score_test
-from unlabeled.studies.specs import FeatureSpec, Learned, PatchesLearned
-from unlabeled.training import Watcher
+from unlabeled.studies.specs import (
+    ComponentFeatures,
+    FeatureSpec,
+    Learned,
+    PatchesLearned,
+    PixelFeatures,
+    Pretrained,
+    RandomCodes,
+    features_key,
+    pretrained,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unlabeled.studies.lab import Lab
+    from unlabeled.training import Watcher
 
 Classical: TypeAlias = Literal["logistic", "linear-network", "trees", "boosting", "neighbours"]
-_PICTURES = 10
-_IMAGES_OF_MEAN = 2000
-_BOTH: tuple[Scaling, ...] = ("common", "each")
+Scaling: TypeAlias = Literal["common", "each"]
+Way: TypeAlias = Literal["plain", "slow", "gradual", "frozen"]
 _FIELDS: dict[Classical, set[str]] = {
     "logistic": {"strengths", "max_iter"},
     "linear-network": {"strengths", "max_iter"},
@@ -51,101 +43,121 @@ _FIELDS: dict[Classical, set[str]] = {
 }
 
 
+class Task(Protocol):
+    """A run, said in values alone, so that it can travel to another process."""
+
+    @property
+    def arm(self) -> ArmKey:
+        """The arm that its row belongs to."""
+
+    @property
+    def fold(self) -> int | None:
+        """Its fold, if it has one."""
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+
+    @property
+    def kind(self) -> str:
+        """What takes about the same time."""
+
+    @property
+    def needs(self) -> Sequence[Task]:
+        """The runs whose outcomes it stands on; they are done before it, and if one diverged, it has diverged too."""
+
+    def key(self, lab: Lab) -> Run:
+        """Return its folder, named by everything that determines the outcome."""
+
+    def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> Outcome:
+        """Do it: leave its files in the folder, and return the outcome."""
+
+
 @dataclass(frozen=True)
 class AutoencoderTask:
     """Train an autoencoder on unlabeled images."""
 
-    arm: str
+    arm: ArmKey
     learned: Learned
+    fold: ClassVar[None] = None
+    needs: ClassVar[Sequence[Task]] = ()
+    title: ClassVar[str] = "autoencoder"
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.learned.seed
 
     @property
     def kind(self) -> str:
         """What takes about the same time."""
         return f"autoencoder {self.learned.images}"
 
-    @property
-    def label(self) -> str:
-        """What a line of progress calls it."""
-        return f"{self.arm}, seed {self.learned.seed}"
-
-    @property
-    def position(self) -> dict[str, int]:
-        """Where its row stands beside others of its arm."""
-        return {"seed": self.learned.seed}
-
-    def run(self, lab: Lab) -> Run:
-        """Return its folder."""
+    def key(self, lab: Lab) -> Run:
+        """Return its folder; it knows neither labels nor folds."""
         return lab.autoencoder_run(self.learned)
 
-    def compute(self, lab: Lab, run: Run, watcher: Watcher | None) -> dict[str, Any]:
+    def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> AutoencoderOutcome:
         """Train, and keep weights and pictures."""
-        learned, watched = self.learned, lab.watched(self.learned.images)
-        model = lab.new_autoencoder(learned.encoder, learned.seed, config=learned.config)
-        config = learned.config
-        objective = Reconstruction(config.loss, config.noise, config.noise_level)
-        fitted = fit_stacked(
-            model, objective, watched, valid=lab.held_out, config=config.training, stacking=config.stacking,
-            seed=learned.seed, runtime=lab.runtime, folder=run.folder, watcher=watcher,
-        )  # fmt: skip
-        write_history(run.folder / "history.jsonl", fitted.history)
-        save_weights(run.folder / "weights.safetensors", model)
-        write_arrays(run.folder / "pictures.npz", **_pictures(model, lab.held_out, lab.runtime))
-        for path in run.folder.glob("**/checkpoint.safetensors"):
-            path.unlink(missing_ok=True)
-        return {
-            "held_out_mse": fitted.history[fitted.best_epoch - 1]["valid_mse"],
-            "held_out_variance": _error_of_mean(watched, lab.held_out),
-            "images": len(watched),
-            "code_size": list(model.geometry.code_size),
-            "code_length": model.geometry.code_length,
-            "input_length": model.geometry.input_length,
-            "parameters": count_parameters(model),
-            "model": repr(model),
-            "best_epoch": fitted.best_epoch,
-            "seconds": fitted.seconds,
-            "images_per_second": median_speed(fitted),
-        }
+        from unlabeled.studies.pretraining import train_autoencoder
+
+        return train_autoencoder(self.learned, lab, folder, watcher)
 
 
-def ensure_autoencoder(lab: Lab, learned: Learned, watcher: Watcher | None = None) -> None:
-    """Train an autoencoder unless that is done.
+@dataclass(frozen=True)
+class PatchesTask:
+    """Learn filters on patches of the unlabeled images."""
 
-    Raises
-    ------
-    TrainingDiverged
-        If it diverged, now or before: what stands on it can't be had.
-    """
-    result = perform(lab, AutoencoderTask("autoencoder", learned), watcher)
-    if "diverged" in result:
-        raise TrainingDiverged(f"its autoencoder: {result['diverged']}")
+    arm: ArmKey
+    learned: PatchesLearned
+    fold: ClassVar[None] = None
+    needs: ClassVar[Sequence[Task]] = ()
+    title: ClassVar[str] = "sparse autoencoder"
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.learned.seed
+
+    @property
+    def kind(self) -> str:
+        """What takes about the same time."""
+        return f"patches {self.learned.solver} {len(self.learned.hidden)}"
+
+    def key(self, lab: Lab) -> Run:
+        """Return its folder; it knows neither labels nor folds."""
+        return lab.patches_run(self.learned)
+
+    def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> PatchesOutcome:
+        """Train, and keep weights, filters and mean activations."""
+        from unlabeled.studies.pretraining import train_patches
+
+        return train_patches(self.learned, lab, folder, watcher)
 
 
-def ensure_start(lab: Lab, learned: Learned | PatchesLearned, watcher: Watcher | None = None) -> None:
-    """Train what features or a network stand on, an autoencoder or filters of patches, unless that is done.
+# Performs tasks that do not wait for one another, and returns their rows in the order given.
+Perform: TypeAlias = Callable[[Sequence[Task]], list[Row]]
 
-    Raises
-    ------
-    TrainingDiverged
-        If it diverged, now or before.
-    """
+
+def pretraining(learned: Pretrained | None) -> tuple[Task, ...]:
+    """Return the runs that train what others stand on: one or, where nothing is learned, none."""
     if isinstance(learned, Learned):
-        ensure_autoencoder(lab, learned, watcher)
-    elif learned.kind == "sparse":
-        result = perform(lab, PatchesTask("sparse autoencoder", learned), watcher)
-        if "diverged" in result:
-            raise TrainingDiverged(f"its sparse autoencoder: {result['diverged']}")
+        return (AutoencoderTask(ArmKey("autoencoder"), learned),)
+    if learned is not None and learned.kind == "sparse":
+        return (PatchesTask(ArmKey("sparse"), learned),)
+    return ()
 
 
 @dataclass(frozen=True)
 class ClassicalTask:
     """Fit a classical model on features of a fold, choose on its validation part, score the test split once."""
 
-    arm: str
+    arm: ArmKey
     features: FeatureSpec
     model: Classical
     fold: int
     seed: int
-    scalings: tuple[Scaling, ...] = _BOTH
+    scalings: tuple[Scaling, ...] = ("common", "each")
 
     @property
     def kind(self) -> str:
@@ -153,111 +165,131 @@ class ClassicalTask:
         return f"{self.features.source} {self.features.pooling} {self.model}"
 
     @property
-    def label(self) -> str:
-        """What a line of progress calls it."""
-        return fold_label(self.arm, self.fold, self.seed)
+    def needs(self) -> tuple[Task, ...]:
+        """What its features stand on; scikit-learn's regression chooses for the network of one layer, its twin."""
+        twin = ClassicalTask(self.arm, self.features, "logistic", self.fold, self.seed, self.scalings)
+        return (*pretraining(pretrained(self.features)), *((twin,) if self.model == "linear-network" else ()))
 
-    @property
-    def position(self) -> dict[str, int]:
-        """Where its row stands beside others of its arm."""
-        return {"fold": self.fold, "seed": self.seed}
-
-    def run(self, lab: Lab) -> Run:
+    def key(self, lab: Lab) -> Run:
         """Return its folder, the same for all seeds where nothing depends on them."""
-        part, features = lab.folds.folds[self.fold], self.features
-        learned_is_used = features.source in ("pca", "autoencoder", "patches")
-        seeded_model = self.model in ("trees", "boosting")
+        part, features, learned = lab.folds.folds[self.fold], self.features, pretrained(self.features)
+        of_unlabeled = learned is not None or isinstance(features, ComponentFeatures)
+        seeded = self.model in ("trees", "boosting")
         configuration: dict[str, Any] = {
-            "data": lab.data_key(unlabeled=learned_is_used),
-            "features": features.as_json(),
+            "data": lab.data_key(unlabeled=of_unlabeled),
+            "features": features_key(features),
             "train": part.train.tolist(),
             "valid": part.valid.tolist(),
-            "seed": self.seed if seeded_model else None,
+            "seed": self.seed if seeded else None,
             self.model: lab.config.classical.model_dump(mode="json", include=_FIELDS[self.model]),
         }
-        if features.learned is not None:
-            configuration["autoencoder"] = lab.run_of(features.learned).folder.name
-        if features.source == "pca":
+        if learned is not None:
+            configuration["autoencoder"] = lab.run_of(learned).folder.name
+        if isinstance(features, ComponentFeatures):
             configuration["images"] = len(lab.watched())
-        if features.source in ("random", "filters", "autoencoder", "patches"):
+        if not isinstance(features, PixelFeatures | ComponentFeatures):
             configuration |= lab.arithmetic
         if self.model in ("logistic", "linear-network", "neighbours"):
             configuration["scalings"] = list(self.scalings)
-        of_seed = seeded_model or features.seed is not None or features.learned is not None
+        of_seed = seeded or learned is not None or isinstance(features, RandomCodes)
         name = f"fold{self.fold}-seed{self.seed}" if of_seed else f"fold{self.fold}"
         return Run(lab.folder / "runs", f"{features.source}-{self.model}/{name}", configuration)
 
-    def compute(self, lab: Lab, run: Run, watcher: Watcher | None) -> dict[str, Any]:
+    def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> ClassicalOutcome:
         """Fit and score."""
-        if self.features.learned is not None:
-            ensure_start(lab, self.features.learned, watcher)
-        part, labels = lab.folds.folds[self.fold], lab.splits.labeled.classes
-        reference = self._reference(lab, watcher)
-        features = lab.features(self.features)
-        train, valid = (Labeled(features.labeled[rows], labels[rows]) for rows in (part.train, part.valid))
-        start = time.perf_counter()
-        chosen = self._fit(lab, train, valid, reference)
-        seconds = time.perf_counter() - start
-        start = time.perf_counter()
-        probabilities = chosen.classifier.predict(features.test)
-        predicting = time.perf_counter() - start
-        accuracy, loss = score(chosen.classifier.predict(valid.features), valid.labels)
-        train_accuracy, train_loss = score(chosen.classifier.predict(train.features), train.labels)
-        return {
-            "converged": chosen.converged,
-            "choice": chosen.choice,
-            "tried": chosen.tried,
-            "facts": chosen.facts,
-            "features": int(features.labeled.shape[1]),
-            "valid_accuracy": accuracy,
-            "valid_log_loss": loss,
-            "train_accuracy": train_accuracy,
-            "train_log_loss": train_loss,
-            "seconds": seconds,
-            "predict_seconds": predicting,
-            **score_test(run, probabilities, lab.splits.test.classes),
+        from unlabeled.studies.classical import fit_classical
+
+        twin = needed[-1] if self.model == "linear-network" else None
+        return fit_classical(self, lab, folder, reference=twin if isinstance(twin, ClassicalOutcome) else None)
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Learn to classify: how the encoder's layers learn, and how many times over, with other orders and dropout, to choose from."""
+
+    way: Way = "plain"
+    trials: int = 1
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Classify and reconstruct at once: pairs of weights (reconstruction, between) to choose from; with unlabeled images or not."""
+
+    weights: tuple[tuple[float, float], ...]
+    unlabeled: bool = True
+
+
+@dataclass(frozen=True)
+class NetworkTask:
+    """Train a network on a fold, choose learning rate and epoch on its validation part, score the test split once.
+
+    ``start`` is what the encoder's weights are copied from (None: random ones), ``labels`` limits the labels of a class, and
+    ``gradients`` asks for the size of every layer's gradient before and after training.
+    """
+
+    arm: ArmKey
+    encoder: EncoderConfig
+    network: NetworkConfig
+    fold: int
+    seed: int
+    start: Pretrained | None = None
+    learning: Supervised | Joint = Supervised()
+    labels: int | None = None
+    gradients: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What takes about the same time."""
+        joint = f" joint {self.learning.unlabeled}" if isinstance(self.learning, Joint) else ""
+        return f"network {len(list(self.candidates()))} {self.labels} {len(self.encoder.conv_out_channels)}{joint}"
+
+    @property
+    def needs(self) -> tuple[Task, ...]:
+        """What it starts from."""
+        return pretraining(self.start)
+
+    def key(self, lab: Lab) -> Run:
+        """Return its folder."""
+        part, learning = lab.folds_of(self.labels).folds[self.fold], self.learning
+        joint = isinstance(learning, Joint)
+        of_unlabeled = self.start is not None or (isinstance(learning, Joint) and learning.unlabeled)
+        configuration: dict[str, Any] = {
+            "data": lab.data_key(unlabeled=of_unlabeled),
+            "encoder": self.encoder.model_dump(mode="json"),
+            "network": self.network.model_dump(mode="json"),
+            "train": part.train.tolist(),
+            "valid": part.valid.tolist(),
+            "seed": self.seed,
+            **lab.arithmetic,
         }
+        way: Way = learning.way if isinstance(learning, Supervised) else "plain"
+        if self.start is not None:
+            configuration["autoencoder"] = lab.run_of(self.start).folder.name
+        if self.start is not None or way != "plain":
+            configuration["way"] = [way, lab.config.studies.finetune.slow if way == "slow" else None]
+        if self.gradients:
+            configuration["gradients"] = True
+        if isinstance(learning, Supervised) and learning.trials > 1:
+            configuration["trials"] = learning.trials
+        if isinstance(learning, Joint):
+            configuration["joint"] = asdict(learning) | {"decoder": lab.config.autoencoder.output_activation}
+            configuration["images"] = len(lab.watched()) if learning.unlabeled else 0
+        source = "joint" if joint else "random" if self.start is None else self.start.source
+        return Run(lab.folder / "runs", f"{source}-network/fold{self.fold}-seed{self.seed}", configuration)
 
-    def _reference(self, lab: Lab, watcher: Watcher | None) -> dict[str, Any]:
-        """Return what scikit-learn's regression chose, if this is its twin."""
-        if self.model != "linear-network":
-            return {}
-        twin = ClassicalTask(self.arm, self.features, "logistic", self.fold, self.seed, self.scalings)
-        choice: dict[str, Any] = perform(lab, twin, watcher)["choice"]
-        return choice
+    def candidates(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield what is tried: every learning rate, with every pair of weights or so many times over, numbered within a rate."""
+        for rate in self.network.learning_rates:
+            if isinstance(self.learning, Joint):
+                for number, (reconstruction, between) in enumerate(self.learning.weights):
+                    yield number, {"learning_rate": rate, "reconstruction": reconstruction, "between": between}
+            else:
+                trials = self.learning.trials
+                for trial in range(trials):
+                    yield trial, {"learning_rate": rate} | ({"trial": trial + 1} if trials > 1 else {})
 
-    def _fit(self, lab: Lab, train: Labeled, valid: Labeled, reference: dict[str, Any]) -> Chosen:
-        config, classes = lab.config.classical, lab.classes
-        if self.model == "logistic":
-            return choose_logistic(train, valid, classes=classes, config=config, scalings=self.scalings)
-        if self.model == "linear-network":
-            return fit_linear_network(
-                train, classes=classes, scaling=reference["scaling"], strength=reference["C"], max_iter=config.max_iter
-            )
-        if self.model == "neighbours":
-            return choose_neighbours(train, valid, classes=classes, config=config, scalings=self.scalings)
-        if self.model == "boosting":
-            return choose_boosting(train, valid, classes=classes, config=config, seed=self.seed)
-        threads = torch.get_num_threads()
-        return choose_trees(train, valid, classes=classes, config=config, seed=self.seed, threads=threads)
+    def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> NetworkOutcome:
+        """Train every candidate, and score the one with the least validation loss."""
+        from unlabeled.studies.networks import train_network
 
-
-def _pictures(model: ConvAutoEncoder, images: Images, runtime: Runtime) -> dict[str, NDArray[Any]]:
-    """Return held-out originals and their reconstructions, uint8, and the first layer's filters, float32."""
-    originals = images.take(np.arange(min(_PICTURES, len(images))))
-    with evaluating(model), runtime.autocast():
-        outputs = model(runtime.load(originals)).float().cpu()
-    first = next(model.encoder.convolutions.parameters())  # its weight comes before its bias
-    filters = first.detach().float().cpu().numpy()
-    return {"originals": originals, "reconstructions": to_pixels(outputs), "filters": filters}
-
-
-def to_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
-    """Turn images in [-1, 1] into pixels, what lies outside cut off."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
-
-
-def _error_of_mean(images: Images, held_out: Images) -> float:
-    """Return the mean squared error on [-1, 1] of always guessing the mean of the (first) images."""
-    mean = pixel_features(images.subset(np.arange(min(len(images), _IMAGES_OF_MEAN)))).mean(axis=0, dtype=np.float64)
-    return float(((pixel_features(held_out) - mean) ** 2).mean())
+        return train_network(self, lab, folder, watcher)

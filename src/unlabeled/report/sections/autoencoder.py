@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,20 @@ from unlabeled.report.sections.parts import (
     Picture,
     Section,
     Table,
+    count_cell,
     illegal_line,
     seconds_cell,
-    speed_cell,
 )
 from unlabeled.results import read_result
+from unlabeled.studies.autoencoder import AutoencoderFound, Line, Linear, Switches
 
 _MOST_ROWS = 24
 _EXACT = 1e-9
 
 
-def write(context: Context) -> Section:
+def write(context: Context[AutoencoderFound]) -> Section:
     """Write the section."""
-    result, language = context.result, context.language
+    found, language = context.found, context.language
     _ = language.gettext
     pictures = read_result(context.folder).arrays("pictures.npz")
     parts: list[Part] = [
@@ -40,13 +42,13 @@ def write(context: Context) -> Section:
         ),
         _reconstructions(context, pictures),
     ]
-    if result["switches"] is not None:
-        parts.append(_switches(context, pictures))
+    if found.switches is not None:
+        parts.append(_switches(context, found.switches, pictures))
     parts += [
         Photographs(
             [(_("filters"), filter_sheet(pictures["filters"]))],
             _("The filters of {name}, seed 0, each stretched to its own range: grey is zero.").format(
-                name=result["chosen"]
+                name=found.chosen.value
             ),
         ),
         Picture(
@@ -54,8 +56,8 @@ def write(context: Context) -> Section:
             _map_sentence(pictures["error_map"], language),
         ),
     ]
-    if result["illegal"]:
-        lines = [illegal_line(entry["arm"], entry["reason"], language) for entry in result["illegal"]]
+    if found.illegal:
+        lines = [illegal_line(entry.arm.value, entry.reason, language) for entry in found.illegal]
         parts.append(Listing(_("Candidates whose sizes do not close: {n}").format(n=len(lines)), lines))
     return Section(
         key="autoencoder",
@@ -66,14 +68,13 @@ def write(context: Context) -> Section:
         setup=_setup(context),
         parts=parts,
         conclusion=_conclusion(context),
-        protocol=context.protocol,
     )
 
 
-def _setup(context: Context) -> list[str]:
-    result, language = context.result, context.language
+def _setup(context: Context[AutoencoderFound]) -> list[str]:
+    found, language = context.found, context.language
     _ = language.gettext
-    training = result["config"]["studies"]["autoencoder"]["training"]
+    training = context.config["studies"]["autoencoder"]["training"]
     return [
         _(
             "Every candidate is trained on the same {images} unlabeled images, {epochs} epochs of batches of "
@@ -82,19 +83,19 @@ def _setup(context: Context) -> list[str]:
             "unlabeled images. "
             "No label and no test image is used."
         ).format(
-            images=language.number(result["images"], 0),
+            images=language.number(found.images, 0),
             epochs=training["epochs"],
             batch=training["batch_size"],
             optimizer=training["optimizer"],
             rate=language.short(training["learning_rate"]),
-            held_out=language.number(result["held_out"], 0),
+            held_out=language.number(found.held_out, 0),
         ),
         _(
             "Names: k kernel, p padding, s stride, pool and its side, f filters, loss. The other losses and the "
             "average pool are tried for the "
             "geometry with the least error. Codes of more than {longest} numbers are measured but not chosen: a "
             "longer one can copy the image."
-        ).format(longest=language.number(result["longest"], 0)),
+        ).format(longest=language.number(found.longest, 0)),
         _(
             "A max-pool's switches (which cell of each window was the largest) go round the code to the decoder; "
             "the table gives them in bits. PCA "
@@ -103,32 +104,34 @@ def _setup(context: Context) -> list[str]:
     ]
 
 
-def _ended(context: Context) -> list[dict[str, Any]]:
-    lines = [line for line in context.result["candidates"] if line["mse"] is not None]
-    return sorted(lines, key=lambda line: line["mse"])
+def _ended(context: Context[AutoencoderFound]) -> list[tuple[Line, float]]:
+    """Return the candidates that came to an end with their errors, the least first."""
+    lines = [(line, line.mse) for line in context.found.candidates if line.mse is not None]
+    return sorted(lines, key=lambda pair: pair[1])
 
 
-def _chosen(context: Context) -> dict[str, Any]:
-    return next(line for line in context.result["candidates"] if line["arm"] == context.result["chosen"])
+def _chosen(context: Context[AutoencoderFound]) -> Line:
+    return next(line for line in context.found.candidates if line.arm == context.found.chosen)
 
 
-def _table(context: Context) -> Table:
-    language = context.language
+def _table(context: Context[AutoencoderFound]) -> Table:
+    found, language = context.found, context.language
     _ = language.gettext
-    lines = _ended(context) + [line for line in context.result["candidates"] if line["mse"] is None]
+    lines = [line for line, _mse in _ended(context)] + [line for line in found.candidates if line.mse is None]
+    shown = lines[:_MOST_ROWS]
     rows = [
         [
-            line["arm"],
+            line.arm.value,
             _error(line, language),
-            language.number(line["code_length"], 0),
-            language.number(line["compression"], 2),
-            language.number(line["pca"], 4),
-            language.number(line["bicubic"], 4),
-            language.number(line["switch_bits"], 0),
-            speed_cell(line["images_per_second"], language),
-            seconds_cell(line["seconds"], language),
+            language.number(line.code_length, 0),
+            language.number(line.compression, 2),
+            _digits(line.pca, language),
+            _digits(line.bicubic, language),
+            language.number(line.switch_bits, 0),
+            count_cell(line.images_per_second, language),
+            seconds_cell(line.seconds, language),
         ]
-        for line in lines[:_MOST_ROWS]
+        for line in shown
     ]
     heads = [
         _("candidate"), _("held-out MSE (seeds)"), _("code length"), _("compression"), _("PCA, as long"), _("bicubic, as long"),
@@ -139,42 +142,45 @@ def _table(context: Context) -> Table:
         note += " " + _("The best {n} of {all} candidates; result.json holds the rest.").format(
             n=len(rows), all=len(lines)
         )
-    names = [line["arm"] for line in lines[:_MOST_ROWS]]
-    chosen = names.index(context.result["chosen"]) if context.result["chosen"] in names else None
+    chosen = next((number for number, line in enumerate(shown) if line.arm == found.chosen), None)
     return Table("", heads, rows, note=note, chosen=chosen)
 
 
-def _pool_name(line: dict[str, Any], language: Language) -> str:
+def _digits(error: float | None, language: Language) -> str:
+    return "–" if error is None else language.number(error, 4)
+
+
+def _error(line: Line, language: Language) -> str:
+    if line.mse is None:
+        return language.gettext("diverged ({n})").format(n=line.diverged)
+    ends = language.interval(min(line.errors), max(line.errors), 4)
+    return f"{language.number(line.mse, 4)} ({ends})"
+
+
+def _value(line: Line, factor: str, language: Language) -> str:
+    """Name a candidate's value of a property."""
     _ = language.gettext
+    if factor != "pool":
+        return str(getattr(line, factor))
     kinds = {"max": _("maximum"), "average": _("average"), "none": _("none")}
-    return kinds[line["pool"]] + (f" {line['pool_size']}" if line["pool"] != "none" else "")
+    return kinds[line.pool] + (f" {line.pool_size}" if line.pool != "none" else "")
 
 
-def _error(line: dict[str, Any], language: Language) -> str:
-    if line["mse"] is None:
-        return language.gettext("diverged ({n})").format(n=line["diverged"])
-    ends = language.interval(min(line["errors"]), max(line["errors"]), 4)
-    return f"{language.number(line['mse'], 4)} ({ends})"
-
-
-def _lengths_figure(context: Context) -> str:
-    result, language = context.result, context.language
+def _lengths_figure(context: Context[AutoencoderFound]) -> str:
+    found, language = context.found, context.language
     _ = language.gettext
     points = [
-        (line["code_length"], line["mse"], "pca" if line["arm"] == result["chosen"] else "autoencoder")
-        for line in _ended(context)
+        (line.code_length, mse, "pca" if line.arm == found.chosen else "autoencoder") for line, mse in _ended(context)
     ]
-    # What is rebuilt exactly has no place on a logarithmic axis.
-    pca, other = ([entry for entry in result[kind] if entry["mse"] > _EXACT] for kind in ("pca", "bicubic"))
+
+    def curve(name: str, entries: Sequence[Linear], colour: str, *, dashed: bool) -> Curve:
+        # What is rebuilt exactly has no place on a logarithmic axis.
+        kept = [entry for entry in entries if entry.mse > _EXACT]
+        return Curve(name, [e.length for e in kept], [e.mse for e in kept], colour, dashed=dashed)
+
     curves = [
-        Curve(_("PCA"), [e["length"] for e in pca], [e["mse"] for e in pca], "pixels"),
-        Curve(
-            _("bicubic, small and back"),
-            [e["length"] for e in other],
-            [e["mse"] for e in other],
-            "bicubic",
-            dashed=True,
-        ),
+        curve(_("PCA"), found.pca, "pixels", dashed=False),
+        curve(_("bicubic, small and back"), found.bicubic, "bicubic", dashed=True),
     ]
     return curves_figure(
         "code-length",
@@ -188,43 +194,37 @@ def _lengths_figure(context: Context) -> str:
     )
 
 
-def _lengths_sentence(context: Context) -> str:
-    result, language = context.result, context.language
+def _lengths_sentence(context: Context[AutoencoderFound]) -> str:
+    language, chosen = context.language, _chosen(context)
     _ = language.gettext
-    chosen = _chosen(context)
     text = _(
         "At the chosen code's length of {length} numbers: autoencoder {mse} and {bits} bits of switches, PCA "
         "{pca}, bicubic shrinking "
         "and enlarging {small}."
     ).format(
-        length=language.number(chosen["code_length"], 0),
-        mse=language.number(chosen["mse"], 4),
-        bits=language.number(chosen["switch_bits"], 0),
-        pca=language.number(chosen["pca"], 4),
-        small=language.number(chosen["bicubic"], 4),
+        length=language.number(chosen.code_length, 0),
+        mse=_digits(chosen.mse, language),
+        bits=language.number(chosen.switch_bits, 0),
+        pca=_digits(chosen.pca, language),
+        small=_digits(chosen.bicubic, language),
     )
-    if chosen["code_length"] >= _numbers(result):
+    if chosen.code_length >= int(np.prod(context.protocol.image)):
         text += " " + _(
             "This code is as long as the image, where small pictures lose nothing and PCA only what its training images lack."
         )
     return text
 
 
-def _numbers(result: dict[str, Any]) -> int:
-    return int(np.prod(result["protocol"]["image"]))
-
-
-def _reconstructions(context: Context, pictures: dict[str, Any]) -> Photographs:
-    result, language = context.result, context.language
+def _reconstructions(context: Context[AutoencoderFound], pictures: dict[str, Any]) -> Photographs:
+    found, language = context.found, context.language
     _ = language.gettext
-    lines = {line["arm"]: line for line in result["candidates"]}
-    length = _chosen(context)["code_length"]
+    errors = {line.arm: mse for line, mse in _ended(context)}
+    length = language.number(_chosen(context).code_length, 0)
     rows = [(_("originals"), picture_row(pictures["originals"]))]
-    for arm, images in zip(result["shown"], pictures["reconstructions"], strict=True):
-        name = f"{arm}: {language.number(lines[arm]['mse'], 4)}"
-        rows.append((name, picture_row(images)))
-    rows.append((_("PCA, {n} numbers").format(n=language.number(length, 0)), picture_row(pictures["pca"])))
-    rows.append((_("bicubic, {n} numbers").format(n=language.number(length, 0)), picture_row(pictures["bicubic"])))
+    for arm, images in zip(found.shown, pictures["reconstructions"], strict=True):
+        rows.append((f"{arm.value}: {language.number(errors[arm], 4)}", picture_row(images)))
+    rows.append((_("PCA, {n} numbers").format(n=length), picture_row(pictures["pca"])))
+    rows.append((_("bicubic, {n} numbers").format(n=length), picture_row(pictures["bicubic"])))
     caption = _(
         "The same held-out images, and what candidates from the best to the worst make of them (seed 0), with "
         "their mean squared error."
@@ -232,8 +232,8 @@ def _reconstructions(context: Context, pictures: dict[str, Any]) -> Photographs:
     return Photographs(rows, caption)
 
 
-def _switches(context: Context, pictures: dict[str, Any]) -> Photographs:
-    language, errors = context.language, context.result["switches"]
+def _switches(context: Context[AutoencoderFound], switches: Switches, pictures: dict[str, Any]) -> Photographs:
+    found, language = context.found, context.language
     _ = language.gettext
     names = {
         "true": _("true code, true switches"),
@@ -242,27 +242,21 @@ def _switches(context: Context, pictures: dict[str, Any]) -> Photographs:
         "neither": _("constant code, wrong switches"),
     }
     rows = [(_("originals"), picture_row(pictures["originals"]))]
-    rows += [
-        (f"{names[key]}: {language.number(errors[key], 4)}", picture_row(pictures[f"switches_{key}"])) for key in names
-    ]
-    return Photographs(rows, _switches_sentence(context))
-
-
-def _switches_sentence(context: Context) -> str:
-    language, errors = context.language, context.result["switches"]
-    _ = language.gettext
-    variance = context.result["held_out_variance"]
-    return _(
+    for key, name in names.items():
+        error = language.number(getattr(switches, key), 4)
+        rows.append((f"{name}: {error}", picture_row(pictures[f"switches_{key}"])))
+    caption = _(
         "What the switches alone carry, {name}: a constant code with the true switches has an error of "
         "{constant}, the true code "
         "with another image's switches {wrong}, both true {true}; always guessing the mean image {mean}."
     ).format(
-        name=context.result["switches_of"],
-        constant=language.number(errors["constant_code"], 4),
-        wrong=language.number(errors["wrong_switches"], 4),
-        true=language.number(errors["true"], 4),
-        mean=language.number(variance, 4),
+        name=found.switches_of.value if found.switches_of else "",
+        constant=language.number(switches.constant_code, 4),
+        wrong=language.number(switches.wrong_switches, 4),
+        true=language.number(switches.true, 4),
+        mean=language.number(found.held_out_variance, 4),
     )
+    return Photographs(rows, caption)
 
 
 def _map_sentence(values: Any, language: Language) -> str:
@@ -278,11 +272,11 @@ def _map_sentence(values: Any, language: Language) -> str:
     )
 
 
-def _conclusion(context: Context) -> list[str]:
-    result, language = context.result, context.language
+def _conclusion(context: Context[AutoencoderFound]) -> list[str]:
+    found, language = context.found, context.language
     _ = language.gettext
     chosen, ended = _chosen(context), _ended(context)
-    explained = 100 * (1 - chosen["mse"] / result["held_out_variance"])
+    explained = 100 * (1 - (chosen.mse or 0.0) / found.held_out_variance)
     worth = (
         _("it explains {explained} % of the pixels' variance").format(explained=language.number(explained, 1))
         if explained > 0
@@ -292,53 +286,57 @@ def _conclusion(context: Context) -> list[str]:
         _(
             "Chosen: {name}, with a held-out error of {mse}; {worth}. The worst of {count} candidates has {worst}."
         ).format(
-            name=chosen["arm"],
-            mse=language.number(chosen["mse"], 4),
+            name=chosen.arm.value,
+            mse=_digits(chosen.mse, language),
             worth=worth,
-            count=len(result["candidates"]),
-            worst=language.number(ended[-1]["mse"], 4),
+            count=len(found.candidates),
+            worst=language.number(ended[-1][1], 4),
         ),
         *_factor_sentences(context),
         _lengths_sentence(context),
         *_confirmed(context),
         _against_rivals(context),
     ]
-    if result["switches"] is not None:
-        sentences.append(_switches_conclusion(context))
+    if found.switches is not None:
+        sentences.append(_switches_conclusion(found.switches, language))
     return sentences
 
 
-def _confirmed(context: Context) -> list[str]:
+def _confirmed(context: Context[AutoencoderFound]) -> list[str]:
     """Repeat the comparison where nothing was chosen by."""
-    language, confirmed = context.language, context.result["confirmed"]
+    language, confirmed = context.language, context.found.confirmed
     if confirmed is None:
         return []
     return [
         language.gettext(
             "On {n} test images, by which nothing was chosen (seed 0): autoencoder {autoencoder}, PCA {pca}, bicubic {bicubic}."
         ).format(
-            n=language.number(confirmed["images"], 0),
-            **{name: language.number(confirmed[name], 4) for name in ("autoencoder", "pca", "bicubic")},
+            n=language.number(confirmed.images, 0),
+            autoencoder=language.number(confirmed.autoencoder, 4),
+            pca=language.number(confirmed.pca, 4),
+            bicubic=language.number(confirmed.bicubic, 4),
         )
     ]
 
 
-def _against_rivals(context: Context) -> str:
+def _against_rivals(context: Context[AutoencoderFound]) -> str:
     """Count where the autoencoder is better than the linear ways of the same length."""
-    language, ended = context.language, _ended(context)
-    better = {name: sum(line["mse"] < line[name] for line in ended) for name in ("pca", "bicubic")}
-    return language.gettext(
+    ended = _ended(context)
+    return context.language.gettext(
         "Of {count} candidates {pca} are better than PCA of the same length and {bicubic} better than bicubic "
         "shrinking; those with a "
         "max-pool have their switches besides."
-    ).format(count=len(ended), **better)
+    ).format(
+        count=len(ended),
+        pca=sum(line.pca is not None and mse < line.pca for line, mse in ended),
+        bicubic=sum(line.bicubic is not None and mse < line.bicubic for line, mse in ended),
+    )
 
 
-def _switches_conclusion(context: Context) -> str:
+def _switches_conclusion(switches: Switches, language: Language) -> str:
     """Weigh the switches against the code, by what is lost without each."""
-    language, errors = context.language, context.result["switches"]
     _ = language.gettext
-    without_code, without_switches = (errors[name] - errors["true"] for name in ("constant_code", "wrong_switches"))
+    without_code, without_switches = switches.constant_code - switches.true, switches.wrong_switches - switches.true
     if max(without_code, without_switches) <= 0:
         return _(
             "The error rises neither without the code nor with wrong switches: this autoencoder has learned nothing yet."
@@ -350,7 +348,7 @@ def _switches_conclusion(context: Context) -> str:
     ).format(code=language.number(without_code, 4), switches=language.number(without_switches, 4), more=more)
 
 
-def _factor_sentences(context: Context) -> list[str]:
+def _factor_sentences(context: Context[AutoencoderFound]) -> list[str]:
     """Say for each property what the best candidate with each of its values reaches."""
     language = context.language
     _ = language.gettext
@@ -361,9 +359,8 @@ def _factor_sentences(context: Context) -> list[str]:
     sentences = []
     for factor, name in names.items():
         best: dict[str, float] = {}
-        for line in _ended(context):
-            value = _pool_name(line, language) if factor == "pool" else str(line[factor])
-            best.setdefault(value, line["mse"])
+        for line, mse in _ended(context):
+            best.setdefault(_value(line, factor, language), mse)
         if len(best) > 1:
             told = language.listed([f"{value} {language.number(mse, 4)}" for value, mse in best.items()])
             sentences.append(_("Least error by {factor}: {values}.").format(factor=name, values=told))

@@ -2,92 +2,106 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
-from unlabeled.report.language import Language, effect_text
-from unlabeled.report.plots import Level, lines_figure
+import numpy as np
+
+from unlabeled.records import ArmKey, ArmSummary
+from unlabeled.report.language import Language
+from unlabeled.report.plots import Level
 from unlabeled.report.sections.parts import (
     Context,
     Picture,
     Section,
     Table,
     accuracy_cells,
-    arm_line,
-    comparison_word,
-    effect_cells,
-    interval_note,
+    arms_figure,
+    contrasts_table,
     model_name,
+    most_accurate,
+    pair_name,
     seconds_cell,
     spread_sentence,
+    told_effect,
 )
+from unlabeled.studies.baselines import BOOSTING, LOGISTIC, TREES, Agreement, BaselinesFound
 
 
-def write(context: Context) -> Section:
+def write(context: Context[BaselinesFound]) -> Section:
     """Write the section."""
-    result, language = context.result, context.language
+    found, language = context.found, context.language
     _ = language.gettext
+    compared = found.comparison
+
+    def name(arm: ArmKey) -> str:
+        return model_name(arm.model, language)
+
+    label = _("test accuracy, % (95 % interval; ticks: runs)")
+    figure = arms_figure(
+        "baselines", compared.arms, found.rows, language, name=name, colour=lambda _: "pixels", label=label
+    )
     return Section(
         key="baselines",
         title=_("Baselines"),
         question=_("How well do classical models do on the pixels themselves?"),
         setup=[
-            _("Every image is a row of {n} numbers in [−1, 1].").format(n=language.number(_pixels(result), 0)),
+            _("Every image is a row of {n} numbers in [−1, 1].").format(
+                n=language.number(int(np.prod(context.protocol.image)), 0)
+            ),
             _(
                 "Multinomial logistic regression with an L2 penalty (strength and scaling chosen by validation "
                 "log loss), a random forest "
                 "and histogram gradient boosting (number of rounds chosen in the same way)."
             ),
-            _both_ways(result["agreement"], language),
+            _both_ways(found.agreement, language),
             spread_sentence(context),
         ],
-        parts=[_arms(context), Picture(_figure(context), _best(result, language)), _pairs(context)],
-        conclusion=[
-            _best(result, language),
-            *_pair_sentences(result, language),
-            _agreement(result["agreement"], language),
+        parts=[
+            _arms(context),
+            Picture(figure, _best(context)),
+            contrasts_table(compared.contrasts, language, name=name, merely=lambda _: True),
         ],
-        protocol=context.protocol,
+        conclusion=[
+            _best(context),
+            *(
+                f"{pair_name(contrast, language, name)}: {told_effect(contrast, language, merely=True)}."
+                for contrast in compared.contrasts
+                if contrast.accuracy is not None
+            ),
+            _agreement(found.agreement, language),
+        ],
     )
 
 
-def levels(arms: list[dict[str, Any]], language: Language) -> list[Level]:
+def levels(arms: Iterable[ArmSummary], language: Language) -> list[Level]:
     """Return the lines that later figures are drawn beside: the models of study 1 on pixels."""
     _ = language.gettext
     names = {
-        "pixels-logistic": _("pixels, logistic regression"),
-        "pixels-trees": _("pixels, random forest"),
-        "pixels-boosting": _("pixels, gradient boosting"),
+        LOGISTIC: _("pixels, logistic regression"),
+        TREES: _("pixels, random forest"),
+        BOOSTING: _("pixels, gradient boosting"),
     }
     return [
-        Level(names[arm["arm"]], arm["accuracy"]["mean"], "pixels")
+        Level(names[arm.arm], arm.accuracy.mean, "pixels")
         for arm in arms
-        if arm["arm"] in names and arm["accuracy"] is not None
+        if arm.arm in names and arm.accuracy is not None
     ]
 
 
-def _pixels(result: dict[str, Any]) -> int:
-    channels, height, width = result["protocol"]["image"]
-    return int(channels * height * width)
-
-
-def _model(arm: str) -> str:
-    return arm.partition("-")[2]
-
-
-def _both_ways(agreement: dict[str, Any], language: Language) -> str:
+def _both_ways(agreement: Agreement, language: Language) -> str:
     return language.gettext(
         "Logistic regression is fitted in two ways: by scikit-learn, and as a network of one linear layer with "
         "the same penalty, trained "
         "on all images at once by L-BFGS until no entry of the gradient exceeds {gradient}. The study reports scikit-learn's; "
         "they agree if they answer alike on at least 99 % of the test images and their log losses differ by at most 0.005 nats."
-    ).format(gradient=language.figures(max(agreement["gradient"], 1e-5), 1))
+    ).format(gradient=language.figures(max(agreement.gradient, 1e-5), 1))
 
 
-def _agreement(agreement: dict[str, Any], language: Language) -> str:
+def _agreement(agreement: Agreement, language: Language) -> str:
     _ = language.gettext
     start = (
         _("Both ways to logistic regression agree")
-        if agreement["agrees"]
+        if agreement.agrees
         else _("The two ways to logistic regression do not agree")
     )
     return _(
@@ -96,76 +110,38 @@ def _agreement(agreement: dict[str, Any], language: Language) -> str:
         "{seconds} s in the median."
     ).format(
         start=start,
-        same=language.number(100 * agreement["same_answers"], 2),
-        loss=language.figures(agreement["log_loss"], 2),
-        seconds=seconds_cell(agreement["seconds"], language),
+        same=language.number(100 * agreement.same_answers, 2),
+        loss=language.figures(agreement.log_loss, 2),
+        seconds=seconds_cell(agreement.seconds, language),
     )
 
 
-def _arms(context: Context) -> Table:
+def _arms(context: Context[BaselinesFound]) -> Table:
     language = context.language
     _ = language.gettext
     rows = [
         [
-            model_name(_model(arm["arm"]), language),
+            model_name(arm.arm.model, language),
             *accuracy_cells(arm, language),
-            seconds_cell(arm["seconds"], language),
-            seconds_cell(arm["predict_seconds"], language),
+            seconds_cell(arm.seconds, language),
+            seconds_cell(arm.medians.get("predict_seconds"), language),
         ]
-        for arm in context.result["arms"]
+        for arm in context.found.comparison.arms
     ]
     heads = [_("model on pixels"), _("accuracy, % (95 %)"), _("log loss, nats (95 %)"), _("fit, s"), _("predict, s")]
-    return Table(
-        "",
-        heads,
-        rows,
-        note=_("Seconds: median of a run, choices included.") + " " + interval_note(language),
-    )
+    note = _("Seconds: median of a run, choices included.")
+    return Table("", heads, rows, note=note)
 
 
-def _figure(context: Context) -> str:
+def _best(context: Context[BaselinesFound]) -> str:
     language = context.language
-    lines = [
-        arm_line(arm, context.result["rows"], name=model_name(_model(arm["arm"]), language), colour="pixels")
-        for arm in context.result["arms"]
-        if arm["accuracy"] is not None
-    ]
-    label = language.gettext("test accuracy, % (95 % interval; ticks: runs)")
-    return lines_figure("baselines", lines, language, label=label)
-
-
-def _best(result: dict[str, Any], language: Language) -> str:
-    best = max((arm for arm in result["arms"] if arm["accuracy"]), key=lambda arm: arm["accuracy"]["mean"])
+    best = most_accurate(context.found.comparison.arms)
+    assert best is not None  # nothing that is fitted on pixels can diverge
+    arm, accuracy = best
     return language.gettext(
         "The most accurate on pixels is {model}, {accuracy} %; guessing would be right on {chance} %."
     ).format(
-        model=model_name(_model(best["arm"]), language),
-        accuracy=language.number(best["accuracy"]["mean"]),
-        chance=language.number(100 / len(result["protocol"]["class_names"])),
+        model=model_name(arm.model, language),
+        accuracy=language.number(accuracy),
+        chance=language.number(100 / len(context.protocol.class_names)),
     )
-
-
-def _pairs(context: Context) -> Table:
-    language = context.language
-    _ = language.gettext
-    rows = [
-        [_pair_name(contrast, language), *effect_cells(contrast, language, merely=True)]
-        for contrast in context.result["contrasts"]
-    ]
-    return Table("", [_("comparison"), _("accuracy, points (95 %)"), _("p"), _("verdict")], rows)
-
-
-def _pair_name(contrast: dict[str, Any], language: Language) -> str:
-    return language.gettext("{treated} less {control}").format(
-        treated=model_name(_model(contrast["treated"]), language),
-        control=model_name(_model(contrast["control"]), language),
-    )
-
-
-def _pair_sentences(result: dict[str, Any], language: Language) -> list[str]:
-    return [
-        f"{_pair_name(contrast, language)}: {effect_text(contrast['accuracy'], language)}, "
-        f"{comparison_word(contrast['verdict'], language)}."
-        for contrast in result["contrasts"]
-        if contrast["accuracy"] is not None
-    ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from unlabeled.records import ArmKey, ArmSummary
 from unlabeled.report.language import Language, effect_text
 from unlabeled.report.plots import Curve, curves_figure, factor_figure, frontier_figure
 from unlabeled.report.sections.baselines import levels
@@ -18,25 +17,25 @@ from unlabeled.report.sections.parts import (
     accuracy_cells,
     arm_line,
     comparison_word,
+    count_cell,
     effect_cells,
     illegal_line,
-    interval_note,
     seconds_cell,
-    speed_cell,
     spread_sentence,
 )
+from unlabeled.studies.network import Factor, LayerGradients, NetworkFound, Rates
 
 _VANISHED = 0.01
 
 
-def write(context: Context) -> Section:
+def write(context: Context[NetworkFound]) -> Section:
     """Write the section."""
-    result, language = context.result, context.language
+    found, language = context.found, context.language
     _ = language.gettext
     parts: list[Part] = [
-        Picture(_factor_figure(context, factor), _factor_sentence(context, factor)) for factor in result["factors"]
+        Picture(_factor_figure(context, factor), _factor_sentence(context, factor)) for factor in found.factors
     ]
-    if result["gradients"]:
+    if found.gradients:
         parts += [
             Picture(_gradient_figure(context, "first"), _gradient_sentence(context, "first")),
             Picture(_gradient_figure(context, "last"), _gradient_sentence(context, "last")),
@@ -44,10 +43,8 @@ def write(context: Context) -> Section:
     if _points(context):
         parts.append(Picture(_frontier(context), _frontier_sentence(context)))
     parts.append(_table(context))
-    if result["illegal"]:
-        lines = [
-            illegal_line(_arm_name(entry["arm"], language), entry["reason"], language) for entry in result["illegal"]
-        ]
+    if found.illegal:
+        lines = [illegal_line(_arm_name(entry.arm, language), entry.reason, language) for entry in found.illegal]
         parts.append(Listing(_("Not run, for their sizes do not close: {n}").format(n=len(lines)), lines))
     return Section(
         key="network",
@@ -59,11 +56,10 @@ def write(context: Context) -> Section:
         parts=parts,
         conclusion=[
             _effects_sentence(context),
-            *(_factor_sentence(context, f) for f in result["factors"] if f["factor"] in ("momentum", "optimizer")),
-            *([_gradient_sentence(context, "first")] if result["gradients"] else []),
+            *(_factor_sentence(context, f) for f in found.factors if f.name in ("momentum", "optimizer")),
+            *([_gradient_sentence(context, "first")] if found.gradients else []),
             *([_frontier_sentence(context)] if _points(context) else []),
         ],
-        protocol=context.protocol,
     )
 
 
@@ -98,8 +94,6 @@ def _value_name(value: str, language: Language) -> str:
         "adagrad": "Adagrad",
         "rmsprop": "RMSprop",
     }
-    if value.startswith("momentum "):
-        return f"SGD, {_value_name(value.partition(' ')[2], language)}"
     if value in known:
         return known[value]
     try:
@@ -108,17 +102,23 @@ def _value_name(value: str, language: Language) -> str:
         return value
 
 
-def _arm_name(arm: str, language: Language) -> str:
-    factor, _space, value = arm.partition(" ")
-    return f"{factor_name(factor, language)}: {_value_name(value, language)}"
+def _arm_name(arm: ArmKey, language: Language) -> str:
+    return f"{factor_name(arm.factor, language)}: {_value_name(arm.value, language)}"
 
 
-def _setup(context: Context) -> list[str]:
-    language, rows = context.language, context.result["rows"]
+def _value_of(factor: Factor, arm: ArmKey, language: Language) -> str:
+    """Name an arm by its value; the best SGD stands among the optimisers."""
+    value = _value_name(arm.value, language)
+    return value if arm.factor == factor.name else f"SGD, {value}"
+
+
+def _setup(context: Context[NetworkFound]) -> list[str]:
+    language = context.language
     _ = language.gettext
-    grid = context.result["config"]["studies"]["network"]
+    grid = context.config["studies"]["network"]
     training, encoder = grid["training"], grid["encoder"]
-    smallest = min((row["parameters"] for row in rows if "parameters" in row), default=0)
+    parameters = [arm.medians["parameters"] for arm in context.found.comparison.arms if "parameters" in arm.medians]
+    smallest = min(parameters, default=0)
     return [
         _(
             "The network that one thing at a time is changed of: one convolution ({filters} filters of "
@@ -151,70 +151,52 @@ def _setup(context: Context) -> list[str]:
     ]
 
 
-def _arms_by_name(context: Context) -> dict[str, dict[str, Any]]:
-    return {arm["arm"]: arm for arm in context.result["arms"]}
-
-
-def _factor_figure(context: Context, factor: dict[str, Any]) -> str:
-    language, arms = context.language, _arms_by_name(context)
+def _factor_figure(context: Context[NetworkFound], factor: Factor) -> str:
+    found, language = context.found, context.language
     _ = language.gettext
     lines, speeds = [], []
-    for value in factor["values"]:
-        arm = arms[value["arm"]]
-        if arm["accuracy"] is None:
-            continue
-        chosen = value["arm"] == factor["best"]
-        name = _value_name(value["value"], language)
-        colour = "autoencoder" if chosen else "random"
-        lines.append(arm_line(arm, context.result["rows"], name=name, colour=colour))
-        speeds.append(arm["images_per_second"])
+    for key in factor.arms:
+        arm = found.comparison.arm(key)
+        colour = "autoencoder" if key == factor.best else "random"
+        line = arm_line(arm, found.rows, name=_value_of(factor, key, language), colour=colour)
+        if line is not None:
+            lines.append(line)
+            speeds.append(arm.medians["images_per_second"])
     return factor_figure(
-        f"network-{factor['factor']}",
+        f"network-{factor.name}",
         lines,
         speeds,
         language,
         labels=(_("test accuracy, %"), _("training, images/s")),
-        levels=levels(context.result["baselines"], language),
+        levels=levels(found.baselines, language),
     )
 
 
-def _factor_sentence(context: Context, factor: dict[str, Any]) -> str:
+def _factor_sentence(context: Context[NetworkFound], factor: Factor) -> str:
     """Say what validation prefers, what that is worth on the test split, and what it costs."""
-    language, arms = context.language, _arms_by_name(context)
+    compared, language = context.found.comparison, context.language
     _ = language.gettext
-    name = factor_name(factor["factor"], language)
-    if factor["best"] is None:
+    name = factor_name(factor.name, language)
+    if factor.best is None:
         return _("{factor}: every value diverged.").format(factor=_capital(name))
-    best, reference = (_value_of(factor, factor[which], language) for which in ("best", "reference"))
+    best, reference = (_value_of(factor, arm, language) for arm in (factor.best, factor.reference))
     text = _("{factor}: validation prefers {best} (test accuracy {accuracy} %)").format(
-        factor=_capital(name), best=best, accuracy=_accuracy(arms[factor["best"]], language)
+        factor=_capital(name), best=best, accuracy=_accuracy(compared.arm(factor.best), language)
     )
-    contrast = next(
-        (
-            c
-            for c in context.result["contrasts"]
-            if c["factor"] == factor["factor"]
-            and c["treated"] == factor["best"]
-            and c["control"] == factor["reference"]
-        ),
-        None,
-    )
-    if contrast is not None and contrast["accuracy"] is not None:
+    contrast = compared.find(factor.best, factor.reference)
+    if contrast is not None and contrast.accuracy is not None:
         text += _("; against {reference} {effect} points, {verdict}").format(
             reference=reference,
-            effect=effect_text(contrast["accuracy"], language),
-            verdict=comparison_word(contrast["verdict"], language),
+            effect=effect_text(contrast.accuracy, language),
+            verdict=comparison_word(contrast.verdict, language),
         )
     return f"{text}{_speed_range(context, factor)}{_differences(context, factor)}."
 
 
-def _speed_range(context: Context, factor: dict[str, Any]) -> str:
-    language, arms = context.language, _arms_by_name(context)
-    speeds = {
-        value["arm"]: arms[value["arm"]]["images_per_second"]
-        for value in factor["values"]
-        if arms[value["arm"]]["images_per_second"]
-    }
+def _speed_range(context: Context[NetworkFound], factor: Factor) -> str:
+    language = context.language
+    medians = {arm: context.found.comparison.arm(arm).medians for arm in factor.arms}
+    speeds = {arm: known["images_per_second"] for arm, known in medians.items() if "images_per_second" in known}
     if len(speeds) < 2:
         return ""
     fast, slow = max(speeds, key=lambda arm: speeds[arm]), min(speeds, key=lambda arm: speeds[arm])
@@ -226,79 +208,76 @@ def _speed_range(context: Context, factor: dict[str, Any]) -> str:
     )
 
 
-def _effects_sentence(context: Context) -> str:
+def _effects_sentence(context: Context[NetworkFound]) -> str:
     """Name every difference to a reference that survives the correction, or say that none does."""
-    language = context.language
+    found, language = context.found, context.language
     _ = language.gettext
-    factors = {factor["factor"]: factor for factor in context.result["factors"]}
-    decided = [c for c in context.result["contrasts"] if c["verdict"] in ("helps", "hurts")]
-    found = [
-        f"{factor_name(c['factor'], language)} {_value_of(factors[c['factor']], c['treated'], language)} "
-        f"{effect_text(c['accuracy'], language)}"
+    factors = {factor.name: factor for factor in found.factors}
+    decided = [c for c in found.comparison.contrasts if c.verdict in ("helps", "hurts")]
+    told = [
+        f"{factor_name(c.contrast.family, language)} {_value_of(factors[c.contrast.family], c.treated, language)} "
+        f"{effect_text(c.accuracy, language)}"
         for c in decided
+        if c.accuracy is not None
     ]
-    if not found:
+    if not told:
         return _("No evidence that any value differs from the reference of its row.")
-    silent = [factor_name(name, language) for name in factors if name not in {c["factor"] for c in decided}]
-    text = _("Different from the reference of their row, in points: {found}.").format(found="; ".join(found))
+    silent = [factor_name(name, language) for name in factors if name not in {c.contrast.family for c in decided}]
+    text = _("Different from the reference of their row, in points: {found}.").format(found="; ".join(told))
     return text + (
         " " + _("No evidence of a difference: {silent}.").format(silent=language.listed(silent)) if silent else ""
     )
 
 
-def _differences(context: Context, factor: dict[str, Any]) -> str:
+def _differences(context: Context[NetworkFound], factor: Factor) -> str:
     """Name the values that differ from the reference after the correction, or say that none does."""
     language = context.language
-    _ = language.gettext
-    own = [c for c in context.result["contrasts"] if c["factor"] == factor["factor"]]
-    found = [c for c in own if c["verdict"] in ("helps", "hurts") and c["treated"] != factor["best"]]
-    if not found:
-        return ""
     names = [
-        f"{_value_of(factor, c['treated'], language)} ({comparison_word(c['verdict'], language)}, "
-        f"{language.signed(c['accuracy']['mean'])})"
-        for c in found
+        f"{_value_of(factor, c.treated, language)} ({comparison_word(c.verdict, language)}, "
+        f"{language.signed(c.accuracy.mean)})"
+        for c in context.found.comparison.family(factor.name)
+        if c.verdict in ("helps", "hurts") and c.treated != factor.best and c.accuracy is not None
     ]
-    return _("; different from {reference} too: {names}").format(
-        reference=_value_of(factor, factor["reference"], language), names=language.listed(names)
+    if not names:
+        return ""
+    return language.gettext("; different from {reference} too: {names}").format(
+        reference=_value_of(factor, factor.reference, language), names=language.listed(names)
     )
 
 
-def _value_of(factor: dict[str, Any], arm: str, language: Language) -> str:
-    value = next((value["value"] for value in factor["values"] if value["arm"] == arm), arm)
-    return _value_name(value, language)
-
-
-def _accuracy(arm: dict[str, Any], language: Language) -> str:
-    return language.number(arm["accuracy"]["mean"]) if arm["accuracy"] else "–"
+def _accuracy(arm: ArmSummary, language: Language) -> str:
+    return language.number(arm.accuracy.mean) if arm.accuracy else "–"
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _gradient_figure(context: Context, when: str) -> str:
-    language = context.language
+def _sizes(entry: LayerGradients, when: str) -> tuple[float, ...]:
+    return entry.first if when == "first" else entry.last
+
+
+def _gradient_figure(context: Context[NetworkFound], when: str) -> str:
+    gradients, language = context.found.gradients, context.language
     _ = language.gettext
     colours = ("pixels", "random", "autoencoder", "pca")
+    layers = len(gradients[0].first)
     curves = [
-        Curve(entry["activation"], list(range(1, len(entry[when]) + 1)), entry[when], colours[number % 4])
-        for number, entry in enumerate(context.result["gradients"])
+        Curve(entry.activation, list(range(1, layers + 1)), _sizes(entry, when), colours[number % 4])
+        for number, entry in enumerate(gradients)
     ]
-    layers = len(context.result["gradients"][0][when])
     ticks = [(layer, str(layer)) for layer in range(1, layers)] + [(layers, _("linear"))]
     y = _("gradient before training") if when == "first" else _("gradient after training")
     x = _("layer; the image is on the left")
     return curves_figure(f"gradients-{when}", curves, language, x=x, y=y, log="y", ticks=ticks)
 
 
-def _gradient_sentence(context: Context, when: str) -> str:
+def _gradient_sentence(context: Context[NetworkFound], when: str) -> str:
     """Say how much smaller the gradient is in the first layer than in the last."""
     language = context.language
     _ = language.gettext
-    ratios = {
-        entry["activation"]: entry[when][0] / max(entry[when][-1], 1e-300) for entry in context.result["gradients"]
-    }
+    sizes = {entry.activation: _sizes(entry, when) for entry in context.found.gradients}
+    ratios = {name: size[0] / max(size[-1], 1e-300) for name, size in sizes.items()}
     named = language.listed([f"{name} {language.figures(ratio, 2)}" for name, ratio in ratios.items()])
     moment = _("before training") if when == "first" else _("after training")
     text = _(
@@ -311,11 +290,12 @@ def _gradient_sentence(context: Context, when: str) -> str:
     return f"{text} " + _("With none does it fall below 0.01: it does not vanish at this depth.")
 
 
-def _points(context: Context) -> list[tuple[float, float, str, bool]]:
+def _points(context: Context[NetworkFound]) -> list[tuple[float, float, str, bool]]:
     """Return (seconds to the best epoch, accuracy, name, whether no other is both faster and better)."""
-    arms = [arm for arm in context.result["arms"] if arm["accuracy"] and arm["seconds_to_best"] is not None]
     points = [
-        (arm["seconds_to_best"], arm["accuracy"]["mean"], _arm_name(arm["arm"], context.language)) for arm in arms
+        (arm.medians["seconds_to_best"], arm.accuracy.mean, _arm_name(arm.arm, context.language))
+        for arm in context.found.comparison.arms
+        if arm.accuracy is not None and "seconds_to_best" in arm.medians
     ]
     # The same run can stand for several factors.
     points = list(
@@ -327,7 +307,7 @@ def _points(context: Context) -> list[tuple[float, float, str, bool]]:
     ]
 
 
-def _frontier(context: Context) -> str:
+def _frontier(context: Context[NetworkFound]) -> str:
     language = context.language
     _ = language.gettext
     return frontier_figure(
@@ -336,11 +316,11 @@ def _frontier(context: Context) -> str:
         language,
         x=_("seconds of training to the best epoch"),
         y=_("test accuracy, %"),
-        levels=levels(context.result["baselines"], language),
+        levels=levels(context.found.baselines, language),
     )
 
 
-def _frontier_sentence(context: Context) -> str:
+def _frontier_sentence(context: Context[NetworkFound]) -> str:
     language = context.language
     front = sorted(point for point in _points(context) if point[3])
     named = language.listed([f"{name} ({language.duration(s)}, {language.number(a)} %)" for s, a, name, _on in front])
@@ -349,26 +329,26 @@ def _frontier_sentence(context: Context) -> str:
     ).format(names=named)
 
 
-def _table(context: Context) -> Table:
-    language, arms = context.language, _arms_by_name(context)
+def _table(context: Context[NetworkFound]) -> Table:
+    found, language = context.found, context.language
     _ = language.gettext
-    contrasts = {(c["factor"], c["treated"]): c for c in context.result["contrasts"]}
+    rates = {entry.arm: entry for entry in found.rates}
     rows: list[list[str | Cell]] = []
-    for factor in context.result["factors"]:
-        for value in factor["values"]:
-            arm = arms[value["arm"]]
-            contrast = contrasts.get((factor["factor"], value["arm"]))
+    for factor in found.factors:
+        for key in factor.arms:
+            arm = found.comparison.arm(key)
+            contrast = found.comparison.find(key, factor.reference)
             effect = effect_cells(contrast, language, merely=True) if contrast else [_("reference"), "", ""]
             rows.append(
                 [
-                    f"{factor_name(factor['factor'], language)}: {_value_name(value['value'], language)}",
+                    f"{factor_name(factor.name, language)}: {_value_of(factor, key, language)}",
                     *accuracy_cells(arm, language),
                     effect[0],
                     effect[2],
-                    speed_cell(arm["images_per_second"], language),
-                    seconds_cell(arm["seconds_to_best"], language),
-                    speed_cell(arm["predictions_per_second"], language),
-                    _rates(arm, language),
+                    count_cell(arm.medians.get("images_per_second"), language),
+                    seconds_cell(arm.medians.get("seconds_to_best"), language),
+                    count_cell(arm.medians.get("predictions_per_second"), language),
+                    _rates(rates[key], language),
                 ]
             )
     heads = [
@@ -376,13 +356,13 @@ def _table(context: Context) -> Table:
         _("training, images/s"), _("s to best epoch"), _("predicting, images/s"), _("learning rates chosen"),
     ]  # fmt: skip
     note = _("Medians of speeds and seconds over runs. ↕ marks rates that lie at an end of their list in some runs.")
-    return Table("", heads, rows, note=f"{note} {interval_note(language)}")
+    return Table("", heads, rows, note=note)
 
 
-def _rates(arm: dict[str, Any], language: Language) -> str:
-    text = language.listed([language.short(rate) for rate in arm["rates"]])
-    if arm["at_edge"]:
+def _rates(rates: Rates, language: Language) -> str:
+    text = language.listed([language.short(rate) for rate in rates.rates])
+    if rates.at_edge:
         text += " ↕"
-    if arm["diverged_rates"]:
-        text += " " + language.gettext("({n} trials diverged)").format(n=arm["diverged_rates"])
+    if rates.diverged:
+        text += " " + language.gettext("({n} trials diverged)").format(n=rates.diverged)
     return text

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
+from unlabeled.records import (
+    ArmKey,
+    ArmSummary,
+    ContrastResult,
+    FoldsSummary,
+    Protocol,
+    Row,
+    Spread,
+    StudyResult,
+    read_as,
+)
 from unlabeled.report.language import Language, effect_text
-from unlabeled.report.plots import Line
+from unlabeled.report.plots import Level, Line, lines_figure
+from unlabeled.statistics import Effect
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,31 @@ class Listing:
     lines: Sequence[str]
 
 
-Part: TypeAlias = Table | Picture | Photographs | Listing | str
+@dataclass(frozen=True)
+class Points:
+    """Sentences below one another."""
+
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text as it is; with a title the reader opens it."""
+
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Percent of each true class (rows) that was answered as each class."""
+
+    names: Sequence[str]
+    values: Sequence[Sequence[int]]
+    note: str
+
+
+Part: TypeAlias = Table | Picture | Photographs | Listing | Points | Code | Matrix | str
 
 
 @dataclass(frozen=True)
@@ -64,58 +100,76 @@ class Section:
 
     key: str
     title: str
-    question: str
-    setup: Sequence[str]
+    question: str = ""
+    setup: Sequence[str] = ()
     parts: Sequence[Part] = ()
     conclusion: Sequence[str] = ()
     protocol: str = ""
 
 
 @dataclass(frozen=True)
-class Context:
-    """What a section is written from: its study's result and folder, and the language."""
+class Answer:
+    """What a report leads with: the verdict, the answer in a sentence (before its colon stands the verdict), and further lines."""
 
-    result: dict[str, Any]
+    verdict: str
+    headline: str
+    more: list[str]
+
+
+F = TypeVar("F")
+# How a section calls its arms.
+Name: TypeAlias = Callable[[ArmKey], str]
+
+
+@dataclass(frozen=True)
+class Context(Generic[F]):
+    """What a section is written from: what its study found, how it was run, its folder, and the language."""
+
+    found: F
+    config: dict[str, Any]
+    protocol: Protocol
+    spread: Spread
     folder: Path
     language: Language
 
-    @property
-    def protocol(self) -> str:
-        """The protocol's line."""
-        return protocol_line(self.result["protocol"], self.language)
+    @classmethod
+    def of(cls, kind: type[F], result: StudyResult, folder: Path, language: Language) -> Context[F]:
+        """Read what a study found."""
+        assert result.config is not None
+        assert result.protocol is not None
+        assert result.spread is not None
+        found = read_as(kind, result.found)
+        return cls(found, result.config, result.protocol, result.spread, folder, language)
 
 
-def protocol_line(protocol: dict[str, Any], language: Language) -> str:
+def protocol_line(protocol: Protocol, language: Language) -> str:
     """Say in one line what every number stands on."""
     _ = language.gettext
-    channels, height, width = protocol["image"]
-    leaks = protocol["leaks"]
-    found = leaks["unlabeled_in_test"] + leaks["unlabeled_in_labeled"] + leaks["labeled_in_test"]
-    dropped = _("leaks dropped: {n}") if leaks["policy"] == "drop" else _("leaks kept: {n}")
-    words = [f"{protocol['data']}, {width}×{height}×{channels}"]
-    if protocol["folds"] is not None:
-        words.append(_folds(protocol["folds"], language))
-    words.append(_("{n} unlabeled images").format(n=language.number(protocol["unlabeled"], 0)))
-    if protocol["folds"] is not None:
-        words.append(_("{n} test images").format(n=language.number(protocol["test"], 0)))
-    words.append(dropped.format(n=language.number(found, 0)))
-    words.append(language.count("{n} seed", "{n} seeds", protocol["seeds"]))
-    words.append(_("preset {preset}").format(preset=protocol["preset"]))
+    channels, height, width = protocol.image
+    dropped = _("leaks dropped: {n}") if protocol.leaks.policy == "drop" else _("leaks kept: {n}")
+    words = [f"{protocol.data}, {width}×{height}×{channels}"]
+    if protocol.folds is not None:
+        words.append(_folds(protocol.folds, language))
+    words.append(_("{n} unlabeled images").format(n=language.number(protocol.unlabeled, 0)))
+    if protocol.folds is not None:
+        words.append(_("{n} test images").format(n=language.number(protocol.test, 0)))
+    words.append(dropped.format(n=language.number(protocol.leaks.total, 0)))
+    words.append(language.count("{n} seed", "{n} seeds", protocol.seeds))
+    words.append(_("preset {preset}").format(preset=protocol.preset))
     return _("Protocol: {words}").format(words="; ".join(words))
 
 
-def _folds(folds: dict[str, Any], language: Language) -> str:
+def _folds(folds: FoldsSummary, language: Language) -> str:
     _ = language.gettext
-    own = folds["origin"].startswith("the data set")
     return _("{folds} ({origin}), each with {train} labels to train and {valid} to choose with").format(
-        folds=language.count("{n} fold", "{n} folds", folds["count"]),
-        origin=_("the data set's own") if own else _("stratified parts of the labeled images"),
-        train=_range(folds["train"], language),
-        valid=_range(folds["valid"], language),
+        folds=language.count("{n} fold", "{n} folds", folds.count),
+        origin=_("the data set's own") if folds.own else _("stratified parts of the labeled images"),
+        train=_range(folds.train, language),
+        valid=_range(folds.valid, language),
     )
 
 
-def _range(ends: list[int], language: Language) -> str:
+def _range(ends: Sequence[int], language: Language) -> str:
     numbers = dict.fromkeys(language.number(end, 0) for end in ends)
     return "–".join(numbers)
 
@@ -168,43 +222,115 @@ def comparison_word(verdict: str, language: Language) -> str:
     }[verdict]
 
 
-def accuracy_cells(arm: dict[str, Any], language: Language) -> list[str]:
+def accuracy_cells(arm: ArmSummary, language: Language) -> list[str]:
     """Return accuracy with interval, and log loss with interval; of a diverged arm, how many runs did."""
-    if arm["accuracy"] is None:
-        failed = language.gettext("{n} of {runs} runs diverged").format(n=arm["diverged"], runs=arm["runs"])
+    if arm.accuracy is None or arm.log_loss is None:
+        failed = language.gettext("{n} of {runs} runs diverged").format(n=arm.diverged, runs=arm.runs)
         return [failed, "–"]
-    accuracy, loss = arm["accuracy"], arm["log_loss"]
-    return [
-        f"{language.number(accuracy['mean'])} ({language.interval(accuracy['low'], accuracy['high'])})",
-        f"{language.number(loss['mean'], 3)} ({language.interval(loss['low'], loss['high'], 3)})",
-    ]
+    return [mean_cell(arm.accuracy, language, 1), mean_cell(arm.log_loss, language, 3)]
 
 
-def effect_cells(contrast: dict[str, Any], language: Language, *, merely: bool = False) -> list[str | Cell]:
+def mean_cell(effect: Effect, language: Language, digits: int) -> str:
+    """Write a mean with its interval."""
+    ends = language.interval(effect.low, effect.high, digits)
+    return f"{language.number(effect.mean, digits)} ({ends})"
+
+
+def effect_cells(contrast: ContrastResult, language: Language, *, merely: bool = False) -> list[str | Cell]:
     """Return the effect on accuracy, its p, and the verdict."""
     word = comparison_word if merely else verdict_name
-    verdict = Cell(word(contrast["verdict"], language), contrast["verdict"].replace(" ", "-"))
-    if contrast["accuracy"] is None:
+    verdict = Cell(word(contrast.verdict, language), css(contrast.verdict))
+    if contrast.accuracy is None or contrast.p is None:
         return ["–", "–", verdict]
-    p = f"< {language.number(0.001, 3)}" if contrast["p"] < 0.001 else language.number(contrast["p"], 3)
-    return [effect_text(contrast["accuracy"], language), p, verdict]
+    p = f"< {language.number(0.001, 3)}" if contrast.p < 0.001 else language.number(contrast.p, 3)
+    return [effect_text(contrast.accuracy, language), p, verdict]
 
 
-def runs_of(rows: Sequence[dict[str, Any]], arm: str) -> list[float]:
+def css(verdict: str) -> str:
+    """Return a verdict's class in the page."""
+    return verdict.replace(" ", "-")
+
+
+def runs_of(rows: Iterable[Row], arm: ArmKey) -> list[float]:
     """Return the accuracies of an arm's single runs, in percent."""
-    return [100 * row["accuracy"] for row in rows if row["arm"] == arm and "accuracy" in row]
+    return [100 * row.scored.accuracy for row in rows if row.arm == arm and row.scored is not None]
 
 
-def arm_line(arm: dict[str, Any], rows: Sequence[dict[str, Any]], *, name: str, colour: str) -> Line:
-    """Return an arm's accuracy as a line of a figure; it must have one."""
-    accuracy = arm["accuracy"]
-    return Line(name, accuracy["mean"], accuracy["low"], accuracy["high"], colour, runs_of(rows, arm["arm"]))
+def arms_figure(
+    key: str,
+    arms: Iterable[ArmSummary],
+    rows: Iterable[Row],
+    language: Language,
+    *,
+    name: Name,
+    colour: Name,
+    label: str,
+    levels: Sequence[Level] = (),
+) -> str:
+    """Draw the accuracies of arms with their intervals and runs; those that diverged are left out."""
+    runs = list(rows)
+    lines = [
+        line for arm in arms if (line := arm_line(arm, runs, name=name(arm.arm), colour=colour(arm.arm))) is not None
+    ]
+    return lines_figure(key, lines, language, label=label, levels=levels)
 
 
-def told_effect(contrast: dict[str, Any], language: Language, *, merely: bool = False) -> str:
-    """Say an effect on accuracy and its verdict; of what diverged, that it did."""
-    word = (comparison_word if merely else verdict_name)(contrast["verdict"], language)
-    return word if contrast["accuracy"] is None else f"{effect_text(contrast['accuracy'], language)}, {word}"
+def arm_line(arm: ArmSummary, rows: Iterable[Row], *, name: str, colour: str) -> Line | None:
+    """Return an arm's accuracy as a line of a figure, if it has one."""
+    if arm.accuracy is None:
+        return None
+    accuracy = arm.accuracy
+    return Line(name, accuracy.mean, accuracy.low, accuracy.high, colour, runs_of(rows, arm.arm))
+
+
+def most_accurate(arms: Iterable[ArmSummary]) -> tuple[ArmKey, float] | None:
+    """Return the arm with the highest mean accuracy, and that in percent; none if all diverged."""
+    means = [(arm.arm, arm.accuracy.mean) for arm in arms if arm.accuracy is not None]
+    return max(means, key=lambda arm: arm[1], default=None)
+
+
+def contrasts_table(
+    contrasts: Sequence[ContrastResult],
+    language: Language,
+    *,
+    name: Name,
+    title: str = "",
+    note: str = "",
+    merely: Callable[[ContrastResult], bool] = lambda _: False,
+    more: Mapping[str, Callable[[ContrastResult], str]] | None = None,
+) -> Table:
+    """List comparisons, the one that was named beforehand in bold.
+
+    ``merely`` tells where arms are just different, ``more`` are further columns.
+    """
+    _ = language.gettext
+    columns = more or {}
+    rows = [
+        [
+            pair_name(c, language, name),
+            *effect_cells(c, language, merely=merely(c)),
+            *(write(c) for write in columns.values()),
+        ]
+        for c in contrasts
+    ]
+    named = [number for number, contrast in enumerate(contrasts) if contrast.contrast.named]
+    heads = [_("comparison"), _("accuracy, points (95 %)"), _("p"), _("verdict"), *columns]
+    return Table(title, heads, rows, note=note, chosen=named[0] if named else None)
+
+
+def pair_name(contrast: ContrastResult, language: Language, name: Name) -> str:
+    """Name what is compared with what."""
+    return language.gettext("{treated} less {control}").format(
+        treated=name(contrast.treated), control=name(contrast.control)
+    )
+
+
+def told_effect(contrast: ContrastResult | None, language: Language, *, merely: bool = False) -> str:
+    """Say an effect on accuracy and its verdict; of what diverged or was not compared, that."""
+    if contrast is None:
+        return "–"
+    word = (comparison_word if merely else verdict_name)(contrast.verdict, language)
+    return word if contrast.accuracy is None else f"{effect_text(contrast.accuracy, language)}, {word}"
 
 
 def seconds_cell(value: float | None, language: Language) -> str:
@@ -214,18 +340,18 @@ def seconds_cell(value: float | None, language: Language) -> str:
     return language.number(value, 1) if value >= 1 else language.figures(value, 2)
 
 
-def speed_cell(value: float | None, language: Language) -> str:
-    """Write images a second, or a dash."""
+def count_cell(value: float | None, language: Language) -> str:
+    """Write a number of things, or a dash."""
     return "–" if value is None else language.number(value, 0)
 
 
-def spread_sentence(context: Context) -> str:
+def spread_sentence(context: Context[Any]) -> str:
     """Say how runs shared the processor, for their times depend on it."""
-    spread, language = context.result["spread"], context.language
+    spread, language = context.spread, context.language
     text = language.gettext(
         "Speeds and seconds are for comparison with each other; runs at a time: {jobs}, processor threads of each: {threads}."
     )
-    return text.format(jobs=spread["jobs"], threads=spread["threads"])
+    return text.format(jobs=spread.jobs, threads=spread.threads)
 
 
 def illegal_line(name: str, reason: str, language: Language) -> str:

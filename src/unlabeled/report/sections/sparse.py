@@ -6,20 +6,34 @@ from typing import Any
 
 import numpy as np
 
+from unlabeled.outcomes import Activations
+from unlabeled.records import ArmKey
 from unlabeled.report.drawing import filter_sheet
 from unlabeled.report.language import Language
 from unlabeled.report.plots import Curve, bars_figure, curves_figure, histogram_figure
 from unlabeled.report.sections.parts import Cell, Context, Part, Photographs, Picture, Section, Table, seconds_cell
 from unlabeled.results import read_result
+from unlabeled.studies.sparse import (
+    BASE,
+    IN_BATCHES,
+    UNPENALISED,
+    UNTRAINED,
+    Means,
+    SparseFound,
+    SparseLine,
+    prepared,
+)
+
+_LETTERS = {"rho": "ρ", "beta": "β", "lambda": "λ"}
 
 
-def write(context: Context) -> Section:
+def write(context: Context[SparseFound]) -> Section:
     """Write the section."""
     language = context.language
     _ = language.gettext
     pictures = read_result(context.folder).arrays("pictures.npz")
     parts: list[Part] = [_table(context)]
-    if _known(context, "base"):
+    if _means(context, BASE):
         parts += [
             _filters(context, pictures),
             Picture(_bars(context, pictures), _bars_sentence(context)),
@@ -37,15 +51,14 @@ def write(context: Context) -> Section:
         setup=_setup(context),
         parts=parts,
         conclusion=_conclusion(context),
-        protocol=context.protocol,
     )
 
 
-def _setup(context: Context) -> list[str]:
-    result, language = context.result, context.language
+def _setup(context: Context[SparseFound]) -> list[str]:
+    found, language = context.found, context.language
     _ = language.gettext
-    settings = result["settings"]
-    channels = result["protocol"]["image"][0]
+    settings = found.settings
+    channels = context.protocol.image[0]
     batches = settings["training"]
     return [
         _(
@@ -85,58 +98,57 @@ def preparation_name(preparation: str, language: Language) -> str:
     return {"whitening": _("whitening (ZCA)"), "clip": _("clip at ±3 σ to [0.1, 0.9]")}[preparation]
 
 
-def _name(arm: str, language: Language) -> str:
+def _name(arm: ArmKey, language: Language) -> str:
     """Name a variant."""
     _ = language.gettext
     names = {
-        "untrained": _("before training"),
-        "base": _("base"),
-        "adam": _("batches"),
-        "beta 0": _("without the penalty (β = 0)"),
-        "clip": preparation_name("clip", language),
-        "whitening": preparation_name("whitening", language),
+        UNTRAINED: _("before training"),
+        BASE: _("base"),
+        IN_BATCHES: _("batches"),
+        UNPENALISED: _("without the penalty (β = 0)"),
     }
     if arm in names:
         return names[arm]
-    symbol, _space, value = arm.partition(" ")
-    return f"{ {'rho': 'ρ', 'beta': 'β', 'lambda': 'λ'}[symbol] } = {language.short(float(value))}"
+    if arm.factor == "preparation":
+        return preparation_name(arm.value, language)
+    return f"{_LETTERS[arm.factor]} = {language.short(float(arm.value))}"
 
 
-def _line(context: Context, arm: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(line for line in context.result["variants"] if line["arm"] == arm)
-    return found
+def _line(context: Context[SparseFound], arm: ArmKey) -> SparseLine:
+    return next(line for line in context.found.variants if line.arm == arm)
 
 
-def _known(context: Context, arm: str) -> bool:
-    return _line(context, arm)["explained"] is not None
+def _means(context: Context[SparseFound], arm: ArmKey) -> Means | None:
+    return _line(context, arm).means
 
 
-def _all_known(context: Context) -> list[dict[str, Any]]:
-    return [line for line in context.result["variants"] if line["explained"] is not None]
+def _known(context: Context[SparseFound], *arms: ArmKey) -> list[tuple[SparseLine, Means]]:
+    """Return those of some arms, or of all, that came to an end."""
+    lines = [_line(context, arm) for arm in arms] if arms else context.found.variants
+    return [(line, line.means) for line in lines if line.means is not None]
 
 
-def _table(context: Context) -> Table:
-    result, language = context.result, context.language
+def _table(context: Context[SparseFound]) -> Table:
+    found, language = context.found, context.language
     _ = language.gettext
     rows: list[list[str | Cell]] = []
-    for line in result["variants"]:
-        name = _name(line["arm"], language)
-        if line["explained"] is None:
-            failed = _("{n} of {runs} runs diverged").format(n=line["diverged"], runs=line["runs"])
+    for line in found.variants:
+        name, means = _name(line.arm, language), line.means
+        if means is None:
+            failed = _("{n} of {runs} runs diverged").format(n=line.diverged, runs=line.runs)
             rows.append([name, failed, *["–"] * 6])
             continue
-        runs = [100 * share for share in line["explained_runs"]]
-        filters = line["filters"]
+        runs = [100 * share for share in means.explained_runs]
         rows.append(
             [
                 name,
-                f"{language.number(100 * line['explained'])} ({language.interval(min(runs), max(runs))})",
-                language.number(line["loss"], 2),
-                language.number(line["iterations"], 0) if line["iterations"] else "–",
-                language.number(100 * filters["localised"], 0),
-                language.number(filters["oriented"], 2),
-                language.number(100 * filters["coloured"], 0),
-                seconds_cell(line["seconds"] if line["iterations"] else None, language),
+                f"{language.number(100 * means.explained)} ({language.interval(min(runs), max(runs))})",
+                language.number(means.loss, 2),
+                language.number(means.iterations, 0) if means.iterations else "–",
+                language.number(100 * means.filters.localised, 0),
+                language.number(means.filters.oriented, 2),
+                language.number(100 * means.filters.coloured, 0),
+                seconds_cell(means.seconds if means.iterations else None, language),
             ]
         )
     heads = [
@@ -150,36 +162,39 @@ def _table(context: Context) -> Table:
         "median over filters, 1 for an "
         "edge, 0 for a blob. Coloured: less than half of the energy in the mean over channels."
     )
-    base = [line["arm"] for line in result["variants"]].index("base")
+    base = [line.arm for line in found.variants].index(BASE)
     return Table("", heads, rows, note=note, chosen=base)
 
 
-def _array(context: Context, pictures: dict[str, Any], what: str, arm: str) -> Any:
-    number = [line["arm"] for line in context.result["variants"]].index(arm)
+def _array(context: Context[SparseFound], pictures: dict[str, Any], what: str, arm: ArmKey) -> Any:
+    number = [line.arm for line in context.found.variants].index(arm)
     return pictures.get(f"{what}{number}")
 
 
-def _filters(context: Context, pictures: dict[str, Any]) -> Photographs:
+def _filters(context: Context[SparseFound], pictures: dict[str, Any]) -> Photographs:
     """Show the filters of some variants."""
     language = context.language
     rows = []
-    for arm in ("untrained", "base", "beta 0", context.result["other"]):
+    for arm in (UNTRAINED, BASE, UNPENALISED, prepared(context.found.other)):
         filters = _array(context, pictures, "filters", arm)
         if filters is not None:
             rows.append((_name(arm, language), filter_sheet(filters)))
     return Photographs(rows, _filters_sentence(context))
 
 
-def _filters_sentence(context: Context) -> str:
+def _filters_sentence(context: Context[SparseFound]) -> str:
     """Say whether the filters are localised edges and colours, next to those before training."""
     language = context.language
     _ = language.gettext
-    base, before = (_line(context, arm)["filters"] for arm in ("base", "untrained"))
+    known = _known(context, BASE, UNTRAINED)
+    if len(known) < 2:
+        return ""
+    base, before = (means.filters for _line, means in known)
     verdict = (
         _("Most filters are localised")
-        if base["localised"] > 0.5
+        if base.localised > 0.5
         else _("Some filters are localised")
-        if base["localised"] > before["localised"] + 0.1
+        if base.localised > before.localised + 0.1
         else _("The filters are not localised")
     )
     return _(
@@ -188,95 +203,90 @@ def _filters_sentence(context: Context) -> str:
         "training {before} %), orientation {oriented} (before {oriented_before}), {coloured} % are coloured."
     ).format(
         verdict=verdict,
-        share=language.number(100 * base["localised"], 0),
-        before=language.number(100 * before["localised"], 0),
-        oriented=language.number(base["oriented"], 2),
-        oriented_before=language.number(before["oriented"], 2),
-        coloured=language.number(100 * base["coloured"], 0),
+        share=language.number(100 * base.localised, 0),
+        before=language.number(100 * before.localised, 0),
+        oriented=language.number(base.oriented, 2),
+        oriented_before=language.number(before.oriented, 2),
+        coloured=language.number(100 * base.coloured, 0),
     )
 
 
-def _series(context: Context, pictures: dict[str, Any]) -> list[tuple[str, Any, str]]:
+def _series(context: Context[SparseFound], pictures: dict[str, Any]) -> list[tuple[str, Any, str]]:
     """Return mean activations before training, without the penalty and with it."""
     language = context.language
     _ = language.gettext
     chosen = [
-        (_("before training"), _array(context, pictures, "before", "base"), "pixels"),
-        (_name("beta 0", language), _array(context, pictures, "after", "beta 0"), "random"),
-        (_("with the penalty"), _array(context, pictures, "after", "base"), "autoencoder"),
+        (_("before training"), _array(context, pictures, "before", BASE), "pixels"),
+        (_name(UNPENALISED, language), _array(context, pictures, "after", UNPENALISED), "random"),
+        (_("with the penalty"), _array(context, pictures, "after", BASE), "autoencoder"),
     ]
     return [(name, np.sort(values)[::-1], colour) for name, values, colour in chosen if values is not None]
 
 
-def _bars(context: Context, pictures: dict[str, Any]) -> str:
+def _level(context: Context[SparseFound]) -> tuple[str, float]:
+    rho = _line(context, BASE).rho
+    return f"ρ = {context.language.short(rho)}", rho
+
+
+def _bars(context: Context[SparseFound], pictures: dict[str, Any]) -> str:
     language = context.language
     _ = language.gettext
     return bars_figure(
         "activations", _series(context, pictures), language, x=_("hidden units, by mean activation"), y=_("mean activation"),
-        level=(f"ρ = {language.short(context.result['settings']['rho'])}", context.result["settings"]["rho"]),
+        level=_level(context),
     )  # fmt: skip
 
 
-def _histogram(context: Context, pictures: dict[str, Any]) -> str:
+def _histogram(context: Context[SparseFound], pictures: dict[str, Any]) -> str:
     language = context.language
     _ = language.gettext
     return histogram_figure(
         "activation-histogram", _series(context, pictures), language, x=_("mean activation"), y=_("hidden units"),
-        level=(f"ρ = {language.short(context.result['settings']['rho'])}", context.result["settings"]["rho"]),
+        level=_level(context),
     )  # fmt: skip
 
 
-def _bars_sentence(context: Context) -> str:
+def _bars_sentence(context: Context[SparseFound]) -> str:
     language = context.language
     told = [
-        f"{_name(arm, language)} {_spread(_line(context, arm)['activations'], language)}"
-        for arm in ("untrained", "beta 0", "base")
-        if _known(context, arm)
+        f"{_name(line.arm, language)} {_spread(means.activations, language)}"
+        for line, means in _known(context, UNTRAINED, UNPENALISED, BASE)
     ]
     return language.gettext("Mean activation of a unit, median and the middle four fifths: {told}.").format(
         told="; ".join(told)
     )
 
 
-def _spread(shape: dict[str, float], language: Language) -> str:
-    return f"{language.number(shape['median'], 3)} ({language.interval(shape['low'], shape['high'], 3)})"
+def _spread(shape: Activations, language: Language) -> str:
+    return f"{language.number(shape.median, 3)} ({language.interval(shape.low, shape.high, 3)})"
 
 
-def _histogram_sentence(context: Context) -> str:
+def _histogram_sentence(context: Context[SparseFound]) -> str:
     language = context.language
-    rho = context.result["settings"]["rho"]
     told = [
-        f"{_name(arm, language)} {language.number(100 * _near(context, arm, rho), 0)} %"
-        for arm in ("beta 0", "base")
-        if _known(context, arm)
+        f"{_name(line.arm, language)} {language.number(100 * means.activations.near, 0)} %"
+        for line, means in _known(context, UNPENALISED, BASE)
     ]
     return language.gettext("Units within a factor of two of ρ: {told}.").format(told="; ".join(told))
 
 
-def _near(context: Context, arm: str, rho: float) -> float:
-    line = _line(context, arm)
-    near: float = line["activations"]["near"]
-    assert line["rho"] == rho
-    return near
-
-
-def _shapes(context: Context) -> Table:
+def _shapes(context: Context[SparseFound]) -> Table:
     """List what rho, beta and lambda do to the shape of the activations."""
     language = context.language
     _ = language.gettext
     rows = []
-    for line in _all_known(context):
-        shape = line["activations"]
+    for line, means in _known(context):
+        shape = means.activations
         rows.append(
             [
-                _name(line["arm"], language),
-                language.short(line["rho"]) if line["beta"] else "–",
-                language.number(shape["mean"], 3),
-                language.number(shape["deviation"], 3),
+                _name(line.arm, language),
+                language.short(line.rho) if line.beta else "–",
+                language.number(shape.mean, 3),
+                language.number(shape.deviation, 3),
                 _spread(shape, language),
-                language.interval(shape["least"], shape["most"], 3),
-                language.number(100 * shape["near"], 0) if line["beta"] else "–",
-                language.number(100 * shape["silent"], 0),
+                language.interval(shape.least, shape.most, 3),
+                language.number(100 * shape.near, 0) if line.beta else "–",
+                language.number(100 * shape.silent, 0),
             ]
         )
     heads = [
@@ -289,58 +299,57 @@ def _shapes(context: Context) -> Table:
     return Table(_("The shape of the mean activations"), heads, rows, note=note)
 
 
-def _losses(context: Context) -> str:
+def _losses(context: Context[SparseFound]) -> str:
     language = context.language
     _ = language.gettext
     curves = []
-    for arm, colour, name in (("base", "autoencoder", _("full batch, L-BFGS")), ("adam", "slow", _("batches"))):
-        if _known(context, arm):
-            line = _line(context, arm)
-            steps = np.linspace(1, max(1.0, line["iterations"]), len(line["losses"]))
-            curves.append(Curve(name, list(steps), line["losses"], colour))
+    names = {BASE: (_("full batch, L-BFGS"), "autoencoder"), IN_BATCHES: (_("batches"), "slow")}
+    for line, means in _known(context, *names):
+        name, colour = names[line.arm]
+        steps = np.linspace(1, max(1.0, means.iterations), len(means.losses))
+        curves.append(Curve(name, list(steps), means.losses, colour))
     return curves_figure("sparse-losses", curves, language, x=_("iterations or epochs"), y=_("training loss"), log="xy")
 
 
-def _losses_sentence(context: Context) -> str:
+def _losses_sentence(context: Context[SparseFound]) -> str:
     language = context.language
     _ = language.gettext
+    names = {BASE: _("the full batch"), IN_BATCHES: _("batches")}
     told = [
         _("{name} ends at {loss} on held-out patches after {seconds} s").format(
-            name=name,
-            loss=language.number(_line(context, arm)["loss"], 3),
-            seconds=seconds_cell(_line(context, arm)["seconds"], language),
+            name=names[line.arm],
+            loss=language.number(means.loss, 3),
+            seconds=seconds_cell(means.seconds, language),
         )
-        for arm, name in (("base", _("the full batch")), ("adam", _("batches")))
-        if _known(context, arm)
+        for line, means in _known(context, *names)
     ]
     return _("The same loss both ways: {told}.").format(told="; ".join(told))
 
 
-def _conclusion(context: Context) -> list[str]:
-    language = context.language
-    _ = language.gettext
-    if not (_known(context, "base") and _known(context, "untrained")):
+def _conclusion(context: Context[SparseFound]) -> list[str]:
+    _ = context.language.gettext
+    if not (_means(context, BASE) and _means(context, UNTRAINED)):
         return [_("The base diverged, so there is nothing to conclude.")]
     sentences = [_filters_sentence(context), _bars_sentence(context), _penalty_sentence(context)]
-    for symbol, text in (
+    for setting, text in (
         ("rho", _("By ρ: {told}.")),
         ("beta", _("By β: {told}.")),
         ("lambda", _("By λ: {told}.")),
     ):
-        told = _varied(context, symbol)
+        told = _varied(context, setting)
         if len(told) > 1:
             sentences.append(text.format(told="; ".join(told)))
     return [*sentences, _losses_sentence(context)]
 
 
-def _penalty_sentence(context: Context) -> str:
+def _penalty_sentence(context: Context[SparseFound]) -> str:
     """Say what the penalty does to the shape, by its numbers."""
     language = context.language
     _ = language.gettext
-    if not _known(context, "beta 0"):
+    with_it, without = _means(context, BASE), _means(context, UNPENALISED)
+    if with_it is None or without is None:
         return _("Without the penalty the training diverged.")
-    with_it, without = (_line(context, arm) for arm in ("base", "beta 0"))
-    narrower = with_it["activations"]["deviation"] < without["activations"]["deviation"]
+    narrower = with_it.activations.deviation < without.activations.deviation
     text = (
         _(
             "The penalty makes the distribution of mean activations narrower: standard deviation {with_it} "
@@ -355,27 +364,33 @@ def _penalty_sentence(context: Context) -> str:
         )
     )
     return text.format(
-        with_it=language.number(with_it["activations"]["deviation"], 3),
-        without=language.number(without["activations"]["deviation"], 3),
-        mean=language.number(with_it["activations"]["mean"], 3),
-        mean_without=language.number(without["activations"]["mean"], 3),
-        rho=language.short(with_it["rho"]),
-        cost=language.number(100 * (without["explained"] - with_it["explained"]), 1),
+        with_it=language.number(with_it.activations.deviation, 3),
+        without=language.number(without.activations.deviation, 3),
+        mean=language.number(with_it.activations.mean, 3),
+        mean_without=language.number(without.activations.mean, 3),
+        rho=language.short(_line(context, BASE).rho),
+        cost=language.number(100 * (without.explained - with_it.explained), 1),
     )
 
 
-def _varied(context: Context, symbol: str) -> list[str]:
+def _varied(context: Context[SparseFound], setting: str) -> list[str]:
     """Say, by value of one setting, the mean and the deviation of the activations, and the variance explained."""
     language = context.language
-    field = {"rho": "rho", "beta": "beta", "lambda": "decay"}[symbol]
-    lines = [line for line in _all_known(context) if line["arm"] == "base" or line["arm"].startswith(f"{symbol} ")]
-    letter = {"rho": "ρ", "beta": "β", "lambda": "λ"}[symbol]
+    own = [(_value(line, setting), means) for line, means in _known(context) if _varies(line, setting)]
     return [
         language.gettext("{name}: mean {mean}, deviation {deviation}, {explained} % explained").format(
-            name=f"{letter} = {language.short(line[field])}",
-            mean=language.number(line["activations"]["mean"], 3),
-            deviation=language.number(line["activations"]["deviation"], 3),
-            explained=language.number(100 * line["explained"]),
+            name=f"{_LETTERS[setting]} = {language.short(value)}",
+            mean=language.number(means.activations.mean, 3),
+            deviation=language.number(means.activations.deviation, 3),
+            explained=language.number(100 * means.explained),
         )
-        for line in sorted(lines, key=lambda line: float(line[field]))
+        for value, means in sorted(own, key=lambda pair: pair[0])
     ]
+
+
+def _varies(line: SparseLine, setting: str) -> bool:
+    return line.arm == BASE or line.arm.factor == setting
+
+
+def _value(line: SparseLine, setting: str) -> float:
+    return {"rho": line.rho, "beta": line.beta, "lambda": line.decay}[setting]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
+from unlabeled.records import ArmKey, ContrastResult
 from unlabeled.report.language import Language, effect_text
 from unlabeled.report.plots import Line, lines_figure, picture_row
 from unlabeled.report.sections.baselines import levels
@@ -17,36 +18,38 @@ from unlabeled.report.sections.parts import (
     Section,
     Table,
     accuracy_cells,
-    arm_line,
+    arms_figure,
     comparison_word,
+    css,
     illegal_line,
-    interval_note,
+    mean_cell,
+    most_accurate,
     seconds_cell,
     told_effect,
 )
 from unlabeled.results import read_result
+from unlabeled.statistics import Effect
+from unlabeled.studies.stacked import FACTORS, MEASURES, PairErrors, StackedFound, VariantLine, of_model, untrained
 
 _COLOURS = {
     "whole": "autoencoder", "greedy": "slow", "joined": "gradual", "switchless": "bicubic", "gaussian": "frozen", "masking": "pca",
 }  # fmt: skip
-_FACTORS = ("depth", "way", "switches", "noise")
 
 
-def write(context: Context) -> Section:
+def write(context: Context[StackedFound]) -> Section:
     """Write the section."""
-    result, language = context.result, context.language
+    found, language = context.found, context.language
     _ = language.gettext
     parts: list[Part] = [
         _table(context),
         Picture(_errors_figure(context), _errors_sentence(context)),
-        Picture(_figure(context, "codes"), _best_sentence(context, "codes")),
-        Picture(_figure(context, "network"), _best_sentence(context, "network")),
+        *(Picture(_figure(context, model), _best_sentence(context, model)) for model in MEASURES),
         _pictures(context),
         _pairs(context),
         _worth(context),
     ]
-    if result["illegal"]:
-        lines = [illegal_line(entry["arm"], entry["reason"], language) for entry in result["illegal"]]
+    if found.illegal:
+        lines = [illegal_line(f"{_depth(entry.arm, language)}", entry.reason, language) for entry in found.illegal]
         parts.append(Listing(_("Depths whose sizes do not close: {n}").format(n=len(lines)), lines))
     return Section(
         key="stacked",
@@ -58,16 +61,15 @@ def write(context: Context) -> Section:
         setup=_setup(context),
         parts=parts,
         conclusion=[*(_factor_sentence(context, factor) for factor in _factors(context)), *_worth_sentences(context)],
-        protocol=context.protocol,
     )
 
 
-def _setup(context: Context) -> list[str]:
-    result, language = context.result, context.language
+def _setup(context: Context[StackedFound]) -> list[str]:
+    found, language = context.found, context.language
     _ = language.gettext
-    config = result["config"]
+    config = context.config
     training = config["autoencoder"]["training"]
-    lengths = [variant["code_length"] for variant in result["variants"]]
+    lengths = [variant.code_length for variant in found.variants]
     return [
         _(
             "Every block halves the map, and the last one has as many filters as give codes of equal length: "
@@ -80,7 +82,7 @@ def _setup(context: Context) -> list[str]:
             epochs=training["epochs"],
             batch=training["batch_size"],
             optimizer=training["optimizer"],
-            held_out=language.number(result["held_out"], 0),
+            held_out=language.number(found.held_out, 0),
         ),
         _(
             "Ways: as a whole; greedy, each new layer learns to reconstruct the codes of the layer below, in half "
@@ -104,176 +106,160 @@ def _setup(context: Context) -> list[str]:
     ]
 
 
-def variant_name(name: str, language: Language) -> str:
+def arm_name(arm: ArmKey, language: Language) -> str:
     """Name an autoencoder of the study: depth, and what it is."""
     _ = language.gettext
-    depth, _space, kind = name.partition(" ")
-    kinds = {
-        "whole": _("as a whole"),
-        "greedy": _("greedy"),
-        "joined": _("joined"),
-        "switchless": _("without switches"),
-        "gaussian": _("gaussian noise"),
-        "masking": _("masked pixels"),
-        "random": _("random weights"),
-        "scratch": _("from scratch"),
-    }
-    layers = language.count("{n} layer", "{n} layers", int(depth.removeprefix("d")))
-    return f"{layers}, {kinds[kind]}"
+    if arm.source == "random":
+        way = _("from scratch") if arm.model == "network" else _("random weights")
+    else:
+        way = {
+            "whole": _("as a whole"),
+            "greedy": _("greedy"),
+            "joined": _("joined"),
+            "switchless": _("without switches"),
+            "gaussian": _("gaussian noise"),
+            "masking": _("masked pixels"),
+        }[arm.way]
+    return f"{_depth(arm, language)}, {way}"
 
 
-def _arm(context: Context, family: str, name: str) -> dict[str, Any] | None:
-    ending = "-logistic" if family == "codes" else "-network"
-    return next((arm for arm in context.result[family]["arms"] if arm["arm"] == name + ending), None)
+def _depth(arm: ArmKey, language: Language) -> str:
+    return language.count("{n} layer", "{n} layers", arm.depth or 0)
 
 
-def _table(context: Context) -> Table:
-    result, language = context.result, context.language
+def _colour(arm: ArmKey) -> str:
+    return _COLOURS.get(arm.way, "random")
+
+
+def _table(context: Context[StackedFound]) -> Table:
+    found, language = context.found, context.language
     _ = language.gettext
     rows: list[list[str | Cell]] = []
-    for variant in result["variants"]:
-        accuracies = [_arm(context, family, variant["arm"]) for family in ("codes", "network")]
+    for variant in found.variants:
+        measured = [found.comparison.arm(of_model(variant.arm, model)) for model in MEASURES]
         rows.append(
             [
-                variant_name(variant["arm"], language),
-                "-".join(str(n) for n in variant["filters"]),
-                language.number(variant["code_length"], 0),
+                arm_name(variant.arm, language),
+                "-".join(str(n) for n in variant.filters),
+                language.number(variant.code_length, 0),
                 *_error_cells(variant, language),
-                *(accuracy_cells(arm, language)[0] if arm else "–" for arm in accuracies),
-                seconds_cell(variant["seconds"], language),
+                *(accuracy_cells(arm, language)[0] for arm in measured),
+                seconds_cell(variant.seconds, language),
             ]
         )
     heads = [
         _("autoencoder"), _("filters"), _("code length"), _("held-out MSE (95 %)"), _("variance explained, %"),
         _("codes, logistic regression, %"), _("fine-tuned network, %"), _("training, s"),
     ]  # fmt: skip
-    return Table(
-        "", heads, rows, note=interval_note(language), swatches=[_COLOURS[v["kind"]] for v in result["variants"]]
-    )
+    return Table("", heads, rows, swatches=[_colour(v.arm) for v in found.variants])
 
 
-def _error_cells(variant: dict[str, Any], language: Language) -> list[str]:
-    if variant["mse"] is None:
-        return [
-            language.gettext("{n} of {runs} runs diverged").format(n=variant["diverged"], runs=variant["runs"]),
-            "–",
-        ]
-    mse = variant["mse"]
-    explained = 100 * (1 - mse["mean"] / variant["held_out_variance"])
-    return [
-        f"{language.number(mse['mean'], 4)} ({language.interval(max(mse['low'], 0), mse['high'], 4)})",
-        language.number(explained, 1),
-    ]
+def _error_cells(variant: VariantLine, language: Language) -> list[str]:
+    if variant.mse is None or variant.held_out_variance is None:
+        return [language.gettext("{n} of {runs} runs diverged").format(n=variant.diverged, runs=variant.runs), "–"]
+    explained = 100 * (1 - variant.mse.mean / variant.held_out_variance)
+    return [mean_cell(_not_below_zero(variant.mse), language, 4), language.number(explained, 1)]
 
 
-def _errors_figure(context: Context) -> str:
+def _not_below_zero(mse: Effect) -> Effect:
+    return replace(mse, low=max(mse.low, 0.0))
+
+
+def _errors_figure(context: Context[StackedFound]) -> str:
     language = context.language
     lines = [
-        Line(
-            variant_name(v["arm"], language),
-            v["mse"]["mean"],
-            max(0.0, v["mse"]["low"]),
-            v["mse"]["high"],
-            _COLOURS[v["kind"]],
-        )
-        for v in context.result["variants"]
-        if v["mse"] is not None
+        Line(arm_name(v.arm, language), v.mse.mean, max(0.0, v.mse.low), v.mse.high, _colour(v.arm))
+        for v in context.found.variants
+        if v.mse is not None
     ]
-    return lines_figure(
-        "stacked-errors", lines, language, label=language.gettext("held-out MSE on [−1, 1] (95 % interval)")
-    )
+    label = language.gettext("held-out MSE on [−1, 1] (95 % interval)")
+    return lines_figure("stacked-errors", lines, language, label=label)
 
 
-def _errors_sentence(context: Context) -> str:
+def _errors_sentence(context: Context[StackedFound]) -> str:
     language = context.language
-    known = [v for v in context.result["variants"] if v["mse"] is not None]
+    known = sorted(((v.mse.mean, v.arm) for v in context.found.variants if v.mse is not None), key=lambda pair: pair[0])
     if not known:
         return language.gettext("Every autoencoder diverged.")
-    best, worst = (pick(known, key=lambda v: v["mse"]["mean"]) for pick in (min, max))
+    (least, best), (most, worst) = known[0], known[-1]
     return language.gettext("Least error: {best}, {least}; largest: {worst}, {most}.").format(
-        best=variant_name(best["arm"], language),
-        least=language.number(best["mse"]["mean"], 4),
-        worst=variant_name(worst["arm"], language),
-        most=language.number(worst["mse"]["mean"], 4),
+        best=arm_name(best, language),
+        least=language.number(least, 4),
+        worst=arm_name(worst, language),
+        most=language.number(most, 4),
     )
 
 
-def _figure(context: Context, family: str) -> str:
-    """Draw the accuracies of a family, those from random weights last."""
-    result, language = context.result, context.language
+def _figure(context: Context[StackedFound], model: str) -> str:
+    """Draw the accuracies of a model, those from random weights last."""
+    found, language = context.found, context.language
     _ = language.gettext
-    lines = []
-    for arm in sorted(result[family]["arms"], key=lambda arm: _kind(arm["arm"]) in ("random", "scratch")):
-        if arm["accuracy"] is not None:
-            name = arm["arm"].rpartition("-")[0]
-            colour = _COLOURS.get(_kind(arm["arm"]), "random")
-            lines.append(arm_line(arm, result["rows"], name=variant_name(name, language), colour=colour))
-    label = _("codes, logistic regression: test accuracy, %") if family == "codes" else _("network: test accuracy, %")
-    return lines_figure(f"stacked-{family}", lines, language, label=label, levels=levels(result["baselines"], language))
+    arms = [arm for arm in found.comparison.arms if arm.arm.model == model]
+    codes = model == "logistic"
+    return arms_figure(
+        "stacked-codes" if codes else "stacked-network",
+        sorted(arms, key=lambda arm: arm.arm.source == "random"),
+        found.rows,
+        language,
+        name=lambda arm: arm_name(arm, language),
+        colour=_colour,
+        label=_("codes, logistic regression: test accuracy, %") if codes else _("network: test accuracy, %"),
+        levels=levels(found.baselines, language),
+    )
 
 
-def _kind(arm: str) -> str:
-    return arm.rpartition("-")[0].partition(" ")[2]
-
-
-def _best_sentence(context: Context, family: str) -> str:
+def _best_sentence(context: Context[StackedFound], model: str) -> str:
     language = context.language
     _ = language.gettext
-    known = [arm for arm in context.result[family]["arms"] if arm["accuracy"] is not None]
-    if not known:
+    best = most_accurate(arm for arm in context.found.comparison.arms if arm.arm.model == model)
+    if best is None:
         return _("Every run diverged.")
-    best = max(known, key=lambda arm: arm["accuracy"]["mean"])
     text = (
         _("Codes: the most accurate in the mean is {name}, {accuracy} %.")
-        if family == "codes"
+        if model == "logistic"
         else _("Network: the most accurate in the mean is {name}, {accuracy} %.")
     )
-    return text.format(
-        name=variant_name(best["arm"].rpartition("-")[0], language), accuracy=language.number(best["accuracy"]["mean"])
-    )
+    return text.format(name=arm_name(best[0], language), accuracy=language.number(best[1]))
 
 
-def _pictures(context: Context) -> Photographs:
-    language = context.language
+def _pictures(context: Context[StackedFound]) -> Photographs:
+    found, language = context.found, context.language
     _ = language.gettext
     pictures = read_result(context.folder).arrays("pictures.npz")
-    errors = {v["arm"]: v["mse"] for v in context.result["variants"]}
+    errors = {v.arm: v.mse.mean for v in found.variants if v.mse is not None}
     rows = [(_("originals"), picture_row(pictures["originals"]))]
-    for arm, images in zip(context.result["shown"], pictures["reconstructions"], strict=True):
-        rows.append((f"{variant_name(arm, language)}: {language.number(errors[arm]['mean'], 4)}", picture_row(images)))
+    for arm, images in zip(found.shown, pictures["reconstructions"], strict=True):
+        rows.append((f"{arm_name(arm, language)}: {language.number(errors[arm], 4)}", picture_row(images)))
     return Photographs(
         rows,
         _("The same held-out images, and what each autoencoder makes of them (seed 0), with its mean squared error."),
     )
 
 
-def _contrast(context: Context, family: str, treated: str, control: str) -> dict[str, Any]:
-    ending = "-logistic" if family == "codes" else "-network"
-    found: dict[str, Any] = next(
-        c
-        for c in context.result[family]["contrasts"]
-        if (c["treated"], c["control"]) == (treated + ending, control + ending)
-    )
-    return found
+def _contrasts(context: Context[StackedFound], line: PairErrors) -> list[ContrastResult | None]:
+    """Return what a pair's codes and networks differ by."""
+    pair, compared = line.pair, context.found.comparison
+    return [compared.find(of_model(pair.treated, model), of_model(pair.control, model)) for model in MEASURES]
 
 
-def _pairs(context: Context) -> Table:
+def _effect_cell(contrast: ContrastResult | None, language: Language, *, merely: bool) -> Cell:
+    return Cell(told_effect(contrast, language, merely=merely), css(contrast.verdict) if contrast else "")
+
+
+def _pairs(context: Context[StackedFound]) -> Table:
     """List what differs in one thing, by its three measures."""
-    result, language = context.result, context.language
+    found, language = context.found, context.language
     _ = language.gettext
-    rows: list[list[str | Cell]] = []
-    for pair in result["errors"]:
-        names = (pair["treated"], pair["control"])
-        row: list[str | Cell] = [
+    rows: list[list[str | Cell]] = [
+        [
             _("{treated} less {control}").format(
-                treated=variant_name(names[0], language), control=variant_name(names[1], language)
+                treated=arm_name(line.pair.treated, language), control=arm_name(line.pair.control, language)
             ),
-            Cell(_told_error(pair, language), pair["verdict"].replace(" ", "-")),
+            Cell(_told_error(line, language), css(line.verdict)),
+            *(_effect_cell(contrast, language, merely=True) for contrast in _contrasts(context, line)),
         ]
-        for family in ("codes", "network"):
-            contrast = _contrast(context, family, *names)
-            row.append(Cell(told_effect(contrast, language, merely=True), contrast["verdict"].replace(" ", "-")))
-        rows.append(row)
+        for line in found.errors
+    ]
     heads = [
         _("comparison"),
         _("error, % of the second (95 %)"),
@@ -284,32 +270,32 @@ def _pairs(context: Context) -> Table:
     return Table(_("What differs in one thing"), heads, rows, note=note)
 
 
-def _told_error(pair: dict[str, Any], language: Language) -> str:
-    word = comparison_word(pair["verdict"], language)
-    return word if pair["effect"] is None else f"{effect_text(pair['effect'], language)}, {word}"
+def _told_error(line: PairErrors, language: Language) -> str:
+    word = comparison_word(line.verdict, language)
+    return word if line.effect is None else f"{effect_text(line.effect, language)}, {word}"
 
 
-def _worth(context: Context) -> Table:
+def _worth(context: Context[StackedFound]) -> Table:
     """List what each autoencoder is worth over random weights of its shape."""
-    language = context.language
+    found, language = context.found, context.language
     _ = language.gettext
     rows: list[list[str | Cell]] = []
-    for variant in context.result["variants"]:
-        row: list[str | Cell] = [variant_name(variant["arm"], language)]
-        for family, control in (("codes", "random"), ("network", "scratch")):
-            contrast = _contrast(context, family, variant["arm"], f"d{variant['depth']} {control}")
-            row.append(Cell(told_effect(contrast, language), contrast["verdict"].replace(" ", "-")))
-        rows.append(row)
+    for variant in found.variants:
+        contrasts = [
+            found.comparison.find(of_model(variant.arm, model), untrained(variant.arm, model)) for model in MEASURES
+        ]
+        cells = [_effect_cell(contrast, language, merely=False) for contrast in contrasts]
+        rows.append([arm_name(variant.arm, language), *cells])
     heads = [_("autoencoder"), _("codes less random codes, points (95 %)"), _("network less scratch, points (95 %)")]
     return Table(_("What each is worth over random weights"), heads, rows)
 
 
-def _factors(context: Context) -> list[str]:
-    present = {pair["factor"] for pair in context.result["pairs"]}
-    return [factor for factor in _FACTORS if factor in present]
+def _factors(context: Context[StackedFound]) -> list[str]:
+    present = {line.pair.factor for line in context.found.errors}
+    return [factor for factor in FACTORS if factor in present]
 
 
-def _factor_sentence(context: Context, factor: str) -> str:
+def _factor_sentence(context: Context[StackedFound], factor: str) -> str:
     """Say what a factor does to error, codes and network."""
     language = context.language
     _ = language.gettext
@@ -320,33 +306,33 @@ def _factor_sentence(context: Context, factor: str) -> str:
         "noise": _("With noise on the input, less without: {told}."),
     }
     told = []
-    for pair in context.result["errors"]:
-        if pair["factor"] != factor:
+    for line in context.found.errors:
+        if line.pair.factor != factor:
             continue
-        parts = [_("error in %: {effect}").format(effect=_told_error(pair, language))]
-        for family, text in (("codes", _("codes {effect}")), ("network", _("network {effect}"))):
-            contrast = _contrast(context, family, pair["treated"], pair["control"])
-            parts.append(text.format(effect=told_effect(contrast, language, merely=True)))
-        told.append(f"{variant_name(pair['treated'], language)}: {'; '.join(parts)}")
+        codes, network = (told_effect(c, language, merely=True) for c in _contrasts(context, line))
+        parts = [
+            _("error in %: {effect}").format(effect=_told_error(line, language)),
+            _("codes {effect}").format(effect=codes),
+            _("network {effect}").format(effect=network),
+        ]
+        told.append(f"{arm_name(line.pair.treated, language)}: {'; '.join(parts)}")
     return starts[factor].format(told=" · ".join(told))
 
 
-def _worth_sentences(context: Context) -> list[str]:
+def _worth_sentences(context: Context[StackedFound]) -> list[str]:
     """Count where the autoencoders are worth something over random weights."""
-    language = context.language
-    _ = language.gettext
+    _ = context.language.gettext
+    texts = {
+        "logistic": _(
+            "Over a random encoder of the same shape the codes help in {helps} of {n} cases and hurt in {hurts}."
+        ),
+        "network": _(
+            "Over the same network from scratch the weights help in {helps} of {n} cases and hurt in {hurts}."
+        ),
+    }
     sentences = []
-    for family, text in (
-        (
-            "codes",
-            _("Over a random encoder of the same shape the codes help in {helps} of {n} cases and hurt in {hurts}."),
-        ),
-        (
-            "network",
-            _("Over the same network from scratch the weights help in {helps} of {n} cases and hurt in {hurts}."),
-        ),
-    ):
-        worth = [c for c in context.result[family]["contrasts"] if _kind(c["control"]) in ("random", "scratch")]
-        counts = {verdict: sum(c["verdict"] == verdict for c in worth) for verdict in ("helps", "hurts")}
+    for model, text in texts.items():
+        worth = [c for c in context.found.comparison.family(model) if c.control.source == "random"]
+        counts = {verdict: sum(c.verdict == verdict for c in worth) for verdict in ("helps", "hurts")}
         sentences.append(text.format(n=len(worth), **counts))
     return sentences

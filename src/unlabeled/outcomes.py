@@ -1,0 +1,136 @@
+"""What a run came to: a typed record for each kind of task. Knows nothing of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pydantic import ConfigDict
+
+# What was chosen or tried: names of settings, and their values.
+Settings: TypeAlias = dict[str, float | int | str | None]
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """The outcome of a training whose loss stopped being finite."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    diverged: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ClassicalOutcome:
+    """A classical model on features of a fold: what it chose, and how right it is; times in seconds, losses in nats."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    converged: bool
+    choice: Settings
+    tried: list[Settings]
+    facts: dict[str, float]
+    features: int
+    valid_accuracy: float
+    valid_log_loss: float
+    train_accuracy: float
+    train_log_loss: float
+    seconds: float
+    predict_seconds: float
+    accuracy: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The root mean square of the loss's gradient, by weight: before training and after it."""
+
+    first: dict[str, float]
+    last: dict[str, float]
+
+
+@dataclass(frozen=True)
+class NetworkOutcome:
+    """A network trained on a fold: what it chose, and how right it is; times in seconds, losses in nats."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    converged: bool
+    choice: Settings
+    parameters: int
+    code_length: int
+    valid_accuracy: float
+    valid_log_loss: float
+    images_per_second: float
+    seconds_to_best: float
+    tried: list[Settings]
+    seconds: float
+    predict_seconds: float
+    predictions_per_second: float
+    accuracy: float
+    log_loss: float
+    gradients: Gradients | None = None
+
+
+@dataclass(frozen=True)
+class AutoencoderOutcome:
+    """An autoencoder trained on unlabeled images; errors are mean squared ones on [-1, 1], of images that it has not seen."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    held_out_mse: float
+    held_out_variance: float
+    images: int
+    code_size: list[int]
+    code_length: int
+    input_length: int
+    parameters: int
+    model: str
+    best_epoch: int
+    seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Activations:
+    """The distribution of units' mean activations: ``near`` is the share within a factor of two of rho, ``silent`` below 0.01."""
+
+    mean: float
+    deviation: float
+    least: float
+    most: float
+    low: float
+    median: float
+    high: float
+    near: float
+    silent: float
+
+
+@dataclass(frozen=True)
+class FilterShapes:
+    """How localised, how oriented and how coloured filters are, as ``pretraining.describe_filters`` measures it."""
+
+    compact: float
+    localised: float
+    oriented: float
+    colour: float
+    coloured: float
+
+
+@dataclass(frozen=True)
+class PatchesOutcome:
+    """Filters learned on patches: loss and error of held-out patches, what filters and mean activations look like."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    held_out_loss: float
+    held_out_mse: float
+    held_out_variance: float
+    converged: bool
+    iterations: int
+    losses: list[float]
+    activations: Activations
+    filters: FilterShapes
+    patches: int
+    held_out: int
+    seconds: float
+
+
+Scored: TypeAlias = ClassicalOutcome | NetworkOutcome
+Outcome: TypeAlias = ClassicalOutcome | NetworkOutcome | AutoencoderOutcome | PatchesOutcome | Diverged

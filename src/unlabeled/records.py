@@ -1,0 +1,308 @@
+"""What tasks, comparisons and reports hand to one another: typed, frozen, written as JSON, and checked when it is read.
+
+Knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from pydantic import TypeAdapter
+
+from unlabeled.images import Leaks
+from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome, Scored
+from unlabeled.statistics import Effect
+
+Decision: TypeAlias = Literal["helps", "hurts", "no evidence", "diverged"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ArmKey:
+    """One way to a result: where features or first weights come from, the model on them, and what else tells it from others.
+
+    Attributes
+    ----------
+    source
+        pixels, pca, random, filters, autoencoder, labeled, joint, or a kind of filters of patches.
+    model
+        What is fitted: logistic, trees, boosting, neighbours, linear-network or network; empty where the source is all there is.
+    way
+        How it is trained, where there are several ways.
+    pooling, scaling
+        What is done to features.
+    depth, stride
+        Blocks of the encoder; pixels from one patch to the next.
+    labels, images
+        Labels a class and unlabeled images, where they are fewer than all.
+    factor, value
+        The one thing in which it differs from the base of a study.
+    """
+
+    source: str
+    model: str = ""
+    way: str = ""
+    pooling: str = ""
+    scaling: str = ""
+    depth: int | None = None
+    stride: int | None = None
+    labels: int | None = None
+    images: int | None = None
+    factor: str = ""
+    value: str = ""
+
+    def __str__(self) -> str:
+        told = [f"{number} {name}" for name in ("labels", "images") if (number := getattr(self, name)) is not None]
+        told += [f"{name} {value}" for name in ("depth", "stride") if (value := getattr(self, name)) is not None]
+        told += [word for word in (self.way, self.pooling, self.scaling) if word]
+        told += [f"{self.factor} {self.value}"] if self.factor else [self.value] if self.value else []
+        name = f"{self.source} → {self.model}" if self.model else self.source
+        return ", ".join([name, *told])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run as tables have it: its arm, where it stands beside others of its arm, its folder within the study's, its outcome."""
+
+    arm: ArmKey
+    seed: int
+    run: str
+    outcome: Outcome
+    fold: int | None = None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its training diverged."""
+        return isinstance(self.outcome, Diverged)
+
+    @property
+    def scored(self) -> Scored | None:
+        """Its outcome, if it was scored on the test split."""
+        return self.outcome if isinstance(self.outcome, ClassicalOutcome | NetworkOutcome) else None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two arms that differ in one thing; p values are corrected within a family.
+
+    One that is ``named`` was chosen as the answer before any run, and so is not one of many.
+    """
+
+    treated: ArmKey
+    control: ArmKey
+    family: str = ""
+    named: bool = False
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """An arm over its runs: mean accuracy (%) and log loss (nats) with intervals, None if a run diverged; medians of the rest."""
+
+    arm: ArmKey
+    accuracy: Effect | None
+    log_loss: Effect | None
+    medians: dict[str, float]
+    not_converged: int
+    diverged: int
+    runs: int
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of a run, median."""
+        return self.medians.get("seconds")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two arms differ by on a fold with a seed, points of accuracy."""
+
+    fold: int
+    seed: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class ContrastResult:
+    """The effect of what two arms differ in; ``p`` is corrected for the number of its family's contrasts."""
+
+    contrast: Contrast
+    accuracy: Effect | None
+    log_loss: Effect | None
+    differences: tuple[Difference, ...] = ()
+    p: float | None = None
+    verdict: Decision = "diverged"
+
+    @property
+    def treated(self) -> ArmKey:
+        """The arm that is looked at."""
+        return self.contrast.treated
+
+    @property
+    def control(self) -> ArmKey:
+        """The arm that it is compared with."""
+        return self.contrast.control
+
+
+@dataclass(frozen=True)
+class Illegal:
+    """What could not be built on these images, and why."""
+
+    arm: ArmKey
+    reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All arms of a study, and their contrasts."""
+
+    arms: tuple[ArmSummary, ...] = ()
+    contrasts: tuple[ContrastResult, ...] = ()
+
+    def arm(self, key: ArmKey) -> ArmSummary:
+        """Return an arm by its key."""
+        return next(arm for arm in self.arms if arm.arm == key)
+
+    def find(self, treated: ArmKey, control: ArmKey) -> ContrastResult | None:
+        """Return the contrast of two arms, if it was made."""
+        return next((c for c in self.contrasts if (c.treated, c.control) == (treated, control)), None)
+
+    @property
+    def named(self) -> ContrastResult:
+        """The contrast that was named as the answer beforehand."""
+        return next(contrast for contrast in self.contrasts if contrast.contrast.named)
+
+    def family(self, name: str) -> tuple[ContrastResult, ...]:
+        """Return the contrasts of a family."""
+        return tuple(contrast for contrast in self.contrasts if contrast.contrast.family == name)
+
+
+@dataclass(frozen=True)
+class FoldsSummary:
+    """Folds: how many, whether they are the data set's own, the correlation of their results, least and most images of each."""
+
+    count: int
+    own: bool
+    correlation: float
+    train: tuple[int, int]
+    valid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What every number of a study stands on: the images, how they are split, repetitions, arithmetic.
+
+    ``image`` is (channels, height, width); ``flip`` and ``shift`` are the networks' augmentation; without labels there are no folds.
+    """
+
+    data: str
+    preset: str
+    image: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    labeled: int
+    unlabeled: int
+    held_out: int
+    test: int
+    folds: FoldsSummary | None
+    seeds: int
+    leaks: Leaks
+    notes: tuple[str, ...]
+    origin: dict[str, Any]
+    ensemble: str
+    flip: bool
+    shift: int
+    precision: str
+    kernels: bool
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What times and results depend on."""
+
+    device: str
+    kernels: bool
+    threads: int
+    cores: int
+    processor: str
+    system: str
+    python: str
+    packages: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How many runs of a large stage went on at a time, and the processor threads of each."""
+
+    jobs: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A study as it is kept: what was asked, the protocol, what was found (a record of the study's own), and what it took.
+
+    A study that was not run has the splits that are missing, or why it failed, and nothing else. ``seconds`` are those of all its
+    runs, whenever they were made.
+    """
+
+    study: str
+    preset: str
+    question: dict[str, Any]
+    missing: tuple[str, ...] = ()
+    failed: str = ""
+    config: dict[str, Any] | None = None
+    protocol: Protocol | None = None
+    found: dict[str, Any] | None = None
+    machine: Machine | None = None
+    spread: Spread | None = None
+    seconds: float | None = None
+    this_run_seconds: float | None = None
+    peak_memory_mb: float | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether it came to an end."""
+        return self.found is not None
+
+
+def as_json(value: Any) -> Any:
+    """Return a record in JSON's types; what is as it is by default is left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        if isinstance(value, Effect):
+            return asdict(value)
+        return {
+            entry.name: as_json(content)
+            for entry in fields(value)
+            if (content := getattr(value, entry.name)) != entry.default
+        }
+    if isinstance(value, Mapping):
+        return {name: as_json(entry) for name, entry in value.items()}
+    return [as_json(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def read_as(kind: type[T], content: Any) -> T:
+    """Return the record that JSON holds.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If it holds something else; a ``ValueError``.
+    """
+    return _adapter(kind).validate_python(content)  # type: ignore[arg-type]
+
+
+@lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def ended(rows: Iterable[Row], kind: type[T]) -> list[T]:
+    """Return the outcomes of one kind, which those that diverged have not."""
+    return [row.outcome for row in rows if isinstance(row.outcome, kind)]
+
+
+def of_arm(rows: Iterable[Row], arm: ArmKey) -> list[Row]:
+    """Return an arm's rows."""
+    return [row for row in rows if row.arm == arm]

@@ -1,0 +1,75 @@
+"""Fit a classical model on features of a fold."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from unlabeled.classifiers import (
+    Chosen,
+    Labeled,
+    choose_boosting,
+    choose_logistic,
+    choose_neighbours,
+    choose_trees,
+    score,
+)
+from unlabeled.linear import fit_linear_network
+from unlabeled.outcomes import ClassicalOutcome
+from unlabeled.studies.lab import Lab
+from unlabeled.studies.performing import score_test
+from unlabeled.studies.tasks import ClassicalTask
+
+
+def fit_classical(
+    task: ClassicalTask, lab: Lab, folder: Path, *, reference: ClassicalOutcome | None = None
+) -> ClassicalOutcome:
+    """Choose on the fold's validation part, score the test split once, and keep what each image got in a folder.
+
+    ``reference`` is what scikit-learn's regression came to, for its twin.
+    """
+    part, labels = lab.folds.folds[task.fold], lab.splits.labeled.classes
+    features = lab.features(task.features)
+    train, valid = (Labeled(features.labeled[rows], labels[rows]) for rows in (part.train, part.valid))
+    start = time.perf_counter()
+    chosen = _fit(task, lab, train, valid, reference)
+    seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    probabilities = chosen.classifier.predict(features.test)
+    predicting = time.perf_counter() - start
+    accuracy, loss = score(chosen.classifier.predict(valid.features), valid.labels)
+    train_accuracy, train_loss = score(chosen.classifier.predict(train.features), train.labels)
+    return ClassicalOutcome(
+        converged=chosen.converged,
+        choice=chosen.choice,
+        tried=chosen.tried,
+        facts=chosen.facts,
+        features=int(features.labeled.shape[1]),
+        valid_accuracy=accuracy,
+        valid_log_loss=loss,
+        train_accuracy=train_accuracy,
+        train_log_loss=train_loss,
+        seconds=seconds,
+        predict_seconds=predicting,
+        **score_test(folder, probabilities, lab.splits.test.classes),
+    )
+
+
+def _fit(task: ClassicalTask, lab: Lab, train: Labeled, valid: Labeled, reference: ClassicalOutcome | None) -> Chosen:
+    config, classes = lab.config.classical, lab.classes
+    if task.model == "logistic":
+        return choose_logistic(train, valid, classes=classes, config=config, scalings=task.scalings)
+    if task.model == "neighbours":
+        return choose_neighbours(train, valid, classes=classes, config=config, scalings=task.scalings)
+    if task.model == "boosting":
+        return choose_boosting(train, valid, classes=classes, config=config, seed=task.seed)
+    if task.model == "trees":
+        threads = torch.get_num_threads()
+        return choose_trees(train, valid, classes=classes, config=config, seed=task.seed, threads=threads)
+    if reference is None:
+        raise ValueError("the network of one layer takes over what scikit-learn's regression chose; give its outcome")
+    scaling = next(scaling for scaling in task.scalings if scaling == reference.choice["scaling"])
+    strength = float(reference.choice["C"] or 0)
+    return fit_linear_network(train, classes=classes, scaling=scaling, strength=strength, max_iter=config.max_iter)
