@@ -298,6 +298,18 @@ def test_the_notebook_is_executed_and_every_cell_ended(archive):
         assert f"ul.show(folder, '{name}', 'ru')" in "".join(cell["source"])
 
 
+def test_the_notebook_runs_where_it_lies(archive, tmp_path, monkeypatch):
+    """Whoever opens it is in its folder, and the results' paths are those of the folder that the studies were run in."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(archive[0] / "notebook.ru.ipynb", as_version=4)
+    del notebook.cells[-2:]
+    monkeypatch.chdir(tmp_path)
+    client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(archive[0])}})
+    client.execute()
+
+
 def test_a_cell_that_fails_is_the_users_to_know(folder, tmp_path):
     copy = tmp_path / "run"
     copy.mkdir()

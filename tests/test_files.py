@@ -115,7 +115,7 @@ def test_arrays_with_any_byte_changed_are_read_or_refused_in_one_way(tmp_path):
 
 def test_versions_are_refused_in_words(tmp_path):
     files.write_json(tmp_path / "result.json", {"arms": []})
-    with pytest.raises(DamagedFile, match="written by an earlier version of unlabeled"):
+    with pytest.raises(DamagedFile, match="holds no digest, so another program or an earlier version wrote it"):
         read_result(tmp_path)
     later = {"format": files.FORMAT + 1, "arms": []}
     files.write_json(tmp_path / "result.json", {**later, "digest": files.digest_of(later)})

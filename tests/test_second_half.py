@@ -253,8 +253,8 @@ def test_conclusions_of_joint_training_follow_the_numbers(finished_studies, tmp_
         assert section.conclusion[0].startswith(start)
         assert "+2.3 (+1.5 to +3.2) points" in section.conclusion[0]
         assert any(
-            "less scratch: +2.3 (+1.5 to +3.2) points" in line
-            for line in answer(copy, read_results(copy), Language("en")).more
+            line.startswith("reconstructing while classifying vs from scratch: +2.3 (+1.5 to +3.2), ")
+            for line in answer(copy, read_results(copy), Language("en")).lines
         )
 
 

@@ -473,6 +473,32 @@ def test_a_folder_that_does_not_fit_is_refused_in_words(folder_of_images, change
     assert message in str(caught.value)
 
 
+def test_a_link_to_a_folder_above_brings_no_other_class_in(folder_of_images):
+    (folder_of_images / "train" / "cat" / "loop").symlink_to("..")
+    (folder_of_images / "train" / "dog" / "far").symlink_to(folder_of_images)
+    assert np.bincount(in_folder(folder_of_images).labeled.classes).tolist() == [10, 10]
+
+
+def test_a_picture_in_two_classes_is_told(folder_of_images):
+    for number in (3, 4):
+        shutil.copy(
+            folder_of_images / "train" / "cat" / f"{number}.png", folder_of_images / "train" / "dog" / f"c{number}.png"
+        )
+    notes = " ".join(in_folder(folder_of_images).notes)
+    assert "2 labeled images repeat another labeled image" in notes
+    assert "2 labeled pictures stand in more than one class, one of them in cat and in dog" in notes
+    (folder_of_images / "train" / "dog" / "c3.png").unlink(), (folder_of_images / "train" / "dog" / "c4.png").unlink()
+    shutil.copy(folder_of_images / "train" / "cat" / "3.png", folder_of_images / "train" / "cat" / "again.png")
+    notes = " ".join(in_folder(folder_of_images).notes)
+    assert "1 labeled images repeat another labeled image" in notes
+    assert "more than one class" not in notes
+
+
+def test_classes_that_differ_in_capitals_alone_are_told(folder_of_images):
+    shutil.copytree(folder_of_images / "train" / "cat", folder_of_images / "train" / "Cat")
+    assert "Classes Cat and cat differ in capitals alone" in " ".join(in_folder(folder_of_images).notes)
+
+
 def test_links_in_a_circle_end(folder_of_images):
     (folder_of_images / "unlabeled" / "deep" / "circle").symlink_to(folder_of_images / "unlabeled")
     assert len(in_folder(folder_of_images).unlabeled) == 12

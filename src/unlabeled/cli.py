@@ -289,7 +289,7 @@ def _run_gain(config: Config) -> None:
     ways = next(part for part in sections[0].parts if isinstance(part, TableOfReport))
     Console(width=max(_out.width, 92)).print(_plain_table(ways))
     _say(told.headline)
-    for line in told.more:
+    for line in told.lines:
         _say(f"  {line}")
     _out.print()
     _say(f"report: {path}")

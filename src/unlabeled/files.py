@@ -115,7 +115,7 @@ def read_sealed(path: Path, *, way_out: str = AGAIN) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DamagedFile(f"{path}: damaged (holds no names and values); {way_out}")
     if "digest" not in content and "format" not in content:
-        raise DamagedFile(f"{path}: written by an earlier version of unlabeled, which kept no digest; {way_out}")
+        raise DamagedFile(f"{path}: holds no digest, so another program or an earlier version wrote it; {way_out}")
     if isinstance(number := content.get("format"), int) and number > FORMAT:
         # By a later version, which may have another kind of digest.
         raise DamagedFile(

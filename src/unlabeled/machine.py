@@ -40,7 +40,21 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def peak_memory() -> float:
+# The most that each process of the pool has held, MB, by its number; filled by what its runs report.
+_workers: dict[int, float] = {}
+
+
+def remember_worker(process: int, peak: float) -> None:
+    """Take note of the most memory that another process has held, in MB."""
+    _workers[process] = max(peak, _workers.get(process, 0.0))
+
+
+def peak_of_all() -> float:
+    """Return the most memory that this process and those of the pool have held, added up, in MB; what they share counts in each."""
+    return own_peak() + sum(_workers.values())
+
+
+def own_peak() -> float:
     """Return the most memory that this process has held, in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

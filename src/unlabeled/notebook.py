@@ -120,10 +120,10 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
         (
             "text",
             f"# {_('Learning from unlabeled images: the studies')}\n\n{told.headline}\n\n"
-            + "\n".join(f"- {line}" for line in told.more),
+            + "\n".join(f"- {line}" for line in told.lines),
         ),
         ("text", _("Every cell calls the package; runs that are finished are read, not repeated.")),
-        ("code", f"from pathlib import Path\n\nimport unlabeled as ul\n\nfolder = Path({str(folder)!r})"),
+        ("code", _first_cell(folder)),
         (
             "code",
             f"{_read_config(first)}\nsplits = ul.load(config, partly=True)\n"
@@ -145,6 +145,14 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
         ]
     cells.append(("text", f"## {_('The answer')}\n\n{told.headline}"))
     return cells
+
+
+def _first_cell(folder: Path) -> str:
+    return (
+        "import os\nfrom pathlib import Path\n\nimport unlabeled as ul\n\n"
+        "# Paths of results and images are those of the folder that the studies were run in.\n"
+        f"os.chdir({str(Path.cwd())!r})\nfolder = Path({str(folder)!r})"
+    )
 
 
 def _chosen_encoder(results: Mapping[str, StudyResult]) -> str:

@@ -29,7 +29,7 @@ from unlabeled.errors import DamagedFile, DataError
 from unlabeled.files import fingerprint, read_sealed, sweep, sync_folder, write_sealed
 from unlabeled.fitting import PAD
 from unlabeled.images import Images, Splits
-from unlabeled.leaks import Policy, find_leaks
+from unlabeled.leaks import Policy, find_leaks, find_repeated
 from unlabeled.locks import locked
 
 _log = logging.getLogger("unlabeled")
@@ -319,12 +319,7 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
         pixels = _map(folder / f"{split}.pixels", np.uint8, (counts[split], *shape))
         labels = None if split == "unlabeled" else np.fromfile(folder / f"{split}.labels", dtype="<i8").astype(np.int64)
         images[split] = Images(pixels, labels)
-    copies = len(digests["labeled"]) - len(np.unique(digests["labeled"], axis=0))
-    repeated = (
-        [f"{copies:,} labeled images repeat another labeled image; one may train and the other validate."]
-        if copies
-        else []
-    )
+    repeated = find_repeated(digests["labeled"], images["labeled"].classes, described["class_names"])
     place = np.full(counts["labeled"], -1, dtype=np.intp)
     place[labeled_rows] = np.arange(len(labeled_rows))
     folds = tuple(place[np.asarray(fold, dtype=np.intp)] for fold in described["folds"])

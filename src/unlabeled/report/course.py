@@ -19,7 +19,7 @@ from unlabeled.report.sections import (
     sparse,
     stacked,
 )
-from unlabeled.report.sections.parts import Answer, Context, Section, model_name, source_name, verdict_name
+from unlabeled.report.sections.parts import Answer, Context, Section, answer_table, model_name
 from unlabeled.studies.autoencoder import AutoencoderFound
 from unlabeled.studies.baselines import BaselinesFound
 from unlabeled.studies.convolved import ConvolvedFound
@@ -48,25 +48,12 @@ WRITERS: dict[str, tuple[type[Any], Callable[[Context[Any]], Section]]] = {
 def course_answer(results: Mapping[str, StudyResult], language: Language) -> Answer:
     """Say whether unlabeled images improved classification."""
     _ = language.gettext
-    more = []
-    if (study := _found(results, "features", FeaturesFound)) is not None:
-        for model, source in (("logistic", "pixels"), ("logistic", "random"), ("trees", "pixels")):
-            contrast = study.comparison.find(CODES.arm(model), Kind(source).arm(model))
-            if contrast is not None and contrast.accuracy is not None:
-                text = _("Frozen codes, {model}, over {control}: {effect} points, {verdict}.")
-                more.append(_filled(text, contrast, language, model=model, control=source))
-    if (joined := _found(results, "joint", JointFound)) is not None:
-        for control, text in (
-            (SCRATCH, _("Reconstructing while classifying, less scratch: {effect} points, {verdict}.")),
-            (LABELED_ONLY, _("Of that, the unlabeled images' own share: {effect} points, {verdict}.")),
-        ):
-            contrast = joined.comparison.find(JOINT, control)
-            if contrast is not None and contrast.accuracy is not None:
-                more.append(_filled(text, contrast, language))
     tuned = _found(results, "finetune", FinetuneFound)
-    if tuned is None or tuned.named.accuracy is None:
+    named = None if tuned is None else tuned.named
+    rows = [(_("fine-tuned network vs from scratch"), named), *_further(results, language)]
+    if named is None or named.accuracy is None:
         told = _("Whether unlabeled images improve classification is told by study 5, which has no result here.")
-        return Answer("no evidence", told, more)
+        return Answer("no evidence", told, answer_table(rows, language))
     sentence = {
         "helps": _(
             "Yes: a network that starts from the autoencoder's weights is better by {effect} points than one from scratch."
@@ -75,21 +62,32 @@ def course_answer(results: Mapping[str, StudyResult], language: Language) -> Ans
             "No: a network that starts from the autoencoder's weights is worse than one from scratch, {effect} points."
         ),
         "no evidence": _(
-            "No evidence either way: a network that starts from the autoencoder's weights, less one from scratch, "
+            "No evidence either way: a network that starts from the autoencoder's weights vs one from scratch, "
             "{effect} points."
         ),
-    }[tuned.named.verdict]
-    return Answer(tuned.named.verdict, sentence.format(effect=effect_text(tuned.named.accuracy, language)), more)
+    }[named.verdict]
+    headline = sentence.format(effect=effect_text(named.accuracy, language))
+    return Answer(named.verdict, headline, answer_table(rows, language, chosen=0))
 
 
-def _filled(text: str, contrast: ContrastResult, language: Language, *, model: str = "", control: str = "") -> str:
-    assert contrast.accuracy is not None
-    return text.format(
-        model=model_name(model, language) if model else "",
-        control=source_name(control, language) if control else "",
-        effect=effect_text(contrast.accuracy, language),
-        verdict=verdict_name(contrast.verdict, language),
-    )
+def _further(results: Mapping[str, StudyResult], language: Language) -> list[tuple[str, ContrastResult | None]]:
+    """Return what frozen codes and joint training are worth."""
+    _ = language.gettext
+    rows: list[tuple[str, ContrastResult | None]] = []
+    if (study := _found(results, "features", FeaturesFound)) is not None:
+        for model, source, text in (
+            ("logistic", "pixels", _("frozen codes vs pixels, {model}")),
+            ("logistic", "random", _("frozen codes vs random codes, {model}")),
+            ("trees", "pixels", _("frozen codes vs pixels, {model}")),
+        ):
+            contrast = study.comparison.find(CODES.arm(model), Kind(source).arm(model))
+            rows.append((text.format(model=model_name(model, language)), contrast))
+    if (joined := _found(results, "joint", JointFound)) is not None:
+        rows += [
+            (_("reconstructing while classifying vs from scratch"), joined.comparison.find(JOINT, SCRATCH)),
+            (_("the same vs reconstructing labeled images alone"), joined.comparison.find(JOINT, LABELED_ONLY)),
+        ]
+    return rows
 
 
 def _found(results: Mapping[str, StudyResult], name: str, kind: type[F]) -> F | None:

@@ -50,6 +50,8 @@ def write_report(folder: Path, code: str = "en") -> Path:
 
 def read_results(folder: Path) -> dict[str, StudyResult]:
     """Read the main job's result, or that of every study that was run, by name and in the course's order."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the one that unlabeled run wrote its results into")
     if has_result(folder):
         result = _read(folder)
         if result.study != "gain":

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from unlabeled.comparison import JOINT, LABELED_ONLY, SCRATCH
-from unlabeled.records import ArmKey, StudyResult
+from unlabeled.records import ArmKey, ContrastResult, StudyResult
 from unlabeled.report.course import course_answer
 from unlabeled.report.environment import reading
 from unlabeled.report.language import Language
-from unlabeled.report.sections.parts import Answer, Context, model_name, told_effect
+from unlabeled.report.sections.parts import Answer, Context, answer_table, model_name
 from unlabeled.studies.gain import GainFound
 
 _MODELS = ("logistic", "trees")
@@ -22,7 +22,8 @@ def answer(folder: Path, results: Mapping[str, StudyResult], language: Language)
         if "gain" not in results:
             return course_answer(results, language)
         context = Context.of(GainFound, results["gain"], folder, language)
-        return Answer(context.found.comparison.named.verdict, _headline(context), _lead(context))
+        main = context.found.comparison.named
+        return Answer(main.verdict, _headline(context), answer_table(_contrasts(context), language, chosen=0))
 
 
 def _headline(context: Context[GainFound]) -> str:
@@ -36,9 +37,13 @@ def _headline(context: Context[GainFound]) -> str:
         "hurts": _("Using the unlabeled images this way hurts"),
         "no evidence": _("No evidence that the unlabeled images help or hurt"),
     }[main.verdict]
-    size = _("{n} points more accurate") if effect.mean >= 0 else _("{n} points less accurate")
+    size = _("{n} points more accurate than the same network from scratch")
+    if round(effect.mean, 1) == 0:
+        size = _("as accurate as the same network from scratch")
+    elif effect.mean < 0:
+        size = _("{n} points less accurate than the same network from scratch")
     text = _(
-        "{start}: a network that starts from the autoencoder's weights is {size} than the same network from scratch "
+        "{start}: a network that starts from the autoencoder's weights is {size} "
         "(95 % interval {interval} points; better on {won} of {folds} folds)."
     ).format(
         start=start,
@@ -50,18 +55,18 @@ def _headline(context: Context[GainFound]) -> str:
     return text + (" " + _("With one seed, this is about one autoencoder.") if context.protocol.seeds == 1 else "")
 
 
-def _lead(context: Context[GainFound]) -> list[str]:
-    """Say what else was compared, a line each."""
-    language, found = context.language, context.found.comparison
+def _contrasts(context: Context[GainFound]) -> list[tuple[str, ContrastResult | None]]:
+    """Return the comparisons that a reader asks for first, the one named as the answer before all."""
+    language, compared = context.language, context.found.comparison
     _ = language.gettext
-    lines = [
-        _("Frozen codes, {model}: {pixels} points vs pixels; {random} vs a random encoder.").format(
-            model=model_name(model, language),
-            pixels=told_effect(found.find(ArmKey("autoencoder", model), ArmKey("pixels", model)), language),
-            random=told_effect(found.find(ArmKey("autoencoder", model), ArmKey("random", model)), language),
-        )
-        for model in _MODELS
-    ]
-    joint = _("Reconstructing while learning to classify: {scratch} points vs scratch; {own} vs labeled images alone.")
-    scratch, own = (told_effect(found.find(JOINT, control), language) for control in (SCRATCH, LABELED_ONLY))
-    return [*lines, joint.format(scratch=scratch, own=own)]
+    found: list[tuple[str, ContrastResult | None]] = [(_("fine-tuned network vs from scratch"), compared.named)]
+    for model in _MODELS:
+        codes, name = ArmKey("autoencoder", model), model_name(model, language)
+        for source, text in (
+            ("pixels", _("frozen codes vs pixels, {model}")),
+            ("random", _("frozen codes vs random codes, {model}")),
+        ):
+            found.append((text.format(model=name), compared.find(codes, ArmKey(source, model))))
+    found.append((_("reconstructing while classifying vs from scratch"), compared.find(JOINT, SCRATCH)))
+    found.append((_("the same vs reconstructing labeled images alone"), compared.find(JOINT, LABELED_ONLY)))
+    return found

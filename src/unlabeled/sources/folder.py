@@ -190,8 +190,20 @@ def _list(path: Path, partly: bool) -> _Listing:
     loose = {part: loose_names(path / part) for part in ("train", "test") if (path / part).is_dir()}
     for place in (path, path / "train", path / "test"):
         found["unlabeled"].system += count_system(place)
-    notes = [*left_out(found), *left_by_systems(found), *_beside(path, beside, loose)]
+    notes = [*_alike(names), *left_out(found), *left_by_systems(found), *_beside(path, beside, loose)]
     return _Listing(names, train, test, found["unlabeled"].images, notes)
+
+
+def _alike(names: Sequence[str]) -> list[str]:
+    """Name classes that differ in capital letters alone."""
+    by_name: dict[str, list[str]] = {}
+    for name in names:
+        by_name.setdefault(name.casefold(), []).append(name)
+    return [
+        f"Classes {' and '.join(printable(name) for name in same)} differ in capitals alone; if they are one, put them in one folder."
+        for same in by_name.values()
+        if len(same) > 1
+    ]
 
 
 def _check_numbers(

@@ -76,9 +76,11 @@ def look_under(path: str) -> Part:
 def _walk(path: str, system: Counter[str]) -> Iterator[tuple[str, str]]:
     """Yield (folder, name) of every file that is neither hidden nor a system's, following links but never in a circle."""
     seen = set()
+    root = os.path.realpath(path)
     for folder, below, names in os.walk(path, followlinks=True, onerror=_refuse):
         real = os.path.realpath(folder)
-        if real in seen:
+        # A link to a folder above would bring the images of other classes into this one.
+        if real in seen or root.startswith(real.rstrip(os.sep) + os.sep):
             below.clear()
             continue
         seen.add(real)

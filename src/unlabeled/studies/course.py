@@ -13,7 +13,7 @@ from unlabeled.errors import DamagedFile, ProcessKilled, UserError
 from unlabeled.files import fingerprint, write_arrays, write_json
 from unlabeled.images import Splits
 from unlabeled.kernels import building
-from unlabeled.machine import describe_machine, peak_memory
+from unlabeled.machine import describe_machine, peak_of_all
 from unlabeled.outcomes import Diverged
 from unlabeled.plain import printable
 from unlabeled.progress import RunProgress
@@ -217,7 +217,7 @@ def _run(study: CourseStudy, lab: Lab, progress: RunProgress, question: dict[str
         spread=spread(lab),
         seconds=computing_seconds(done),
         this_run_seconds=time.perf_counter() - began,
-        peak_memory_mb=peak_memory(),
+        peak_memory_mb=peak_of_all(),
     )
 
 

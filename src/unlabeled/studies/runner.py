@@ -10,6 +10,7 @@ import torch
 from joblib import delayed
 
 from unlabeled.comparison import arm_name
+from unlabeled.machine import own_peak, remember_worker
 from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome
 from unlabeled.processes import in_processes
 from unlabeled.progress import RunProgress
@@ -75,13 +76,16 @@ def _spread(
             yield delayed(_perform_apart)(lab, name, task, threads)
 
     # No more is handed out than is running, so what was started is what runs.
-    yield from in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs)
+    for name, outcome, process, peak in in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs):
+        remember_worker(process, peak)
+        yield name, outcome
 
 
-def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, Outcome]:
-    """Perform a task in another process."""
+def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, Outcome, int, float]:
+    """Perform a task in another process; return its memory too."""
     torch.set_num_threads(threads)
-    return name, perform(lab, task)
+    outcome = perform(lab, task)
+    return name, outcome, os.getpid(), own_peak()
 
 
 def _jobs(lab: Lab, tasks: int) -> int:

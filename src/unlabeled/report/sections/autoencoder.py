@@ -226,8 +226,8 @@ def _reconstructions(context: Context[AutoencoderFound], pictures: dict[str, Any
     rows.append((_("PCA, {n} numbers").format(n=length), picture_row(pictures["pca"])))
     rows.append((_("bicubic, {n} numbers").format(n=length), picture_row(pictures["bicubic"])))
     caption = _(
-        "The same held-out images, and what candidates from the best to the worst make of them (seed 0), with "
-        "their mean squared error."
+        "The same held-out images, and what the chosen candidate and others, from the best to the worst, make"
+        " of them (seed 0), with their mean squared error."
     )
     return Photographs(rows, caption)
 
@@ -343,8 +343,8 @@ def _switches_conclusion(switches: Switches, language: Language) -> str:
         )
     more = _("the code") if without_code > without_switches else _("the switches")
     return _(
-        "Without the code the error rises by {code}, without the right switches by {switches}: {more} carries "
-        "more of the image."
+        "Without the code the error rises by {code}, without the right switches by {switches}: more of the "
+        "image is in {more}."
     ).format(code=language.number(without_code, 4), switches=language.number(without_switches, 4), more=more)
 
 

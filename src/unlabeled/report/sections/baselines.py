@@ -105,9 +105,8 @@ def _agreement(agreement: Agreement, language: Language) -> str:
         else _("The two ways to logistic regression do not agree")
     )
     return _(
-        "{start}: the same answer on {same} % of the test images or more, log loss apart by {loss} nats at the "
-        "most; the network took "
-        "{seconds} s in the median."
+        "{start}: the same answer on at least {same} % of a fold's test images, log losses at most {loss} "
+        "nats apart; the network took {seconds} s in the median."
     ).format(
         start=start,
         same=language.number(100 * agreement.same_answers, 2),

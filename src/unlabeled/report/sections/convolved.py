@@ -201,7 +201,7 @@ def _stride_sentence(context: Context[ConvolvedFound]) -> str:
     ]
     if not told:
         return language.gettext("Only one stride fits these images.")
-    return language.gettext("Pooled maps, each less the next larger stride, in points: {told}.").format(
+    return language.gettext("Pooled maps, each vs the next larger stride, in points: {told}.").format(
         told="; ".join(told)
     )
 
@@ -222,15 +222,21 @@ def _pattern_sentences(context: Context[ConvolvedFound]) -> list[str]:
             _("Whole maps, {model}, in points: {told}.").format(model=model_name(model, language), told="; ".join(told))
         )
     steps = {model: [c.verdict for c in pattern[model] if c.treated.source != "deep"] for model in MODELS}
-    deep = [c.verdict for contrasts in pattern.values() for c in contrasts if c.treated.source == "deep"]
-    checks = [
-        (_("each step helps logistic regression"), all(v == "helps" for v in steps["logistic"])),
-        (_("no step helps trees"), all(v != "helps" for v in steps["trees"])),
-    ]
-    if deep:
-        checks.append((_("three hidden layers are worse than one"), all(v == "hurts" for v in deep)))
     words = {True: _("yes"), False: _("no")}
-    told = [f"{text}: {words[holds]}" for text, holds in checks]
+    told = [
+        _("each step helps logistic regression: {found}").format(
+            found=words[all(v == "helps" for v in steps["logistic"])]
+        ),
+        _("no step helps trees: {found}").format(found=words[all(v != "helps" for v in steps["trees"])]),
+        *(
+            _("three hidden layers are worse than one, {model}: {found}").format(
+                model=model_name(model, language), found=words[c.verdict == "hurts"]
+            )
+            for model, contrasts in pattern.items()
+            for c in contrasts
+            if c.treated.source == "deep"
+        ),
+    ]
     sentences.append(
         _(
             "A course report of 2016 found on STL-10 at 96×96, without intervals: pixels 34.0 %, stride 8 47.6 %, "
@@ -248,5 +254,5 @@ def _network_sentence(context: Context[ConvolvedFound]) -> str:
     if contrast is None or contrast.accuracy is None:
         return _("A network diverged, so there is no answer.")
     return _(
-        "Fine-tuned whole, the network that begins with the sparse filters, less the same from scratch: {effect}."
+        "Fine-tuned whole, the network that begins with the sparse filters vs the same from scratch: {effect}."
     ).format(effect=told_effect(contrast, language))

@@ -306,5 +306,5 @@ def _network_sentence(context: Context[FeaturesFound]) -> str:
     if contrast is None or contrast.accuracy is None:
         return _("The network of study 2 diverged.")
     return _(
-        "Codes with logistic regression, less the network of study 2 trained from scratch: {effect} points, {verdict}."
+        "Codes with logistic regression vs the network of study 2 trained from scratch: {effect} points, {verdict}."
     ).format(effect=effect_text(contrast.accuracy, language), verdict=comparison_word(contrast.verdict, language))

@@ -200,7 +200,7 @@ def _ways_sentence(context: Context[FinetuneFound]) -> str:
         for c in context.found.all_labels.comparison.contrasts
         if is_gain(c) and c.accuracy is not None
     ]
-    text = language.gettext("With all labels, less the same way from random weights, in points: {told}.")
+    text = language.gettext("With all labels, vs the same way from random weights, in points: {told}.")
     return text.format(told="; ".join(told))
 
 
@@ -282,7 +282,7 @@ def _labels_sentence(context: Context[FinetuneFound]) -> str:
         name = f"{_labels_name(point, language)}, {arm_name(contrast.treated, language)}"
         told.append(f"{name} {told_effect(contrast, language)}")
         where.setdefault(contrast.verdict, []).append(name)
-    text = _("By number of labels, less the same way from random weights, in points: {told}.").format(
+    text = _("By number of labels, vs the same way from random weights, in points: {told}.").format(
         told="; ".join(told)
     )
     helps, hurts = ("; ".join(where[verdict]) for verdict in ("helps", "hurts"))
@@ -326,7 +326,7 @@ def _unlabeled_sentence(context: Context[FinetuneFound]) -> str:
         if point.contrast.accuracy is not None
     ]
     return language.gettext(
-        "By number of unlabeled images, fine-tuned less scratch, all labels, in points: {told}."
+        "Fine-tuned vs from scratch with all labels, by number of unlabeled images, in points: {told}."
     ).format(told="; ".join(told))
 
 
@@ -367,12 +367,12 @@ def _answer(context: Context[FinetuneFound]) -> str:
         "hurts": _("Using the unlabeled images this way hurts"),
         "no evidence": _("No evidence that the unlabeled images help or hurt"),
     }[contrast.verdict]
-    text = _("{start}: with all labels and all unlabeled images, fine-tuning less scratch is {effect} points").format(
+    text = _("{start}: with all labels and all unlabeled images, fine-tuned vs from scratch: {effect} points").format(
         start=start, effect=effect_text(contrast.accuracy, language)
     )
     frozen = found.all_labels.comparison.find(tuned("plain"), tuned("frozen"))
     if frozen is not None and frozen.accuracy is not None:
-        text += _("; fine-tuning less a frozen encoder {effect}, {verdict}").format(
+        text += _("; fine-tuned vs a frozen encoder: {effect}, {verdict}").format(
             effect=effect_text(frozen.accuracy, language), verdict=comparison_word(frozen.verdict, language)
         )
     return f"{text}."

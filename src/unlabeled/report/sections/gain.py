@@ -130,7 +130,7 @@ def _changes(context: Context[GainFound]) -> Section:
         compared.contrasts,
         language,
         name=name,
-        note=_("Log loss: less is better."),
+        note=_("Log loss: lower is better."),
         more={
             _("folds won"): lambda c: f"{c.accuracy.folds_won}/{c.accuracy.folds}" if c.accuracy else "–",
             _("log loss, nats (95 %)"): lambda c: effect_text(c.log_loss, language, 3) if c.log_loss else "–",
@@ -152,7 +152,7 @@ def _effects(context: Context[GainFound]) -> tuple[str, str]:
         treated, control = (arm_name(arm, language) for arm in (contrast.treated, contrast.control))
         if contrast.accuracy is not None:
             effect, dots = contrast.accuracy, [difference.accuracy for difference in contrast.differences]
-            name = _("{treated} less {control}").format(treated=treated, control=control)
+            name = _("{treated} vs {control}").format(treated=treated, control=control)
             lines.append(Line(name, effect.mean, effect.low, effect.high, contrast.treated.source, dots))
     label = _("difference in accuracy, points: mean, 95 % interval, and each run")
     counts = {word: sum(c.verdict == word for c in compared.contrasts) for word in ("helps", "hurts")}
@@ -262,7 +262,7 @@ def _confusions(context: Context[GainFound]) -> list[Part]:
     places = [np.unravel_index(place, table.shape) for place in np.argsort(-apart, axis=None, kind="stable")]
     told = [
         _("{truth} for {answer} ({share} %)").format(
-            truth=names[i], answer=names[j], share=language.number(float(apart[i, j]), 0)
+            truth=isolated(names[i]), answer=isolated(names[j]), share=language.number(float(apart[i, j]), 0)
         )
         for i, j in places[:_MOST_CONFUSIONS]
         if apart[i, j] > 0
@@ -277,6 +277,11 @@ def _confusions(context: Context[GainFound]) -> list[Part]:
     )
     matrix = [Matrix(names, table.round().astype(int).tolist(), note)] if len(names) <= _MOST_CLASSES_IN_TABLE else []
     return [sentence, *matrix]
+
+
+def isolated(name: str) -> str:
+    """Keep the direction of a name's script to itself (Unicode's first strong isolate)."""
+    return f"\u2068{name}\u2069"
 
 
 def confusion(context: Context[GainFound], arm: ArmKey) -> NDArray[np.float64]:

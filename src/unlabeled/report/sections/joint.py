@@ -133,10 +133,10 @@ def _answer(context: Context[JointFound]) -> str:
     if contrast.accuracy is None:
         return _("A network diverged, so there is no answer.")
     text = {
-        "helps": _("Joint training helps: less the same network from scratch it is {effect} points."),
-        "hurts": _("Joint training hurts: less the same network from scratch it is {effect} points."),
+        "helps": _("Joint training helps: vs the same network from scratch {effect} points."),
+        "hurts": _("Joint training hurts: vs the same network from scratch {effect} points."),
         "no evidence": _(
-            "No evidence that joint training helps or hurts: less the same network from scratch it is {effect} points."
+            "No evidence that joint training helps or hurts: vs the same network from scratch {effect} points."
         ),
     }[contrast.verdict]
     return text.format(effect=effect_text(contrast.accuracy, language))
@@ -152,12 +152,12 @@ def _source_sentences(context: Context[JointFound]) -> list[str]:
             (
                 JOINT,
                 LABELED_ONLY,
-                _("The unlabeled images' own share, over reconstructing labeled images only: {effect}."),
+                _("With unlabeled images vs reconstructing labeled images only: {effect}."),
             ),
-            (LABELED_ONLY, SCRATCH, _("The second task's share, without any unlabeled image: {effect}.")),
-            (FINETUNED, SCRATCH, _("Fine-tuning from the autoencoder, less scratch: {effect}.")),
+            (LABELED_ONLY, SCRATCH, _("Reconstructing labeled images only vs from scratch: {effect}.")),
+            (FINETUNED, SCRATCH, _("Fine-tuned from the autoencoder vs from scratch: {effect}.")),
             (STARTED, JOINT, _("Starting joint training from the autoencoder's weights adds: {effect}.")),
-            (STARTED, SCRATCH, _("Joint training from the autoencoder's weights, less scratch: {effect}.")),
+            (STARTED, SCRATCH, _("Joint training from the autoencoder's weights vs from scratch: {effect}.")),
         )
     ]
 

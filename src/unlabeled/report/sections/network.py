@@ -352,7 +352,7 @@ def _table(context: Context[NetworkFound]) -> Table:
                 ]
             )
     heads = [
-        _("changed"), _("accuracy, % (95 %)"), _("log loss, nats (95 %)"), _("less the reference, points"), _("verdict"),
+        _("changed"), _("accuracy, % (95 %)"), _("log loss, nats (95 %)"), _("vs the reference, points"), _("verdict"),
         _("training, images/s"), _("s to best epoch"), _("predicting, images/s"), _("learning rates chosen"),
     ]  # fmt: skip
     note = _("Medians of speeds and seconds over runs. ↕ marks rates that lie at an end of their list in some runs.")

@@ -109,11 +109,31 @@ class Section:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a report leads with: the verdict, the answer in a sentence (before its colon stands the verdict), and further lines."""
+    """What a report leads with: the verdict, the answer in a sentence (before its colon stands the verdict), and a small table."""
 
     verdict: str
     headline: str
-    more: list[str]
+    table: Table
+
+    @property
+    def lines(self) -> list[str]:
+        """The rows of the table as lines."""
+        rows = [[cell if isinstance(cell, str) else cell.text for cell in row] for row in self.table.rows]
+        return [f"{name}: {effect}, {verdict}" for name, effect, verdict in rows]
+
+
+def answer_table(
+    contrasts: Iterable[tuple[str, ContrastResult | None]], language: Language, *, chosen: int | None = None
+) -> Table:
+    """List the comparisons that matter most, each with its name; those that were not made are left out."""
+    _ = language.gettext
+    rows: list[list[str | Cell]] = []
+    for name, contrast in contrasts:
+        if contrast is not None and contrast.accuracy is not None:
+            verdict = Cell(verdict_name(contrast.verdict, language), css(contrast.verdict))
+            rows.append([name, effect_text(contrast.accuracy, language), verdict])
+    heads = [_("comparison"), _("accuracy, points (95 %)"), _("verdict")]
+    return Table("", heads, rows, chosen=chosen)
 
 
 F = TypeVar("F")
@@ -320,7 +340,7 @@ def contrasts_table(
 
 def pair_name(contrast: ContrastResult, language: Language, name: Name) -> str:
     """Name what is compared with what."""
-    return language.gettext("{treated} less {control}").format(
+    return language.gettext("{treated} vs {control}").format(
         treated=name(contrast.treated), control=name(contrast.control)
     )
 

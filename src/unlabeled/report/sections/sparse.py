@@ -316,7 +316,7 @@ def _losses_sentence(context: Context[SparseFound]) -> str:
     _ = language.gettext
     names = {BASE: _("the full batch"), IN_BATCHES: _("batches")}
     told = [
-        _("{name} ends at {loss} on held-out patches after {seconds} s").format(
+        _("{name}: {loss} on held-out patches after {seconds} s").format(
             name=names[line.arm],
             loss=language.number(means.loss, 3),
             seconds=seconds_cell(means.seconds, language),

@@ -252,7 +252,7 @@ def _pairs(context: Context[StackedFound]) -> Table:
     _ = language.gettext
     rows: list[list[str | Cell]] = [
         [
-            _("{treated} less {control}").format(
+            _("{treated} vs {control}").format(
                 treated=arm_name(line.pair.treated, language), control=arm_name(line.pair.control, language)
             ),
             Cell(_told_error(line, language), css(line.verdict)),
@@ -286,7 +286,7 @@ def _worth(context: Context[StackedFound]) -> Table:
         ]
         cells = [_effect_cell(contrast, language, merely=False) for contrast in contrasts]
         rows.append([arm_name(variant.arm, language), *cells])
-    heads = [_("autoencoder"), _("codes less random codes, points (95 %)"), _("network less scratch, points (95 %)")]
+    heads = [_("autoencoder"), _("codes vs random codes, points (95 %)"), _("network vs from scratch, points (95 %)")]
     return Table(_("What each is worth over random weights"), heads, rows)
 
 
@@ -300,10 +300,10 @@ def _factor_sentence(context: Context[StackedFound], factor: str) -> str:
     language = context.language
     _ = language.gettext
     starts = {
-        "depth": _("Depth, less one layer: {told}."),
-        "way": _("Layer by layer, less as a whole: {told}."),
-        "switches": _("Without switches, less with them: {told}."),
-        "noise": _("With noise on the input, less without: {told}."),
+        "depth": _("Deeper vs one layer: {told}."),
+        "way": _("Layer by layer vs as a whole: {told}."),
+        "switches": _("Without switches vs with them: {told}."),
+        "noise": _("With noise on the input vs without: {told}."),
     }
     told = []
     for line in context.found.errors:
