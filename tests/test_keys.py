@@ -1,0 +1,188 @@
+"""A run's key holds everything that decides its outcome: whichever field of the configuration changes, the key does, or the bytes stay."""
+
+import types
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from conftest import TINY_STUDIES
+from unlabeled.config import Config
+from unlabeled.errors import UserError
+from unlabeled.presets import merge, resolve
+from unlabeled.sources import load
+from unlabeled.studies import autoencoder, convolved, finetune, gain, joint, sparse, stacked
+from unlabeled.studies.baselines import baseline_tasks
+from unlabeled.studies.features import _plan as features_plan
+from unlabeled.studies.lab import Lab
+from unlabeled.studies.network import base_network, variants
+from unlabeled.studies.performing import perform
+from unlabeled.studies.specs import Learned
+from unlabeled.studies.tasks import AutoencoderTask, ClassicalTask, NetworkTask, PatchesTask
+
+# The grid of rates needs equally many everywhere; two of each leave room for a change.
+BASE = merge(
+    TINY_STUDIES,
+    {
+        "seeds": 1,
+        "studies": {"network": {name: [0.1, 0.2] for name in ("adam_rates", "adagrad_rates", "rmsprop_rates")}},
+    },
+)
+
+
+def leaves(kind=Config, path=()):
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from leaves(inner, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def value_at(config, path):
+    for name in path:
+        config = getattr(config, name)
+    return config
+
+
+def choices(annotation):
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return list(get_args(annotation))
+    if origin in (Union, types.UnionType, Annotated, tuple, list):
+        return [choice for inner in get_args(annotation) for choice in choices(inner)]
+    return []
+
+
+# Where the likely values are none, or change more than the field.
+EXPLICIT = {("device",): ["auto"], ("labels",): [120], ("network", "hidden"): [[7]], ("data",): [], ("cache",): []}
+# Kinds of momentum go with sgd alone.
+WITH_SGD = ("momentum_start", "nesterov")
+
+
+def others(path, value):
+    """Values that a field could have instead, the likeliest first."""
+    if path in EXPLICIT:
+        return EXPLICIT[path]
+    kind = Config
+    for name in path[:-1]:
+        kind = kind.model_fields[name].annotation
+    known = [choice for choice in choices(kind.model_fields[path[-1]].annotation) if choice is not None]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, tuple | list):
+        numbers = [[entry + step for entry in value] for step in (1, 2) if all(isinstance(v, int) for v in value)]
+        scaled = [
+            [entry * factor for entry in value] for factor in (0.5, 2.0) if all(isinstance(v, float) for v in value)
+        ]
+        return [*numbers, *scaled, [*value[:-1]], *([choice] for choice in known if [choice] != list(value))]
+    if isinstance(value, int):
+        return [value + 1, value + 2, value - 1, 2 * value]
+    if isinstance(value, float):
+        return [value * 0.5, value + 0.1, 0.5]
+    return [*(choice for choice in known if choice != value), 9, 20, 0.5, "elsewhere"]
+
+
+def nested(path, value):
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
+def altered(path, value, *more):
+    """The configuration with another value of one field, or nothing where no other goes with the rest."""
+    if path in (("study",), ("preset",)):
+        # Presets are taken apart before there is a configuration; it is the field's own part that is looked at.
+        return resolve(BASE).model_copy(update={path[0]: others(path, value)[0]})
+    for other in others(path, value):
+        try:
+            config = resolve(BASE, *more, nested(path, other))
+        except UserError:
+            continue
+        if value_at(config, path) != value:
+            return config
+    return None
+
+
+def tasks_of(lab):
+    """The runs of the main job and of all studies, as far as they do not wait for what others find."""
+    config = lab.config
+    encoder, trained = config.encoder, config.autoencoder
+    grid = config.studies.network
+    yield from gain.plan(lab)
+    yield from baseline_tasks(lab)
+    yield from baseline_tasks(lab, ("linear-network",))
+    yield from (NetworkTask(v.arm, v.encoder, v.network, 0, 0) for v in variants(grid, 2) if v.value != "5")
+    yield NetworkTask(joint.SCRATCH, grid.encoder, base_network(grid.training), 0, 0, gradients=True)
+    candidates, _ = autoencoder._legal(lab, autoencoder._geometries(trained, config.studies.autoencoder))
+    candidates |= autoencoder._legal(
+        lab, autoencoder._relatives(next(iter(candidates.values())), config.studies.autoencoder)
+    )[0]
+    yield from (AutoencoderTask(arm, c.learned(0, config.studies.autoencoder.images)) for arm, c in candidates.items())
+    yield from features_plan(lab, encoder, trained)
+    yield from finetune._Finetuning(lab, encoder, trained).tasks()
+    yield from stacked._plan(lab, stacked.make_variants(lab)[0])
+    yield from (PatchesTask(arm, learned[0]) for arm, learned in sparse.variants(lab).items())
+    strides = [stride for stride in config.studies.convolved.strides if convolved._fits(lab, stride)]
+    plan = convolved._plan(lab, strides, 0)
+    yield from convolved._learning(plan)
+    yield from convolved._tasks(lab, [plan])
+    yield from joint._tasks(lab, [Learned(encoder, trained, 0)])
+
+
+def keys(config, folder):
+    lab = Lab(config, load(config), folder)
+    needed = [task for task in tasks_of(lab) for task in (task, *task.needs)]
+    return {task.key(lab).folder.relative_to(folder).as_posix() for task in needed}
+
+
+def outcome_bytes(config, folder):
+    """The files of one run of each kind, times apart."""
+    lab, seen = Lab(config, load(config), folder), {}
+    for task in tasks_of(lab):
+        learning = getattr(task, "learning", None)
+        kind = (type(task), getattr(task, "model", ""), task.arm.source, getattr(learning, "way", type(learning)))
+        # Of classical models and networks one of each kind; of what they stand on what they need.
+        if isinstance(task, ClassicalTask | NetworkTask) and task.arm.source not in ("report", "deep", "filters"):
+            seen.setdefault(kind, task)
+    for task in seen.values():
+        perform(lab, task)
+    assert len(seen) > 25
+    files = [path for path in folder.rglob("*") if path.suffix in (".npz", ".safetensors")]
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        config, folder = resolve(BASE), tmp_path_factory.mktemp("keys")
+        return config, keys(config, folder), outcome_bytes(config, folder)
+
+
+# Where and how quickly it is computed, what it is called, and of other data sets: these change no key, and no byte.
+SILENT = {
+    ("study",), ("lang",), ("out",), ("device",), ("threads",), ("jobs",), ("own_folds",), ("preset",), ("shapes", "train"),
+    ("shapes", "test"), ("shapes", "unlabeled"), ("shapes", "seed"), ("studies", "encoder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(set(leaves())), ids=".".join)
+def test_another_value_is_another_key_or_the_same_bytes(base, tmp_path, path):
+    config, known, outcome = base
+    more = ()
+    if path[-1] in WITH_SGD:
+        more = (nested(path[:-1], {"optimizer": "sgd", "momentum": 0.9}),)
+        config, outcome = resolve(BASE, *more), None
+        known = keys(config, tmp_path)
+    other = altered(path, value_at(config, path), *more)
+    if other is None:
+        # Of other data, elsewhere, and a name for the one learning rate of a list.
+        assert path in (("data",), ("cache",), ("network", "training", "learning_rate"))
+        return
+    found = keys(other, tmp_path)
+    if found == known:
+        assert outcome is not None
+        assert outcome_bytes(other, tmp_path) == outcome
+    else:
+        assert path not in SILENT
