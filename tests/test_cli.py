@@ -271,7 +271,7 @@ def test_the_main_job_answers_in_the_language(capsys, tmp_path):
     output = capsys.readouterr().out
     assert "ConvNet с нуля" in output
     assert f"report: {tmp_path / 'report.ru.html'}" in output
-    assert "сеть, начинающая с весов автокодировщика" in (tmp_path / "report.ru.html").read_text(encoding="utf-8")
+    assert "ConvNet от автокодировщика" in (tmp_path / "report.ru.html").read_text(encoding="utf-8")
 
 
 def test_a_bundle_of_nothing_is_refused(capsys, tmp_path):

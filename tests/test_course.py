@@ -47,7 +47,7 @@ def page_of(folder, code):
 
 def catalogues():
     found = Catalog()
-    words = {"_": None, "gettext": None, "count": (1, 2)}
+    words = {"_": None, "gettext": None, "count": (1, 2), "Message": None}
     methods = [("**.py", "python"), ("**/templates/**.j2", "jinja2.ext:babel_extract")]
     for _file, _line, message, _comments, _context in extract_from_dir(PACKAGE, method_map=methods, keywords=words):
         found.add(message)

@@ -32,6 +32,11 @@ LAYERS = [
     ["studies", "studies.specs", "studies.workplace"],
     ["studies.lab"],
     ["studies.tasks"],
+    ["methods.method"],
+    ["methods.features", "methods.networks"],
+    ["methods.scratch", "methods.pixels", "methods.pca", "methods.random_codes", "methods.frozen_codes"],
+    ["methods.finetuned", "methods.joint"],
+    ["methods"],
     ["studies.performing"],
     ["studies.pretraining", "studies.classical", "studies.networks"],
     ["studies.runner", "studies.reconstructing"],
@@ -59,7 +64,7 @@ CALLED = {("studies.tasks", name) for name in ("studies.pretraining", "studies.c
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = ["errors", "geometry", "results", "images", "config", "leaks", "store", "statistics", "comparison", "folds", "progress",
          "decoding", "sources.folder", "report.page", "report.display", "report.sheet",
-         "records", "outcomes", "studies.specs", "studies.tasks",
+         "records", "outcomes", "methods", "studies.specs", "studies.tasks",
          "presets", "filters", "patches", "processes", "grids", "settings", "cli", "files", "locks", "plain", "digests", "options",
          "fitting", "formats", "batches", "ending", "sources.listing"]  # fmt: skip
 

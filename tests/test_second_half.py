@@ -10,7 +10,6 @@ import torch
 
 from conftest import TINY_STUDIES as TINY
 from conftest import read_arrays, read_found, read_json, read_study, write_json
-from unlabeled.comparison import JOINT, LABELED_ONLY, SCRATCH
 from unlabeled.errors import UserError
 from unlabeled.patches import as_numbers
 from unlabeled.presets import resolve
@@ -25,6 +24,7 @@ from unlabeled.sparse import mean_activations
 from unlabeled.statistics import holm
 from unlabeled.studies.convolved import FROM_FILTERS, Kind
 from unlabeled.studies.course import run_studies
+from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.networks import new_joint_network, new_network
 from unlabeled.studies.performing import perform

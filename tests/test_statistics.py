@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unlabeled.comparison import ARMS, CONTRASTS, FINETUNED, SCRATCH, compare
+from unlabeled.comparison import compare
+from unlabeled.methods import all_arms, all_contrasts
 from unlabeled.outcomes import ClassicalOutcome
 from unlabeled.records import Row
 from unlabeled.statistics import fold_correlation, holm, paired_effect
+from unlabeled.studies.joint import FINETUNED, SCRATCH
 
 numbers = st.lists(st.floats(-50, 50), min_size=3, max_size=12)
 
@@ -166,7 +168,7 @@ def test_holms_correction(given, expected):
 def scores_of(differences, images=400):
     """Rows and scores of a study in which one arm is better by the given number of images on each (fold, seed)."""
     rows, scores = [], {}
-    for arm in ARMS:
+    for arm in all_arms():
         for (fold, seed), more in np.ndenumerate(differences):
             right = np.zeros(images, dtype=bool)
             right[: 100 + (int(more) if arm == FINETUNED else 0)] = True
@@ -179,7 +181,7 @@ def scores_of(differences, images=400):
 def test_comparison_pairs_by_fold_and_seed():
     differences = np.array([[8, 10], [12, 14], [9, 11]])
     rows, scores = scores_of(differences)
-    compared = compare(rows, scores, CONTRASTS, correlation=1 / 3)
+    compared = compare(rows, scores, all_contrasts(), correlation=1 / 3)
     main = compared.named
     assert (main.treated, main.control) == (FINETUNED, SCRATCH)
     assert main.accuracy.mean == pytest.approx(differences.mean() / 4)
@@ -188,7 +190,7 @@ def test_comparison_pairs_by_fold_and_seed():
     assert main.verdict == "helps"
     assert main.p == main.accuracy.p
     assert main.accuracy.parts[2] > 0
-    assert [arm.arm for arm in compared.arms] == list(ARMS)
+    assert [arm.arm for arm in compared.arms] == list(all_arms())
     assert {arm.not_converged for arm in compared.arms if arm.arm.model == "logistic"} == {6}
-    assert len(compared.contrasts) == len(CONTRASTS) == 9
+    assert len(compared.contrasts) == 9
     assert all(contrast.verdict == "no evidence" for contrast in compared.contrasts if contrast is not main)

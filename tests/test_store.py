@@ -115,6 +115,22 @@ def test_what_another_process_builds_is_waited_for_and_not_built_twice(tmp_path)
     assert len(set(found)) == 1
 
 
+def test_a_file_that_goes_while_it_is_compared_is_a_damaged_one(photos, tmp_path, monkeypatch):
+    """Another process has found the store damaged, and removes it."""
+    from unlabeled import digests
+
+    (folder,) = (tmp_path / "cache").glob("folder-*")
+    digest_block = digests._digest_block
+
+    def remove_first(path, start):
+        (folder / "test.sha256").unlink(missing_ok=True)
+        return digest_block(path, start)
+
+    monkeypatch.setattr(digests, "_digest_block", remove_first)
+    with pytest.raises(DamagedFile, match=r"test\.sha256"):
+        open_store(folder)
+
+
 def test_several_processes_at_a_damaged_store_all_get_the_images(photos, tmp_path):
     config, before = photos
     (path,) = (tmp_path / "cache").glob("folder-*/unlabeled.pixels")

@@ -1,4 +1,4 @@
-"""The arms of the main job, and what runs say of each other. Knows nothing of torch."""
+"""What runs say of each other: means, effects, verdicts. Knows nothing of torch."""
 
 from __future__ import annotations
 
@@ -19,48 +19,6 @@ _MEDIANS = (
     "seconds", "predict_seconds", "images_per_second", "predictions_per_second", "seconds_to_best", "valid_log_loss",
     "train_accuracy", "features", "parameters",
 )  # fmt: skip
-_FEATURES = ("pixels", "random", "pca", "autoencoder")
-SCRATCH, FINETUNED = ArmKey("random", "network"), ArmKey("autoencoder", "network")
-# They reconstruct while they learn to classify: labeled images alone, or unlabeled ones too.
-LABELED_ONLY, JOINT = ArmKey("labeled", "network"), ArmKey("joint", "network")
-ARMS = (
-    *(ArmKey(source, model) for model in ("logistic", "trees") for source in _FEATURES),
-    SCRATCH,
-    FINETUNED,
-    LABELED_ONLY,
-    JOINT,
-)
-CONTRASTS = (
-    Contrast(FINETUNED, SCRATCH, named=True),
-    Contrast(JOINT, SCRATCH),
-    Contrast(JOINT, LABELED_ONLY),
-    *(
-        Contrast(ArmKey("autoencoder", model), ArmKey(source, model))
-        for model in ("logistic", "trees")
-        for source in ("pixels", "random", "pca")
-    ),
-)
-
-# What people call them.
-_SOURCES = {"pixels": "pixels", "random": "random encoder", "pca": "PCA", "autoencoder": "autoencoder"}
-_MODELS = {"logistic": "logistic regression", "trees": "trees"}
-_NETWORKS = {
-    SCRATCH: "ConvNet from scratch",
-    FINETUNED: "ConvNet from the autoencoder",
-    LABELED_ONLY: "ConvNet, reconstructs labeled images",
-    JOINT: "ConvNet, reconstructs unlabeled too",
-}
-
-
-def arm_name(arm: ArmKey) -> str:
-    """Say in English what an arm is."""
-    plain = arm == ArmKey(arm.source, arm.model)
-    if arm in _NETWORKS:
-        return _NETWORKS[arm]
-    if plain and arm.source in _SOURCES and arm.model in _MODELS:
-        return f"{_SOURCES[arm.source]} → {_MODELS[arm.model]}"
-    return str(arm)
-
 
 # For each run: right or wrong, and the log loss, of every test image.
 Scores: TypeAlias = Mapping[tuple[ArmKey, int, int], tuple[NDArray[np.bool_], NDArray[np.floating[Any]]]]

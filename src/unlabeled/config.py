@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic.fields import FieldInfo
 
 from unlabeled.caching import expand
 from unlabeled.fitting import Fit
@@ -98,6 +99,10 @@ class ShapesConfig(Section):
     """Seed of the drawing."""
 
 
+class MethodsConfig(Section):
+    """Options of methods, a section each; those that are registered add theirs."""
+
+
 class Config(Section):
     """What is run: the main job, or the studies of the course."""
 
@@ -152,6 +157,8 @@ class Config(Section):
     """What the studies vary."""
     shapes: ShapesConfig = ShapesConfig()
     """The embedded data set."""
+    methods: MethodsConfig = MethodsConfig()
+    """Options of single methods."""
 
     # What differs from preset and data, as the default folder's name says it; resolve finds it.
     _differing: str = PrivateAttr(default="")
@@ -193,3 +200,24 @@ class Config(Section):
             return side, side
         width, _, height = side.partition("x")
         return int(height), int(width)
+
+
+def add_methods_section(name: str, section: type[Section]) -> None:
+    """Give ``--methods`` a section more."""
+    MethodsConfig.__pydantic_fields__[name] = FieldInfo.from_annotated_attribute(section, section())
+    _rebuild()
+
+
+def remove_methods_section(name: str) -> None:
+    """Take a section of ``--methods`` away."""
+    del MethodsConfig.__pydantic_fields__[name]
+    _rebuild()
+
+
+def _rebuild() -> None:
+    # What validates and writes a model is made when its class is; a field that comes later needs both made anew, from the inside out.
+    MethodsConfig.model_rebuild(force=True)
+    described = Config.__pydantic_fields__["methods"].description
+    Config.__pydantic_fields__["methods"] = FieldInfo.from_annotated_attribute(MethodsConfig, MethodsConfig())
+    Config.__pydantic_fields__["methods"].description = described
+    Config.model_rebuild(force=True)

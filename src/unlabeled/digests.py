@@ -48,7 +48,10 @@ def verify_blocks(folder: Path, blocks: Mapping[str, Sequence[str]], *, way_out:
         wanted += [(path, number * _BLOCK, block) for number, block in enumerate(blocks[name])]
 
     def differs(item: tuple[Path, int, str]) -> bool:
-        return _digest_block(item[0], item[1]) != item[2]
+        try:
+            return _digest_block(item[0], item[1]) != item[2]
+        except FileNotFoundError:
+            return True  # another process removes what it found damaged
 
     with ThreadPoolExecutor(min(len(wanted) or 1, os.cpu_count() or 1)) as pool:
         for (path, start, _), wrong in zip(wanted, pool.map(differs, wanted), strict=True):

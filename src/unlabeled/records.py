@@ -88,13 +88,14 @@ class Row:
 class Contrast:
     """Two arms that differ in one thing; p values are corrected within a family.
 
-    One that is ``named`` was chosen as the answer before any run, and so is not one of many.
+    One that is ``named`` was chosen as the answer before any run, and so is not one of many; ``lead`` marks what a report leads with.
     """
 
     treated: ArmKey
     control: ArmKey
     family: str = ""
     named: bool = False
+    lead: bool = False
 
 
 @dataclass(frozen=True)

@@ -310,15 +310,19 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
     described = _described(folder)
     verify_blocks(folder, described["blocks"], way_out=_WAY_OUT)
     shape, counts = tuple(described["shape"]), described["counts"]
-    digests = {split: _map(folder / f"{split}.sha256", np.uint8, (counts[split], 32)) for split in _SPLITS}
+    try:
+        digests = {split: _map(folder / f"{split}.sha256", np.uint8, (counts[split], 32)) for split in _SPLITS}
+        pixels = {split: _map(folder / f"{split}.pixels", np.uint8, (counts[split], *shape)) for split in _SPLITS}
+        labels = {
+            split: np.fromfile(folder / f"{split}.labels", dtype="<i8").astype(np.int64)
+            for split in ("labeled", "test")
+        }
+    except FileNotFoundError as error:
+        raise DamagedFile(f"{error.filename}: no such file; {_WAY_OUT}") from None
     found, labeled_rows, unlabeled_rows = find_leaks(
         digests["labeled"], digests["unlabeled"], digests["test"], policy=leaks
     )
-    images = {}
-    for split in _SPLITS:
-        pixels = _map(folder / f"{split}.pixels", np.uint8, (counts[split], *shape))
-        labels = None if split == "unlabeled" else np.fromfile(folder / f"{split}.labels", dtype="<i8").astype(np.int64)
-        images[split] = Images(pixels, labels)
+    images = {split: Images(pixels[split], labels.get(split)) for split in _SPLITS}
     repeated = find_repeated(digests["labeled"], images["labeled"].classes, described["class_names"])
     place = np.full(counts["labeled"], -1, dtype=np.intp)
     place[labeled_rows] = np.arange(len(labeled_rows))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from unlabeled.comparison import JOINT, LABELED_ONLY, SCRATCH
 from unlabeled.records import ContrastResult, StudyResult, read_as
 from unlabeled.report.language import Language, effect_text
 from unlabeled.report.sections import (
@@ -25,7 +24,7 @@ from unlabeled.studies.baselines import BaselinesFound
 from unlabeled.studies.convolved import ConvolvedFound
 from unlabeled.studies.features import CODES, FeaturesFound, Kind
 from unlabeled.studies.finetune import FinetuneFound
-from unlabeled.studies.joint import JointFound
+from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH, JointFound
 from unlabeled.studies.network import NetworkFound
 from unlabeled.studies.sparse import SparseFound
 from unlabeled.studies.stacked import StackedFound

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from unlabeled.report.environment import methods_css
 from unlabeled.report.language import Language
 from unlabeled.report.page import environment, read_sections
 from unlabeled.report.sections.parts import Section
@@ -34,7 +35,8 @@ class Shown:
     def _repr_html_(self) -> str:
         module = environment(self.language).get_template("section.html.j2").make_module({"language": self.language})
         css = (files("unlabeled.report") / "templates" / "style.css").read_text(encoding="utf-8")
-        variables = " ".join(css.partition(":root {")[2].partition("}")[0].split())
+        own = " ".join(css.partition(":root {")[2].partition("}")[0].split())
+        variables = methods_css().partition(":root {")[2].partition("}")[0] + own
         # The notebook gives a study's title and question itself, and has colours of its own, light or dark.
         heading = len(self.sections) > 1
         shown = "".join(str(module.show(section, None, heading)) for section in self.sections)  # type: ignore[attr-defined]

@@ -16,13 +16,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from unlabeled.methods import METHODS
+
 # Matplotlib writes these colours, which nothing else uses, and the page's variables take their place.
 COLOURS = {"ink": "#010203", "muted": "#040506", "line": "#070809"}
-ARM_COLOURS = {
-    "pixels": "#0a0b0c", "random": "#0d0e0f", "pca": "#101112", "autoencoder": "#131415", "filters": "#161718",
-    "frozen": "#191a1b", "slow": "#1c1d1e", "gradual": "#1f2021", "bicubic": "#222324",
-    "labeled": "#252627", "joint": "#28292a",
-}  # fmt: skip
+# The studies' own colours; methods bring theirs.
+_PALETTE = (
+    "pixels", "random", "pca", "autoencoder", "filters", "frozen", "slow", "gradual", "bicubic", "labeled", "joint",
+)  # fmt: skip
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -42,6 +43,16 @@ _STYLE: dict[Any, Any] = {
 _LETTERS = 56  # of a legend's line
 _LINE = 0.17  # inches
 _WIDTH = 4.7  # inches: readable on a phone, two side by side on a desktop
+
+
+def colour(name: str) -> str:
+    """Return what stands for one of the page's colours until the figure is put into it."""
+    return _placeholders()[name]
+
+
+def _placeholders() -> dict[str, str]:
+    names = [*_PALETTE, *(f"method-{method.name}" for method in METHODS)]
+    return {name: f"#{0x0A0B0C + 0x030303 * number:06x}" for number, name in enumerate(names)}
 
 
 class Finished:
@@ -78,8 +89,8 @@ def _for_page(svg: str, name: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r"font: ([^;\"]*?)'[^;\"]*", r"font: \1sans-serif", svg)
-    for variable, colour in (COLOURS | ARM_COLOURS).items():
-        svg = svg.replace(colour, f"var(--{variable})")
+    for variable, value in (COLOURS | _placeholders()).items():
+        svg = svg.replace(value, f"var(--{variable})")
     return svg.strip()
 
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from unlabeled.errors import DamagedFile, UserError
 from unlabeled.files import AGAIN
+from unlabeled.methods import METHODS
 
 _ODD = (
     LookupError,
@@ -48,5 +49,14 @@ def make_environment(translations: NullTranslations | None = None) -> Environmen
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
+    environment.globals["methods_css"] = methods_css
     environment.install_gettext_translations(translations or NullTranslations(), newstyle=True)  # type: ignore[attr-defined]
     return environment
+
+
+def methods_css() -> str:
+    """Return every method's colour, on light and on dark paper, as variables and as classes of swatches."""
+    light = " ".join(f"--method-{method.name}: {method.colour.light};" for method in METHODS)
+    dark = " ".join(f"--method-{method.name}: {method.colour.dark};" for method in METHODS)
+    swatches = " ".join(f".method-{m.name} {{ background: var(--method-{m.name}); }}" for m in METHODS)
+    return f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n{swatches}"

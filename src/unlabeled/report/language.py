@@ -13,6 +13,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 
 from unlabeled.errors import UserError
+from unlabeled.methods.method import Message
 from unlabeled.statistics import Effect
 
 LANGUAGES = ("en", "ru")
@@ -34,6 +35,10 @@ class Language:
     def gettext(self, message: str) -> str:
         """Translate a sentence."""
         return self.translations.gettext(message)
+
+    def say(self, message: Message) -> str:
+        """Say a method's text: by the translation that it brings, or the catalogue's."""
+        return message.translations.get(self.code) or self.gettext(message.english)
 
     def count(self, singular: str, plural: str, number: int) -> str:
         """Translate a number of things; ``{n}`` stands for the number."""

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from unlabeled.report.drawing import ARM_COLOURS, COLOURS, figure, legend, panels, png, tile
+from unlabeled.report.drawing import COLOURS, figure, legend, panels, png, tile
+from unlabeled.report.drawing import colour as colour_of
 from unlabeled.report.language import Language
 
 
@@ -103,7 +104,7 @@ def factor_figure(
     with panels(name, height=1.05 + 0.25 * len(lines), columns=2, share_y=True) as ((left, right), finished):
         _levels(left, levels, upright=True)
         _draw_lines(left, lines)
-        right.barh(range(len(lines)), list(reversed(speeds)), color=ARM_COLOURS["pixels"], height=0.5)
+        right.barh(range(len(lines)), list(reversed(speeds)), color=colour_of("pixels"), height=0.5)
         for axes, label in zip((left, right), labels, strict=True):
             axes.set_xlabel(label)
             axes.grid(axis="x")
@@ -135,13 +136,13 @@ def curves_figure(
             axes.axhline(0, color=COLOURS["muted"], linewidth=0.8)
         _levels(axes, levels, upright=False)
         for curve in curves:
-            colour = ARM_COLOURS[curve.colour]
+            colour = colour_of(curve.colour)
             style = "--" if curve.dashed else "-"
             axes.plot(curve.x, curve.y, style, marker="o", markersize=4, color=colour, label=curve.name)
             if curve.low:
                 axes.vlines(curve.x, curve.low, curve.high, color=colour, linewidth=1.6, alpha=0.45)
         for across, up, colour in points:
-            axes.plot(across, up, "o", markersize=5, color=ARM_COLOURS[colour], alpha=0.8)
+            axes.plot(across, up, "o", markersize=5, color=colour_of(colour), alpha=0.8)
         _scales(axes, language, log, ticks)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
@@ -165,12 +166,12 @@ def frontier_figure(
         _levels(axes, levels, upright=False)
         others = [(across, up) for across, up, _, front in points if not front]
         axes.plot(
-            [p[0] for p in others], [p[1] for p in others], "o", color=ARM_COLOURS["pixels"], markersize=4, alpha=0.8
+            [p[0] for p in others], [p[1] for p in others], "o", color=colour_of("pixels"), markersize=4, alpha=0.8
         )
         front = sorted((across, up, label) for across, up, label, on in points if on)
         times = [across for across, _, _, _ in points]
         middle = (min(times) * max(times)) ** 0.5
-        colour = ARM_COLOURS["autoencoder"]
+        colour = colour_of("autoencoder")
         axes.plot([p[0] for p in front], [p[1] for p in front], "o-", color=colour, markersize=5, linewidth=1)
         for number, (across, up, label) in enumerate(front):
             # Below and above by turns, so that the names of neighbours do not meet.
@@ -199,7 +200,7 @@ def effects_figure(
     with figure(name, height=0.9 + 0.54 * len(lines)) as (axes, finished):
         axes.axvline(0, color=COLOURS["muted"], linewidth=0.8)
         for place, line in enumerate(reversed(lines)):
-            colour = ARM_COLOURS[line.colour]
+            colour = colour_of(line.colour)
             axes.plot(line.dots, [place - 0.18] * len(line.dots), "|", color=COLOURS["muted"], markersize=6)
             axes.plot([line.low, line.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
             axes.plot(line.mean, place, "o", color=colour, markersize=6)
@@ -232,7 +233,7 @@ def pairs_figure(
             axes.plot([at, at], [pair.before, pair.after], color=COLOURS["line"], linewidth=1.6, zorder=1)
             for (colour, label), value in zip(names.items(), (pair.before, pair.after), strict=True):
                 shown = label if number == 0 else None
-                axes.plot(at, value, "o", color=ARM_COLOURS[colour], markersize=5.5, label=shown)
+                axes.plot(at, value, "o", color=colour_of(colour), markersize=5.5, label=shown)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(x)
         axes.set_ylabel(y)
@@ -254,7 +255,7 @@ def training_figure(
     """Draw runs (name, values by epoch of each, colour) over the epochs: each thin, their median bold."""
     with figure(name, height=2.6) as (axes, finished):
         for title, runs, colour in series:
-            _draw_runs(axes, runs, ARM_COLOURS[colour], title)
+            _draw_runs(axes, runs, colour_of(colour), title)
         write_numbers(axes, language, "y")
         if log:
             _scales(axes, language, "y", ())
@@ -299,7 +300,7 @@ def picture_row(images: NDArray[np.uint8]) -> str:
 def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
     """Draw means with intervals and single runs, the first line on top."""
     for place, line in enumerate(reversed(lines)):
-        colour = ARM_COLOURS[line.colour]
+        colour = colour_of(line.colour)
         axes.plot(line.dots, [place - 0.25] * len(line.dots), "|", color=COLOURS["muted"], markersize=4)
         axes.plot([line.low, line.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot(line.mean, place, "o", color=colour, markersize=5)
@@ -311,7 +312,7 @@ def _levels(axes: Axes, levels: Sequence[Level], *, upright: bool) -> None:
     for number, level in enumerate(levels):
         draw = axes.axvline if upright else axes.axhline
         style = ("--", ":", "-.")[number % 3]
-        draw(level.value, color=ARM_COLOURS[level.colour], linewidth=1, linestyle=style, label=level.name)
+        draw(level.value, color=colour_of(level.colour), linewidth=1, linestyle=style, label=level.name)
 
 
 def _scales(axes: Axes, language: Language, log: str, ticks: Sequence[tuple[float, str]]) -> None:
@@ -342,7 +343,7 @@ def bars_figure(
     """Draw sorted values as bars, one panel a series (name, values, colour), with a level across all."""
     with panels(name, height=2.5, columns=len(series), share_y=True) as (several, finished):
         for axes, (title, values, colour) in zip(several, series, strict=True):
-            axes.bar(range(len(values)), values, width=1.0, color=ARM_COLOURS[colour])
+            axes.bar(range(len(values)), values, width=1.0, color=colour_of(colour))
             axes.axhline(level[1], color=COLOURS["ink"], linewidth=0.9, linestyle="--")
             axes.annotate(
                 level[0],
@@ -377,8 +378,8 @@ def histogram_figure(
         edges = np.linspace(0, max(most, 1.2 * level[1]) * 1.0001, 26)
         for title, values, colour in series:
             counts, _ = np.histogram(values, edges)
-            axes.stairs(counts, edges, color=ARM_COLOURS[colour], fill=True, alpha=0.35)
-            axes.stairs(counts, edges, color=ARM_COLOURS[colour], label=title, linewidth=1.4)
+            axes.stairs(counts, edges, color=colour_of(colour), fill=True, alpha=0.35)
+            axes.stairs(counts, edges, color=colour_of(colour), label=title, linewidth=1.4)
         axes.axvline(level[1], color=COLOURS["ink"], linewidth=0.9, linestyle="--", label=level[0])
         axes.set_xlabel(x)
         axes.set_ylabel(y)

@@ -1,19 +1,17 @@
-"""What a report leads with: the answer of the main job, or of the course's studies, in a sentence and a few lines."""
+"""What a report leads with: the answer of the main job, or of the course's studies, in a sentence and a small table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from unlabeled.comparison import JOINT, LABELED_ONLY, SCRATCH
-from unlabeled.records import ArmKey, ContrastResult, StudyResult
+from unlabeled.records import ContrastResult, StudyResult
 from unlabeled.report.course import course_answer
 from unlabeled.report.environment import reading
 from unlabeled.report.language import Language
-from unlabeled.report.sections.parts import Answer, Context, answer_table, model_name
+from unlabeled.report.sections.limits import arm_name
+from unlabeled.report.sections.parts import Answer, Context, answer_table, pair_name
 from unlabeled.studies.gain import GainFound
-
-_MODELS = ("logistic", "trees")
 
 
 def answer(folder: Path, results: Mapping[str, StudyResult], language: Language) -> Answer:
@@ -22,8 +20,13 @@ def answer(folder: Path, results: Mapping[str, StudyResult], language: Language)
         if "gain" not in results:
             return course_answer(results, language)
         context = Context.of(GainFound, results["gain"], folder, language)
-        main = context.found.comparison.named
-        return Answer(main.verdict, _headline(context), answer_table(_contrasts(context), language, chosen=0))
+        compared = context.found.comparison
+        rows: list[tuple[str, ContrastResult | None]] = [
+            (pair_name(contrast, language, lambda arm: arm_name(arm, language)), contrast)
+            for contrast in compared.contrasts
+            if contrast.contrast.lead
+        ]
+        return Answer(compared.named.verdict, _headline(context), answer_table(rows, language, chosen=0))
 
 
 def _headline(context: Context[GainFound]) -> str:
@@ -37,36 +40,19 @@ def _headline(context: Context[GainFound]) -> str:
         "hurts": _("Using the unlabeled images this way hurts"),
         "no evidence": _("No evidence that the unlabeled images help or hurt"),
     }[main.verdict]
-    size = _("{n} points more accurate than the same network from scratch")
+    text = _("{start}: {treated} is {n} points more accurate than {control} {interval}.")
     if round(effect.mean, 1) == 0:
-        size = _("as accurate as the same network from scratch")
+        text = _("{start}: {treated} is as accurate as {control} {interval}.")
     elif effect.mean < 0:
-        size = _("{n} points less accurate than the same network from scratch")
-    text = _(
-        "{start}: a network that starts from the autoencoder's weights is {size} "
-        "(95 % interval {interval} points; better on {won} of {folds} folds)."
-    ).format(
-        start=start,
-        size=size.format(n=language.number(abs(effect.mean))),
-        interval=language.interval(effect.low, effect.high, signed=True),
-        won=effect.folds_won,
-        folds=effect.folds,
+        text = _("{start}: {treated} is {n} points less accurate than {control} {interval}.")
+    interval = _("(95 % interval {interval} points; better on {won} of {folds} folds)").format(
+        interval=language.interval(effect.low, effect.high, signed=True), won=effect.folds_won, folds=effect.folds
     )
-    return text + (" " + _("With one seed, this is about one autoencoder.") if context.protocol.seeds == 1 else "")
-
-
-def _contrasts(context: Context[GainFound]) -> list[tuple[str, ContrastResult | None]]:
-    """Return the comparisons that a reader asks for first, the one named as the answer before all."""
-    language, compared = context.language, context.found.comparison
-    _ = language.gettext
-    found: list[tuple[str, ContrastResult | None]] = [(_("fine-tuned network vs from scratch"), compared.named)]
-    for model in _MODELS:
-        codes, name = ArmKey("autoencoder", model), model_name(model, language)
-        for source, text in (
-            ("pixels", _("frozen codes vs pixels, {model}")),
-            ("random", _("frozen codes vs random codes, {model}")),
-        ):
-            found.append((text.format(model=name), compared.find(codes, ArmKey(source, model))))
-    found.append((_("reconstructing while classifying vs from scratch"), compared.find(JOINT, SCRATCH)))
-    found.append((_("the same vs reconstructing labeled images alone"), compared.find(JOINT, LABELED_ONLY)))
-    return found
+    told = text.format(
+        start=start,
+        treated=arm_name(main.treated, language),
+        control=arm_name(main.control, language),
+        n=language.number(abs(effect.mean)),
+        interval=interval,
+    )
+    return told + (" " + _("With one seed, this is about one autoencoder.") if context.protocol.seeds == 1 else "")

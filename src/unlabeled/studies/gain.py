@@ -6,20 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unlabeled.comparison import ARMS, CONTRASTS, compare, read_scores
+from unlabeled.comparison import compare, read_scores
 from unlabeled.errors import TrainingDiverged
+from unlabeled.methods import METHODS, all_contrasts
 from unlabeled.outcomes import ClassicalOutcome, Diverged
 from unlabeled.records import ArmKey, Comparison, Row, ended
-from unlabeled.studies.joint import network_task
-from unlabeled.studies.specs import ComponentFeatures, FeatureSpec, Learned, LearnedCodes, PixelFeatures, RandomCodes
-from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask, Perform, Task
+from unlabeled.studies.specs import Learned
+from unlabeled.studies.tasks import AutoencoderTask, Perform, Task
 
 if TYPE_CHECKING:
     from unlabeled.studies.lab import Lab
-
-# Features are made once for all models, so runs go by source.
-_SOURCES = ("pixels", "random", "pca", "autoencoder", "labeled", "joint")
-_CLASSICAL: tuple[Classical, ...] = ("logistic", "trees")
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ def run(lab: Lab, do: Perform) -> GainFound:
     scores = read_scores(lab.folder, rows, lab.splits.test.classes)
     of_components = ended((row for row in rows if row.arm.source == "pca"), ClassicalOutcome)
     return GainFound(
-        comparison=compare(rows, scores, CONTRASTS, correlation=lab.folds.correlation),
+        comparison=compare(rows, scores, all_contrasts(), correlation=lab.folds.correlation),
         code_length=lab.geometry(config.encoder).code_length,
         pca_length=min(outcome.features for outcome in of_components),
         autoencoders=tuple(autoencoders),
@@ -64,25 +60,11 @@ def run(lab: Lab, do: Perform) -> GainFound:
 
 
 def plan(lab: Lab) -> Iterator[Task]:
-    """Yield the runs of all arms, by seed and source."""
+    """Yield the runs of all methods, by seed and method, so that features are made once for all models and folds."""
     for seed in range(lab.config.seeds):
-        for arm in sorted(ARMS, key=lambda arm: _SOURCES.index(arm.source)):
+        for method in METHODS:
             for fold in range(len(lab.folds.folds)):
-                yield _task(lab, arm, fold, seed)
-
-
-def _task(lab: Lab, arm: ArmKey, fold: int, seed: int) -> Task:
-    if arm.model == "network":
-        return network_task(lab, arm, fold, seed)
-    encoder = lab.config.encoder
-    features: dict[str, FeatureSpec] = {
-        "pixels": PixelFeatures(),
-        "random": RandomCodes(encoder, seed),
-        "pca": ComponentFeatures(encoder),
-        "autoencoder": LearnedCodes(Learned(encoder, lab.config.autoencoder, seed)),
-    }
-    model = next(model for model in _CLASSICAL if model == arm.model)
-    return ClassicalTask(arm, features[arm.source], model, fold, seed)
+                yield from method.tasks(lab, fold, seed)
 
 
 def _whole(rows: Sequence[Row]) -> Sequence[Row]:

@@ -5,22 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from unlabeled.comparison import FINETUNED, JOINT, LABELED_ONLY, SCRATCH, compare, read_scores
-from unlabeled.config import JointGrid
+from unlabeled.comparison import compare, read_scores
+from unlabeled.methods import finetuned, joint, scratch
+from unlabeled.methods.networks import joint_weights
 from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Row, ended, of_arm
 from unlabeled.studies.baselines import baseline_arms
 from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import AutoencoderTask, Joint, NetworkTask, Perform, Supervised
+from unlabeled.studies.tasks import AutoencoderTask, NetworkTask, Perform
 
 if TYPE_CHECKING:
     from unlabeled.studies.lab import Lab
 
+SCRATCH, FINETUNED = scratch.SCRATCH.arm, finetuned.FINETUNED.arm
+LABELED_ONLY, JOINT = joint.LABELED_ONLY.arm, joint.JOINT.arm
 STARTED = replace(JOINT, way="started")
-ARMS = (SCRATCH, FINETUNED, LABELED_ONLY, JOINT, STARTED)
+# The main job's networks, and one that does both: it starts from the autoencoder, and reconstructs.
+METHODS = (
+    scratch.SCRATCH,
+    finetuned.FINETUNED,
+    joint.LABELED_ONLY,
+    joint.JOINT,
+    replace(joint.JOINT, arm=STARTED, start="autoencoder"),
+)
 CONTRASTS = (
     Contrast(JOINT, SCRATCH, named=True),
     Contrast(JOINT, LABELED_ONLY),
@@ -79,26 +88,11 @@ def run(lab: Lab, do: Perform) -> JointFound:
     )
 
 
-def joint_weights(grid: JointGrid) -> tuple[tuple[float, float], ...]:
-    """Return all pairs of weights (reconstruction, between) to choose from."""
-    return tuple(product(grid.reconstruction, grid.between))
-
-
-def network_task(lab: Lab, arm: ArmKey, fold: int, seed: int) -> NetworkTask:
-    """Return the run of an arm; all choose from as many candidates as the joint ones, which have weights to choose."""
-    config, weights = lab.config, joint_weights(lab.config.studies.joint)
-    learned = Learned(config.encoder, config.autoencoder, seed)
-    start = learned if arm in (FINETUNED, STARTED) else None
-    joint = arm.source in ("labeled", "joint")
-    learning = Joint(weights, unlabeled=arm.source == "joint") if joint else Supervised(trials=len(weights))
-    return NetworkTask(arm, config.encoder, config.network, fold, seed, start, learning)
-
-
 def _tasks(lab: Lab, learned: Sequence[Learned]) -> Iterator[NetworkTask]:
     for seed in range(len(learned)):
         for fold in range(len(lab.folds.folds)):
-            for arm in ARMS:
-                yield network_task(lab, arm, fold, seed)
+            for method in METHODS:
+                yield from method.tasks(lab, fold, seed)
 
 
 def _chosen(rows: Sequence[Row]) -> tuple[Weights, ...]:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from joblib import delayed
 
-from unlabeled.comparison import arm_name
 from unlabeled.machine import own_peak, remember_worker
+from unlabeled.methods import arm_name
 from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome
 from unlabeled.processes import in_processes
 from unlabeled.progress import RunProgress

@@ -15,7 +15,7 @@ from unlabeled.records import ArmKey, ArmSummary, Row, ended, of_arm
 from unlabeled.report.drawing import filter_sheet, png, tile
 from unlabeled.report.language import Language, effect_text
 from unlabeled.report.plots import Line, Pair, effects_figure, pairs_figure, training_figure
-from unlabeled.report.sections.limits import arm_name, caveats
+from unlabeled.report.sections.limits import arm_name, caveats, colour_of
 from unlabeled.report.sections.parts import (
     Code,
     Context,
@@ -78,7 +78,7 @@ def _arms(context: Context[GainFound]) -> Section:
         for arm in arms
     ]
     heads = [_("way"), _("accuracy, % (95 %)"), _("log loss, nats (95 %)"), _("fit, s")]
-    swatches = [arm.arm.source for arm in arms]
+    swatches = [colour_of(arm.arm) for arm in arms]
     table = Table("", heads, rows, note=_arms_note(context), chosen=0, swatches=swatches)
     figure = arms_figure(
         "accuracy",
@@ -86,7 +86,7 @@ def _arms(context: Context[GainFound]) -> Section:
         found.rows,
         language,
         name=lambda arm: arm_name(arm, language),
-        colour=lambda arm: arm.source,
+        colour=colour_of,
         label=_("test accuracy, % (95 % interval; ticks: runs)"),
     )
     setup = _(
@@ -153,7 +153,7 @@ def _effects(context: Context[GainFound]) -> tuple[str, str]:
         if contrast.accuracy is not None:
             effect, dots = contrast.accuracy, [difference.accuracy for difference in contrast.differences]
             name = _("{treated} vs {control}").format(treated=treated, control=control)
-            lines.append(Line(name, effect.mean, effect.low, effect.high, contrast.treated.source, dots))
+            lines.append(Line(name, effect.mean, effect.low, effect.high, colour_of(contrast.treated), dots))
     label = _("difference in accuracy, points: mean, 95 % interval, and each run")
     counts = {word: sum(c.verdict == word for c in compared.contrasts) for word in ("helps", "hurts")}
     caption = _("Of {n} comparisons {helps} say that it helps, {hurts} that it hurts.").format(
@@ -174,16 +174,16 @@ def _folds(context: Context[GainFound]) -> tuple[str, str]:
         Pair(d.fold, d.seed, accuracies[main.control, d.fold, d.seed], accuracies[main.treated, d.fold, d.seed])
         for d in main.differences
     ]
-    names = {arm.source: arm_name(arm, language) for arm in (main.control, main.treated)}
+    names = {colour_of(arm): arm_name(arm, language) for arm in (main.control, main.treated)}
     figure = pairs_figure(
         "folds", pairs, language, names=names, x=_("fold (seeds side by side)"), y=_("test accuracy, %")
     )
     assert main.accuracy is not None
     values = [difference.accuracy for difference in main.differences]
     caption = _(
-        "On {won} of {folds} folds the network from the autoencoder is better in the mean over seeds; single differences "
-        "range from {low} to {high} points."
+        "On {won} of {folds} folds {name} is better in the mean over seeds; single differences range from {low} to {high} points."
     ).format(
+        name=arm_name(main.treated, language),
         won=main.accuracy.folds_won,
         folds=main.accuracy.folds,
         low=language.signed(min(values)),
@@ -205,7 +205,7 @@ def _curves(context: Context[GainFound]) -> tuple[str, str]:
     series, told = [], []
     for arm in (found.comparison.named.control, found.comparison.named.treated):
         runs = _histories(context, of_arm(found.rows, arm), "valid_loss")
-        series.append((arm_name(arm, language), runs, arm.source))
+        series.append((arm_name(arm, language), runs, colour_of(arm)))
         best = sorted(run.index(min(run)) + 1 for run in runs)
         told.append(
             _("{name} is best at epoch {epoch} in the median").format(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from unlabeled.comparison import FINETUNED, JOINT, LABELED_ONLY, SCRATCH
 from unlabeled.records import ArmKey
 from unlabeled.report.language import Language, effect_text
 from unlabeled.report.sections.baselines import levels
@@ -19,7 +18,7 @@ from unlabeled.report.sections.parts import (
     seconds_cell,
     told_effect,
 )
-from unlabeled.studies.joint import STARTED, JointFound
+from unlabeled.studies.joint import FINETUNED, JOINT, LABELED_ONLY, SCRATCH, STARTED, JointFound
 
 _COLOURS = {SCRATCH: "random", FINETUNED: "autoencoder", LABELED_ONLY: "labeled", JOINT: "joint", STARTED: "slow"}
 

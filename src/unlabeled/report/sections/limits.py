@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from unlabeled.comparison import FINETUNED, JOINT, LABELED_ONLY, SCRATCH
+from unlabeled.methods import method_of
+from unlabeled.methods.features import MODELS
 from unlabeled.records import ArmKey
 from unlabeled.report.language import Language
-from unlabeled.report.sections.parts import Context, model_name, most_accurate, source_name
+from unlabeled.report.sections.parts import Context, model_name, most_accurate
 from unlabeled.studies.gain import GainFound
 
 _LEARNED = 1.2
 
 
 def arm_name(arm: ArmKey, language: Language) -> str:
-    """Name an arm."""
-    _ = language.gettext
-    networks = {
-        SCRATCH: _("ConvNet from scratch"),
-        FINETUNED: _("ConvNet from the autoencoder"),
-        LABELED_ONLY: _("ConvNet, reconstructs labeled images"),
-        JOINT: _("ConvNet, reconstructs unlabeled too"),
-    }
-    return networks.get(arm) or f"{source_name(arm.source, language)} → {model_name(arm.model, language)}"
+    """Name an arm by its method."""
+    method = method_of(arm)
+    if method is None:
+        return str(arm)
+    title = language.say(method.title)
+    return f"{title} → {model_name(arm.model, language)}" if arm.model in MODELS else title
+
+
+def colour_of(arm: ArmKey) -> str:
+    """Return the name of an arm's colour."""
+    method = method_of(arm)
+    return f"method-{method.name}" if method is not None else "pixels"
 
 
 def caveats(context: Context[GainFound]) -> list[str]:

@@ -203,7 +203,7 @@ def model_name(model: str, language: Language) -> str:
         "trees": _("random forest"),
         "boosting": _("gradient boosting"),
         "neighbours": _("nearest neighbours"),
-    }[model]
+    }.get(model, model)
 
 
 def source_name(source: str, language: Language) -> str:

@@ -1,0 +1,77 @@
+"""All ways of using unlabeled images that the main job compares; help, plan, comparisons, tables, figures and words follow from them."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from unlabeled.config import add_methods_section, remove_methods_section
+from unlabeled.methods.finetuned import FINETUNED
+from unlabeled.methods.frozen_codes import FROZEN_CODES
+from unlabeled.methods.joint import JOINT, LABELED_ONLY
+from unlabeled.methods.method import Colour as Colour
+from unlabeled.methods.method import Message as Message
+from unlabeled.methods.method import Method as Method
+from unlabeled.methods.pca import PCA
+from unlabeled.methods.pixels import PIXELS
+from unlabeled.methods.random_codes import RANDOM_CODES
+from unlabeled.methods.scratch import SCRATCH
+from unlabeled.records import ArmKey, Contrast
+
+METHODS: list[Method] = [PIXELS, RANDOM_CODES, PCA, FROZEN_CODES, SCRATCH, FINETUNED, LABELED_ONLY, JOINT]
+
+
+def register(method: Method) -> None:
+    """Add a method: from then on it is part of the main job, its options of the configuration.
+
+    Raises
+    ------
+    ValueError
+        If its name or one of its arms is another method's.
+    """
+    for other in METHODS:
+        if other.name == method.name or set(other.arms) & set(method.arms):
+            raise ValueError(f"method {method.name!r} has the name or an arm of method {other.name!r}; give it another")
+    METHODS.append(method)
+    if method.options is not None:
+        add_methods_section(method.name, method.options)
+
+
+def unregister(method: Method) -> None:
+    """Take a method out again."""
+    METHODS.remove(method)
+    if method.options is not None:
+        remove_methods_section(method.name)
+
+
+def all_arms() -> tuple[ArmKey, ...]:
+    """Return the arms of all methods."""
+    return tuple(arm for method in METHODS for arm in method.arms)
+
+
+def all_contrasts() -> tuple[Contrast, ...]:
+    """Return the comparisons of all methods, the one that was named as the answer first."""
+    return tuple(sorted((c for method in METHODS for c in method.contrasts), key=lambda contrast: not contrast.named))
+
+
+def method_of(arm: ArmKey) -> Method | None:
+    """Return the method that an arm belongs to; a result can have arms of one that is not registered here."""
+    return next((method for method in METHODS if arm in method.arms), None)
+
+
+def arm_name(arm: ArmKey) -> str:
+    """Say in English what an arm is, for lines of progress."""
+    method = method_of(arm)
+    if method is None:
+        return str(arm)
+    models = {"logistic": "logistic regression", "trees": "trees"}
+    title = method.title.english
+    return f"{title} → {models[arm.model]}" if arm.model in models else title
+
+
+def _load_plugins() -> None:
+    """Register what installed packages bring under the entry point ``unlabeled.methods``."""
+    for entry in entry_points(group="unlabeled.methods"):
+        register(entry.load())
+
+
+_load_plugins()

@@ -1,0 +1,53 @@
+"""Networks that differ in where they start and what they learn beside the classes; all choose from as many candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Literal
+
+from unlabeled.config import JointGrid
+from unlabeled.methods.method import Colour, Message, Part
+from unlabeled.records import ArmKey, Contrast
+from unlabeled.settings import Section
+from unlabeled.studies.specs import Learned
+from unlabeled.studies.tasks import Joint, NetworkTask, Supervised
+
+if TYPE_CHECKING:
+    from unlabeled.studies.lab import Lab
+
+
+@dataclass(frozen=True)
+class NetworkMethod:
+    """The network of ``--encoder`` and ``--network``: with random weights or the autoencoder's, supervised or reconstructing too."""
+
+    name: str
+    arm: ArmKey
+    title: Message
+    colour: Colour
+    uses: frozenset[Part]
+    contrasts: tuple[Contrast, ...] = ()
+    start: Literal["random", "autoencoder"] = "random"
+    reconstructs: Literal["nothing", "labeled", "all"] = "nothing"
+    options: type[Section] | None = None
+
+    @property
+    def arms(self) -> tuple[ArmKey, ...]:
+        """The only one."""
+        return (self.arm,)
+
+    def tasks(self, lab: Lab, fold: int, seed: int) -> list[NetworkTask]:
+        """Train it."""
+        config, weights = lab.config, joint_weights(lab.config.studies.joint)
+        learned = Learned(config.encoder, config.autoencoder, seed)
+        start = learned if self.start == "autoencoder" else None
+        # All choose from as many candidates as those that reconstruct, which have weights to choose.
+        learning: Joint | Supervised = Supervised(trials=len(weights))
+        if self.reconstructs != "nothing":
+            learning = Joint(weights, unlabeled=self.reconstructs == "all")
+        return [NetworkTask(self.arm, config.encoder, config.network, fold, seed, start, learning)]
+
+
+def joint_weights(grid: JointGrid) -> tuple[tuple[float, float], ...]:
+    """Return all pairs of weights (reconstruction, between) to choose from."""
+    return tuple(product(grid.reconstruction, grid.between))

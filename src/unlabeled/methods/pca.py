@@ -1,0 +1,14 @@
+"""Principal components of the unlabeled images, as many as a code has numbers: the linear way to learn from them."""
+
+from unlabeled.methods.features import FeatureMethod
+from unlabeled.methods.method import Colour, Message
+from unlabeled.studies.specs import ComponentFeatures
+
+PCA = FeatureMethod(
+    name="pca",
+    source="pca",
+    title=Message("PCA"),
+    colour=Colour("#7c4dbe", "#b697ec"),
+    uses=frozenset({"labeled", "unlabeled"}),
+    features=lambda lab, _seed: ComponentFeatures(lab.config.encoder),
+)

@@ -1,0 +1,14 @@
+"""The pixels themselves: what one gets without any representation learning."""
+
+from unlabeled.methods.features import FeatureMethod
+from unlabeled.methods.method import Colour, Message
+from unlabeled.studies.specs import PixelFeatures
+
+PIXELS = FeatureMethod(
+    name="pixels",
+    source="pixels",
+    title=Message("pixels"),
+    colour=Colour("#6b7280", "#a5abb5"),
+    uses=frozenset({"labeled"}),
+    features=lambda _lab, _seed: PixelFeatures(),
+)

@@ -1,0 +1,14 @@
+"""Codes of an encoder that nothing was learned for: what the encoder's shape alone is worth."""
+
+from unlabeled.methods.features import FeatureMethod
+from unlabeled.methods.method import Colour, Message
+from unlabeled.studies.specs import RandomCodes
+
+RANDOM_CODES = FeatureMethod(
+    name="random",
+    source="random",
+    title=Message("random encoder"),
+    colour=Colour("#b4690e", "#e2a04f"),
+    uses=frozenset({"labeled"}),
+    features=lambda lab, seed: RandomCodes(lab.config.encoder, seed),
+)
