@@ -1,5 +1,6 @@
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from unlabeled import cli
 from unlabeled.cli import main
 from unlabeled.config import Config
 from unlabeled.errors import UserError
-from unlabeled.presets import merge, read_file, resolve
+from unlabeled.presets import command_of, merge, read_file, resolve
 
 SMALL = [
     "--data", "digits", "--folds", "2", "--seeds", "1", "--unlabeled", "60", "--test", "40", "--device", "cpu",
@@ -290,3 +291,29 @@ def test_the_last_studies_are_bundled_if_no_folder_is_given(capsys, tmp_path, mo
         os.utime(path, (1e9 + (5, 9, 1)[number],) * 2)
     assert cli._studies(None) == Path("runs/new")
     assert cli._studies(Path("other")) == Path("other")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {},
+        {"data": "digits", "seeds": 2, "network": {"learning_rates": [1e-3, 1e-2], "training": {"flip": True}}},
+        {"study": "all", "data": "folder:my photos", "preset": "full", "side": "48x64"},
+        {
+            "network": {"hidden": [], "training": {"flip": False, "nesterov": True, "optimizer": "sgd"}},
+            "own_folds": False,
+        },
+        {
+            "encoder": {"conv_out_channels": [8, 16], "conv_kernel_size": 3},
+            "studies": {"joint": {"between": [0.5]}},
+            "labels": 100,
+        },
+    ],
+)
+def test_the_command_in_the_report_asks_for_the_same(layer, monkeypatch):
+    asked = []
+    monkeypatch.setattr("unlabeled.cli._run", asked.append)
+    config = resolve(layer)
+    main(shlex.split(command_of(config.question))[1:])
+    assert asked[0].question == config.question
+    assert command_of({"data": "digits", "preset": "no such"}) == ""

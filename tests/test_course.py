@@ -21,9 +21,9 @@ from unlabeled.errors import UserError
 from unlabeled.notebook import write_notebook
 from unlabeled.records import ArmKey, StudyResult, as_json
 from unlabeled.report.display import show
+from unlabeled.report.document import Document
 from unlabeled.report.language import Language
-from unlabeled.report.page import read_results, read_sections, write_report
-from unlabeled.report.summary import answer
+from unlabeled.report.page import write_report
 from unlabeled.studies.finetune import from_random
 
 PACKAGE = Path(unlabeled.__file__).parent
@@ -148,7 +148,7 @@ def test_the_russian_page_has_no_english_sentence_and_no_english_number(folder):
 
 def test_every_study_has_question_set_up_table_figure_and_conclusion(folder):
     for name in STUDIES:
-        (section,) = read_sections(folder, name, Language("en"))
+        (section,) = Document(folder, "en").sections(name)
         kinds = {type(part).__name__ for part in section.parts}
         assert {"Table", "Picture"} <= kinds
         assert section.question.endswith("?")
@@ -187,8 +187,8 @@ def test_conclusions_follow_the_numbers(folder, tmp_path):
         contrast["verdict"] = verdict
         contrast["accuracy"] |= {"mean": 3.21, "low": 1.5, "high": 4.75}
         write_json(path, found)
-        assert answer(copy, read_results(copy), Language("en")).headline.startswith(headline)
-        (section,) = read_sections(copy, "finetune", Language("en"))
+        assert Document(copy).answer.headline.startswith(headline)
+        (section,) = Document(copy, "en").sections("finetune")
         assert section.conclusion[0].startswith(sentence)
         assert "+3.2 (+1.5 to +4.8) points" in section.conclusion[0]
 
@@ -245,7 +245,7 @@ def test_a_network_that_has_not_learned_is_told(folder, tmp_path):
     for accuracy, told in ((12.0, True), (40.0, False)):
         scratch["accuracy"]["mean"] = accuracy
         write_json(copy / "finetune" / "result.json", found)
-        conclusion = " ".join(read_sections(copy, "finetune", Language("en"))[0].conclusion)
+        conclusion = " ".join(Document(copy, "en").sections("finetune")[0].conclusion)
         assert ("it has hardly learned" in conclusion) == told
 
 

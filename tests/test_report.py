@@ -12,11 +12,12 @@ from test_gain import TINY
 from unlabeled.cli import main
 from unlabeled.errors import UserError
 from unlabeled.presets import resolve
+from unlabeled.report.document import Document
 from unlabeled.report.language import Language
-from unlabeled.report.page import read_results, write_report
+from unlabeled.report.page import write_report
 from unlabeled.report.sections.limits import caveats
-from unlabeled.report.sections.parts import Context, protocol_line
-from unlabeled.report.summary import answer
+from unlabeled.report.sections.parts import Context
+from unlabeled.report.sections.protocol import protocol_line
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
 from unlabeled.studies.gain import GainFound
@@ -86,7 +87,7 @@ def test_the_page_is_whole_and_needs_neither_network_nor_script(run):
 
 def test_the_page_says_the_verdict_first_and_the_protocol_with_the_numbers(run):
     page = (run / "report.html").read_text()
-    told = answer(run, read_results(run), ENGLISH)
+    told = Document(run).answer
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page[page.index("<h1>") : page.index("</h1>")]))
     assert html.unescape(text).strip() == told.headline
     assert page.count(protocol_line(read_study(run).protocol, ENGLISH)) == 1

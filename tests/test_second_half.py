@@ -14,9 +14,8 @@ from unlabeled.errors import UserError
 from unlabeled.patches import as_numbers
 from unlabeled.presets import resolve
 from unlabeled.records import ArmKey, read_as
-from unlabeled.report.language import Language
-from unlabeled.report.page import read_results, read_sections, write_report
-from unlabeled.report.summary import answer
+from unlabeled.report.document import Document
+from unlabeled.report.page import write_report
 from unlabeled.runtime import evaluating
 from unlabeled.sources import load
 from unlabeled.sources.shapes import write_shapes
@@ -249,12 +248,12 @@ def test_conclusions_of_joint_training_follow_the_numbers(finished_studies, tmp_
         contrast["verdict"] = verdict
         contrast["accuracy"] |= {"mean": 2.34, "low": 1.5, "high": 3.25}
         write_json(path, found)
-        section = read_sections(copy, "joint", Language("en"))[0]
+        section = Document(copy, "en").sections("joint")[0]
         assert section.conclusion[0].startswith(start)
         assert "+2.3 (+1.5 to +3.2) points" in section.conclusion[0]
         assert any(
             line.startswith("reconstructing while classifying vs from scratch: +2.3 (+1.5 to +3.2), ")
-            for line in answer(copy, read_results(copy), Language("en")).lines
+            for line in Document(copy).answer.lines
         )
 
 
@@ -267,13 +266,13 @@ def test_conclusions_on_the_penalty_follow_the_numbers(finished_studies, tmp_pat
     for with_it, without, word in ((0.01, 0.2, "narrower"), (0.2, 0.01, "does not make")):
         lines[BASE]["activations"]["deviation"], lines[UNPENALISED]["activations"]["deviation"] = with_it, without
         write_json(path, found)
-        text = " ".join(read_sections(copy, "sparse", Language("en"))[0].conclusion)
+        text = " ".join(Document(copy, "en").sections("sparse")[0].conclusion)
         assert f"standard deviation {with_it:.3f} against {without:.3f}" in text
         assert word in text
     for share, start in ((0.9, "Most filters are localised"), (0.0, "The filters are not localised")):
         lines[BASE]["filters"]["localised"] = share
         write_json(path, found)
-        assert start in read_sections(copy, "sparse", Language("en"))[0].conclusion[0]
+        assert start in Document(copy, "en").sections("sparse")[0].conclusion[0]
 
 
 def test_runs_that_diverged_are_told_in_every_section(finished_studies, tmp_path):
@@ -292,7 +291,7 @@ def test_runs_that_diverged_are_told_in_every_section(finished_studies, tmp_path
     for name in ("stacked", "sparse", "convolved", "joint"):
         one = config.model_copy(update={"study": name})
         run_studies(one, load(one), folder=copy)
-        assert read_sections(copy, name, Language("ru"))[0].conclusion
+        assert Document(copy, "ru").sections(name)[0].conclusion
     assert "diverged" in write_report(copy).read_text()
 
 
@@ -346,7 +345,7 @@ def test_the_set_up_of_2016_runs_on_images_in_stl_10s_layout(tmp_path):
     assert counts[Kind("report", 8).arm("logistic")] == 5 * 12 * 12
     assert counts[Kind("report", 4).arm("logistic")] == 5 * 23 * 23
     assert counts[Kind("deep", 8).arm("trees")] == 3 * 12 * 12
-    section = read_sections(tmp_path / "run", "convolved", Language("en"))[0]
+    section = Document(tmp_path / "run", "en").sections("convolved")[0]
     assert "A course report of 2016" in " ".join(section.conclusion)
 
 

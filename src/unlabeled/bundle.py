@@ -10,7 +10,8 @@ import unlabeled
 from unlabeled.errors import UserError
 from unlabeled.files import write_atomically
 from unlabeled.notebook import write_notebook
-from unlabeled.report.page import read_results, write_report
+from unlabeled.report.document import read_results
+from unlabeled.report.page import write_report
 
 # One date for all members: the same content gives the same archive.
 _DATE = (2000, 1, 1, 0, 0, 0)

@@ -275,47 +275,40 @@ def _run(config: Config) -> None:
 
 
 def _run_gain(config: Config) -> None:
-    from unlabeled.report.language import Language
-    from unlabeled.report.page import read_results, read_sections, write_report
+    from unlabeled.report.document import Document
+    from unlabeled.report.page import write_page
     from unlabeled.report.sections.parts import Table as TableOfReport
-    from unlabeled.report.summary import answer
     from unlabeled.studies.course import run_gain
 
-    language = Language(config.lang)
-    folder = run_gain(config, _load(config), folder=config.folder)
-    path = write_report(folder, config.lang)
-    told = answer(folder, read_results(folder), language)
-    sections = read_sections(folder, "gain", language)
-    ways = next(part for part in sections[0].parts if isinstance(part, TableOfReport))
+    document = Document(run_gain(config, _load(config), folder=config.folder), config.lang)
+    path = write_page(document)
+    ways = next(part for part in document.sections("gain")[0].parts if isinstance(part, TableOfReport))
     Console(width=max(_out.width, 92)).print(_plain_table(ways))
-    _say(told.headline)
-    for line in told.lines:
+    _say(document.answer.headline)
+    for line in document.answer.lines:
         _say(f"  {line}")
     _out.print()
     _say(f"report: {path}")
 
 
 def _run_studies(config: Config) -> None:
-    from unlabeled.report.language import Language
-    from unlabeled.report.page import read_results, read_sections, write_report
-    from unlabeled.report.summary import answer
+    from unlabeled.report.document import Document
+    from unlabeled.report.page import write_page
     from unlabeled.studies.course import run_studies
 
-    folder = run_studies(config, _load(config, partly=True), folder=config.folder)
-    language = Language(config.lang)
-    results = read_results(folder)
-    for name in results if config.study == "all" else (config.study,):
-        for section in read_sections(folder, name, language):
+    document = Document(run_studies(config, _load(config, partly=True), folder=config.folder), config.lang)
+    for name in document.results if config.study == "all" else (config.study,):
+        for section in document.sections(name):
             _out.print()
             _say(section.title)
             for line in section.conclusion or section.setup:
                 _say(f"  {line}")
     if config.study == "all":
         _out.print()
-        _say(answer(folder, results, language).headline)
-    path = write_report(folder, config.lang)
+        _say(document.answer.headline)
+    path = write_page(document)
     _out.print()
-    _say(language.gettext("Report: {path}").format(path=path))
+    _say(document.language.gettext("Report: {path}").format(path=path))
 
 
 def _studies(run: Path | None) -> Path:

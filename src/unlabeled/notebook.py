@@ -15,10 +15,9 @@ from unlabeled.errors import UserError
 from unlabeled.files import write_atomically
 from unlabeled.presets import explain
 from unlabeled.records import StudyResult
+from unlabeled.report.document import Document
 from unlabeled.report.environment import reading
 from unlabeled.report.language import Language
-from unlabeled.report.page import read_results, read_sections
-from unlabeled.report.summary import answer
 from unlabeled.settings import EncoderConfig
 
 _MINUTES = 60
@@ -39,13 +38,13 @@ def write_notebook(folder: Path, code: str = "en") -> Path:
         import nbformat
     except ImportError as error:
         raise UserError(_missing(error)) from None
-    language = Language(code)
+    document = Document(folder, code)
     notebook = nbformat.v4.new_notebook(
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     )
     kinds = {"text": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
     with reading(folder):
-        cells = _cells(folder, language)
+        cells = _cells(document)
     for number, (kind, source) in enumerate(cells):
         # Cells are named by their place, so that the same results give the same notebook.
         notebook.cells.append(kinds[kind](source, id=f"cell-{number}"))
@@ -106,11 +105,10 @@ def _short_folder() -> str | None:
     return next((path for path in known if 0 < len(path) <= _LONGEST_SOCKETS and os.access(path, os.W_OK)), None)
 
 
-def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
+def _cells(document: Document) -> list[tuple[str, str]]:
     """Return kinds and sources of the cells."""
+    folder, language, results, told = document.folder, document.language, document.results, document.answer
     _ = language.gettext
-    results = read_results(folder)
-    told = answer(folder, results, language)
     chosen = _chosen_encoder(results)
     whole = [name for name, result in results.items() if result.answered]
     if not whole:
@@ -140,7 +138,7 @@ def _cells(folder: Path, language: Language) -> list[tuple[str, str]]:
     ]
     for name in results:
         cells += [
-            ("text", _study_text(folder, name, language)),
+            ("text", _study_text(document, name)),
             ("code", _study_code(name, language, whole=name in whole)),
         ]
     cells.append(("text", f"## {_('The answer')}\n\n{told.headline}"))
@@ -173,10 +171,10 @@ def _chosen_encoder(results: Mapping[str, StudyResult]) -> str:
     )
 
 
-def _study_text(folder: Path, name: str, language: Language) -> str:
-    if name == "gain":
-        return f"## {language.gettext('What are the unlabeled images worth?')}"
-    section = read_sections(folder, name, language)[0]
+def _study_text(document: Document, name: str) -> str:
+    if document.main:
+        return f"## {document.language.gettext('What are the unlabeled images worth?')}"
+    section = document.sections(name)[0]
     return f"## {section.title}\n\n{section.question}".rstrip()
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -161,6 +162,27 @@ def resolve(*layers: dict[str, Any]) -> Config:
     _check(config)
     usual = Config.model_validate(merge(before, {name: given[name] for name in _NAMED if name in given}))
     return config.named(_differing(usual.question, config.question))
+
+
+def command_of(asked: dict[str, Any]) -> str:
+    """Return the command that asks for a configuration, as results hold it, or nothing if it is none of this version's."""
+    named = {name: asked[name] for name in _NAMED if name in asked}
+    try:
+        usual = resolve(named).question
+    except UserError:
+        return ""
+    options = {name: asked[name] for name in _NAMED if asked.get(name) != getattr(Config(), name)}
+    parts = ["unlabeled", "run"]
+    for name, value in (*options.items(), *_leaves(asked, usual)):
+        given = value if isinstance(value, list) else [value]
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(
+                f"--{option}" if value else "--" + ".".join([*option.split(".")[:-1], f"no-{option.split('.')[-1]}"])
+            )
+        elif value is not None:
+            parts += [f"--{option}", *(quote(str(entry)) for entry in given)]
+    return " ".join(parts)
 
 
 def _differing(usual: dict[str, Any], asked: dict[str, Any]) -> str:

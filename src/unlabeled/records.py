@@ -245,7 +245,7 @@ class StudyResult:
     """A study as it is kept: what was asked, the protocol, what was found (a record of the study's own), and what it took.
 
     A study that was not run has the splits that are missing, or why it failed, and nothing else. ``seconds`` are those of all its
-    runs, whenever they were made.
+    runs, whenever they were made; ``finished_seconds`` is the time of day at its end, in seconds since 1970.
     """
 
     study: str
@@ -260,6 +260,7 @@ class StudyResult:
     spread: Spread | None = None
     seconds: float | None = None
     this_run_seconds: float | None = None
+    finished_seconds: float | None = None
     peak_memory_mb: float | None = None
 
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from unlabeled.report.document import Document
 from unlabeled.report.environment import methods_css
 from unlabeled.report.language import Language
-from unlabeled.report.page import environment, read_sections
+from unlabeled.report.page import environment
 from unlabeled.report.sections.parts import Section
 
 _STYLE = """
@@ -60,5 +61,5 @@ def show(folder: str | Path, study: str, lang: str = "en") -> Shown:
     UserError
         If that study was not run there, or the language is not known.
     """
-    language = Language(lang)
-    return Shown(read_sections(Path(folder), study, language), language)
+    document = Document(Path(folder), lang)
+    return Shown(document.sections(study), document.language)

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from jinja2 import Environment
 from markupsafe import Markup
 
-from unlabeled.errors import UserError
 from unlabeled.files import write_atomically
-from unlabeled.records import Protocol, StudyResult, read_as
-from unlabeled.report.course import WRITERS
+from unlabeled.presets import command_of
+from unlabeled.report.document import Document
 from unlabeled.report.environment import make_environment, reading
 from unlabeled.report.language import Language
-from unlabeled.report.sections import gain
-from unlabeled.report.sections.parts import (
-    Code,
-    Context,
-    Listing,
-    Matrix,
-    Photographs,
-    Picture,
-    Points,
-    Section,
-    Table,
-    interval_note,
-    protocol_line,
-)
-from unlabeled.report.summary import answer
-from unlabeled.results import has_result, read_result
-from unlabeled.studies.gain import GainFound
+from unlabeled.report.sections.parts import Code, Listing, Matrix, Photographs, Picture, Points, Table
+from unlabeled.report.sections.protocol import interval_note, protocol_line
 
 
 def write_report(folder: Path, code: str = "en") -> Path:
@@ -41,79 +25,48 @@ def write_report(folder: Path, code: str = "en") -> Path:
     UserError
         If the folder holds neither an answer of the main job nor a study, or the language is not known.
     """
-    with reading(folder):
-        page = render(folder, Language(code))
-    path = folder / ("report.html" if code == "en" else f"report.{code}.html")
+    return write_page(Document(folder, code))
+
+
+def write_page(document: Document) -> Path:
+    """Write a document as its page, and return the path."""
+    with reading(document.folder):
+        page = render(document)
+    code = document.language.code
+    path = document.folder / ("report.html" if code == "en" else f"report.{code}.html")
     write_atomically(path, lambda file: file.write(page.encode("utf-8")))
     return path
 
 
-def read_results(folder: Path) -> dict[str, StudyResult]:
-    """Read the main job's result, or that of every study that was run, by name and in the course's order."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the one that unlabeled run wrote its results into")
-    if has_result(folder):
-        result = _read(folder)
-        if result.study != "gain":
-            raise UserError(
-                f"{folder}: the answer of study {result.study} alone; give the folder above it. To see one that was put aside, copy "
-                f"its files into a folder {result.study} of a new folder, and give that"
-            )
-        return {"gain": result}
-    results = {name: _read(folder / name) for name in WRITERS if has_result(folder / name)}
-    if not results:
-        raise UserError(f"{folder}: no result.json, so nothing was finished here; run unlabeled run again to go on")
-    return results
-
-
-def _read(folder: Path) -> StudyResult:
-    with reading(folder):
-        return read_as(StudyResult, read_result(folder).verify().content)
-
-
-def read_sections(folder: Path, name: str, language: Language) -> list[Section]:
-    """Write one study's sections; a study of the course has one."""
-    results = read_results(folder)
-    if name not in results:
-        raise UserError(f"{folder}: study {name!r} was not run here; it has {', '.join(results)}")
-    with reading(folder):
-        return _sections(name, results[name], folder, language)
-
-
-def render(folder: Path, language: Language) -> str:
+def render(document: Document) -> str:
     """Return the page."""
+    language, results, sections = document.language, document.results, document.all_sections
     _ = language.gettext
-    results = read_results(folder)
-    protocols = [result.protocol for result in results.values() if result.protocol is not None]
-    mixed, main = _mixed(protocols), "gain" in results
-    sections = []
-    for name, result in results.items():
-        told = protocol_line(result.protocol, language) if mixed and result.protocol else ""
-        sections += [replace(section, protocol=told) for section in _sections(name, result, folder, language)]
     # A study of unlabeled images alone has no folds to speak of.
-    fullest = max(protocols, key=lambda protocol: protocol.folds is not None, default=None)
+    fullest = max(document.protocols, key=lambda protocol: protocol.folds is not None, default=None)
+    known = [result for result in results.values() if result.config is not None]
     titles = {section.key: section.title for section in sections} | {"gain": _("Computing time of all runs")}
-    return (
-        environment(language)
-        .get_template("page.html.j2")
-        .render(
-            language=language,
-            main=main,
-            kind=_("What are the unlabeled images worth?")
-            if main
-            else _("Learning from unlabeled images: the studies"),
-            answer=answer(folder, results, language),
-            sections=sections,
-            protocol=protocol_line(fullest, language) if fullest and not mixed else "",
-            intervals=interval_note(language),
-            mixed=mixed,
-            notes=list(dict.fromkeys(note for protocol in protocols for note in protocol.notes)),
-            times=[
-                (titles[name], "–" if result.seconds is None else language.duration(result.seconds))
-                for name, result in results.items()
-            ],
-            result=next((result for result in results.values() if result.machine is not None), None),
-        )
+    dates = [result.finished_seconds for result in known if result.finished_seconds is not None]
+    template = environment(language).get_template("page.html.j2")
+    return template.render(
+        language=language,
+        main=document.main,
+        kind=_("What are the unlabeled images worth?")
+        if document.main
+        else _("Learning from unlabeled images: the studies"),
+        answer=document.answer,
+        sections=sections,
+        protocol=protocol_line(fullest, language) if fullest and not document.mixed else "",
+        intervals=interval_note(language),
+        mixed=document.mixed,
+        notes=list(dict.fromkeys(note for protocol in document.protocols for note in protocol.notes)),
+        times=[
+            (titles[name], "–" if result.seconds is None else language.duration(result.seconds))
+            for name, result in results.items()
+        ],
+        result=next(iter(known), None),
+        commands=list(dict.fromkeys(command for result in known if (command := command_of(result.config or {})))),
+        date=datetime.fromtimestamp(max(dates), timezone.utc).strftime("%Y-%m-%d %H:%M UTC") if dates else "",
     )
 
 
@@ -124,35 +77,3 @@ def environment(language: Language) -> Environment:
     kinds = (Table, Picture, Photographs, Listing, Points, Code, Matrix)
     made.tests |= {kind.__name__.lower(): lambda part, kind=kind: isinstance(part, kind) for kind in kinds}
     return made
-
-
-def _sections(name: str, result: StudyResult, folder: Path, language: Language) -> list[Section]:
-    if name == "gain":
-        return gain.write(Context.of(GainFound, result, folder, language))
-    kind, write = WRITERS[name]
-    if result.answered:
-        return [write(Context.of(kind, result, folder / name, language))]
-    _ = language.gettext
-    titles = {
-        "baselines": _("Baselines"),
-        "network": _("Convolutional network"),
-        "autoencoder": _("One-layer autoencoder"),
-        "features": _("Features of the autoencoder for classical models"),
-        "finetune": _("Fine-tuning"),
-        "stacked": _("Deeper and stacked autoencoders"),
-        "sparse": _("Sparse autoencoder on patches"),
-        "convolved": _("Filters of patches as a convolution"),
-        "joint": _("Classifying and reconstructing at once"),
-    }
-    if result.failed:
-        reason = _("This study could not be run: {reason}").format(reason=result.failed)
-    else:
-        parts = {"labeled": _("labeled images"), "unlabeled": _("unlabeled images"), "test": _("test images")}
-        needed = language.listed([parts[part] for part in result.missing])
-        reason = _("This study was not run: it needs {needed}, and there are none.").format(needed=needed)
-    return [Section(name, titles[name], setup=[reason])]
-
-
-def _mixed(protocols: list[Protocol]) -> bool:
-    """Tell whether the studies of a folder were run on other images or with other repetitions."""
-    return len({(p.data, p.image, p.unlabeled, p.test, p.seeds, p.precision) for p in protocols}) > 1

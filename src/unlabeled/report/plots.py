@@ -198,8 +198,9 @@ def effects_figure(
 ) -> str:
     """Draw effects with their intervals and single runs around zero; names stand above, for beside there is no room on a phone."""
     with figure(name, height=0.9 + 0.54 * len(lines)) as (axes, finished):
-        axes.axvline(0, color=COLOURS["muted"], linewidth=0.8)
         for place, line in enumerate(reversed(lines)):
+            # In pieces: a whole line would run through the names.
+            axes.vlines(0, place - 0.3, place + 0.14, color=COLOURS["muted"], linewidth=0.8)
             colour = colour_of(line.colour)
             axes.plot(line.dots, [place - 0.18] * len(line.dots), "|", color=COLOURS["muted"], markersize=6)
             axes.plot([line.low, line.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")

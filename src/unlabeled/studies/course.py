@@ -217,6 +217,7 @@ def _run(study: CourseStudy, lab: Lab, progress: RunProgress, question: dict[str
         spread=spread(lab),
         seconds=computing_seconds(done),
         this_run_seconds=time.perf_counter() - began,
+        finished_seconds=time.time(),
         peak_memory_mb=peak_of_all(),
     )
 

@@ -16,6 +16,7 @@ from unlabeled.report.sections.parts import (
     Part,
     Photographs,
     Picture,
+    Points,
     Section,
     Table,
     count_cell,
@@ -40,6 +41,7 @@ def write(context: Context[AutoencoderFound]) -> Section:
             _lengths_figure(context),
             _lengths_sentence(context) + " " + _("Dots: candidates, the chosen one in another colour."),
         ),
+        Points([*_factor_sentences(context), *_confirmed(context)]),
         _reconstructions(context, pictures),
     ]
     if found.switches is not None:
@@ -292,9 +294,6 @@ def _conclusion(context: Context[AutoencoderFound]) -> list[str]:
             count=len(found.candidates),
             worst=language.number(ended[-1][1], 4),
         ),
-        *_factor_sentences(context),
-        _lengths_sentence(context),
-        *_confirmed(context),
         _against_rivals(context),
     ]
     if found.switches is not None:

@@ -21,9 +21,9 @@ from unlabeled.report.sections.parts import (
     most_accurate,
     pair_name,
     seconds_cell,
-    spread_sentence,
-    told_effect,
+    verdict_lists,
 )
+from unlabeled.report.sections.protocol import spread_sentence
 from unlabeled.studies.baselines import BOOSTING, LOGISTIC, TREES, Agreement, BaselinesFound
 
 
@@ -63,10 +63,10 @@ def write(context: Context[BaselinesFound]) -> Section:
         ],
         conclusion=[
             _best(context),
-            *(
-                f"{pair_name(contrast, language, name)}: {told_effect(contrast, language, merely=True)}."
-                for contrast in compared.contrasts
-                if contrast.accuracy is not None
+            _("Compared with each other: {verdicts}.").format(
+                verdicts=verdict_lists(
+                    [(pair_name(c, language, name), c.verdict) for c in compared.contrasts], language
+                )
             ),
             _agreement(found.agreement, language),
         ],

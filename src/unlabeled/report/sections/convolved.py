@@ -11,6 +11,7 @@ from unlabeled.report.sections.parts import (
     Part,
     Photographs,
     Picture,
+    Points,
     Section,
     Table,
     accuracy_cells,
@@ -21,6 +22,7 @@ from unlabeled.report.sections.parts import (
     pair_name,
     seconds_cell,
     told_effect,
+    verdict_lists,
 )
 from unlabeled.report.sections.sparse import preparation_name
 from unlabeled.results import read_result
@@ -54,12 +56,15 @@ def write(context: Context[ConvolvedFound]) -> Section:
             "filters of the same number?"
         ),
         setup=_setup(context),
-        parts=[*parts, every, *_filters(context)],
+        parts=[
+            *parts,
+            every,
+            Points([_stride_sentence(context), *_pattern_sentences(context)[:-1], _network_sentence(context)]),
+            *_filters(context),
+        ],
         conclusion=[
-            *(_model_sentence(context, model) for model in MODELS),
-            _stride_sentence(context),
-            *_pattern_sentences(context),
-            _network_sentence(context),
+            *(_verdicts(context, model) for model in MODELS),
+            *(_pattern_sentences(context)[-1:] or [_network_sentence(context)]),
         ],
     )
 
@@ -180,6 +185,14 @@ def _model_sentence(context: Context[ConvolvedFound], model: str) -> str:
     return language.gettext("Sparse filters at stride {stride} for {model}, in points: {told}.").format(
         stride=context.found.stride, model=model_name(model, language), told="; ".join(told)
     )
+
+
+def _verdicts(context: Context[ConvolvedFound], model: str) -> str:
+    """Say over which other filters the sparse ones help a model."""
+    language = context.language
+    named = [(_name(c.control, language), c.verdict) for c in _family(context, model)]
+    text = language.gettext("Sparse filters vs others, {model}: {verdicts}.")
+    return text.format(model=model_name(model, language), verdicts=verdict_lists(named, language))
 
 
 def _filters(context: Context[ConvolvedFound]) -> list[Photographs]:

@@ -12,6 +12,7 @@ from unlabeled.report.sections.parts import (
     Context,
     Part,
     Picture,
+    Points,
     Section,
     Table,
     accuracy_cells,
@@ -23,6 +24,7 @@ from unlabeled.report.sections.parts import (
     seconds_cell,
     source_name,
     told_effect,
+    verdict_lists,
     verdict_name,
 )
 from unlabeled.studies.features import CODES, KINDS, MODELS, NETWORK, FeaturesFound, Fit, Kind
@@ -47,11 +49,15 @@ def write(context: Context[FeaturesFound]) -> Section:
         title=_("Features of the autoencoder for classical models"),
         question=_("What are the frozen codes of the autoencoder worth to logistic regression, trees and neighbours?"),
         setup=_setup(context),
-        parts=[*parts, every, _why(context)],
+        parts=[
+            *parts,
+            every,
+            _why(context),
+            Points([*_gains(context), *_why_sentences(context), *_scaling_sentences(context)]),
+        ],
         conclusion=[
-            *_gains(context),
-            *_why_sentences(context),
-            *_scaling_sentences(context),
+            _verdicts(context, "pixels", _("Frozen codes vs pixels: {verdicts}.")),
+            _verdicts(context, "random", _("Frozen codes vs those of a random encoder: {verdicts}.")),
             _network_sentence(context),
         ],
     )
@@ -212,6 +218,17 @@ def _why(context: Context[FeaturesFound]) -> Table:
     )
     swatches = [shape.kind.source for shape in shapes]
     return Table(_("Why, as far as numbers show"), heads, rows, note=note, swatches=swatches)
+
+
+def _verdicts(context: Context[FeaturesFound], source: str, text: str) -> str:
+    """Say which models gain from the codes over another kind of features."""
+    language = context.language
+    named = [
+        (model_name(model, language), found.verdict)
+        for model in MODELS
+        if (found := context.found.comparison.find(CODES.arm(model), ArmKey(source, model))) is not None
+    ]
+    return text.format(verdicts=verdict_lists(named, language))
 
 
 def _gains(context: Context[FeaturesFound]) -> list[str]:

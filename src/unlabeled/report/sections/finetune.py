@@ -23,6 +23,7 @@ from unlabeled.report.sections.parts import (
     most_accurate,
     seconds_cell,
     told_effect,
+    verdict_lists,
 )
 from unlabeled.statistics import Effect
 from unlabeled.studies.finetune import CURVE, FinetuneFound, LabelsPoint, from_random, is_gain, tuned
@@ -61,13 +62,7 @@ def write(context: Context[FinetuneFound]) -> Section:
         ),
         setup=_setup(context),
         parts=parts,
-        conclusion=[
-            _answer(context),
-            *_chance_sentence(context),
-            _ways_sentence(context),
-            _labels_sentence(context),
-            _unlabeled_sentence(context),
-        ],
+        conclusion=[_answer(context), *(_chance_sentence(context) or [_by_way(context)]), _by_labels(context)],
     )
 
 
@@ -202,6 +197,28 @@ def _ways_sentence(context: Context[FinetuneFound]) -> str:
     ]
     text = language.gettext("With all labels, vs the same way from random weights, in points: {told}.")
     return text.format(told="; ".join(told))
+
+
+def _by_way(context: Context[FinetuneFound]) -> str:
+    """Say which ways gain from the autoencoder's weights, with all labels."""
+    language = context.language
+    contrasts = context.found.all_labels.comparison.contrasts
+    named = [(arm_name(c.treated, language), c.verdict) for c in contrasts if is_gain(c)]
+    text = language.gettext("With all labels, each way vs itself from random weights: {verdicts}.")
+    return text.format(verdicts=verdict_lists(named, language))
+
+
+def _by_labels(context: Context[FinetuneFound]) -> str:
+    """Say at which numbers of labels fine-tuning gains from the autoencoder's weights."""
+    language = context.language
+    named = [
+        (_labels_name(point, language), c.verdict)
+        for point in context.found.labels
+        for c in point.comparison.contrasts
+        if is_gain(c) and _way(c.treated) == tuned("plain")
+    ]
+    text = language.gettext("Fine-tuned vs from scratch, by number of labels: {verdicts}.")
+    return text.format(verdicts=verdict_lists(named, language))
 
 
 def _labels_figure(context: Context[FinetuneFound]) -> str:

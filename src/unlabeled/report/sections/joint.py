@@ -8,6 +8,7 @@ from unlabeled.report.sections.baselines import levels
 from unlabeled.report.sections.parts import (
     Context,
     Picture,
+    Points,
     Section,
     Table,
     accuracy_cells,
@@ -17,6 +18,7 @@ from unlabeled.report.sections.parts import (
     most_accurate,
     seconds_cell,
     told_effect,
+    verdict_lists,
 )
 from unlabeled.studies.joint import FINETUNED, JOINT, LABELED_ONLY, SCRATCH, STARTED, JointFound
 
@@ -50,8 +52,8 @@ def write(context: Context[JointFound]) -> Section:
         title=_("Classifying and reconstructing at once"),
         question=_("Are unlabeled images worth more to a network that reconstructs them while it learns to classify?"),
         setup=_setup(context),
-        parts=[_arms(context), Picture(figure, best_sentence(context)), every],
-        conclusion=[_answer(context), *_source_sentences(context), *_weights_sentences(context)],
+        parts=[_arms(context), Picture(figure, best_sentence(context)), every, Points(_source_sentences(context))],
+        conclusion=[_answer(context), _verdicts(context), *_weights_sentences(context)],
     )
 
 
@@ -139,6 +141,14 @@ def _answer(context: Context[JointFound]) -> str:
         ),
     }[contrast.verdict]
     return text.format(effect=effect_text(contrast.accuracy, language))
+
+
+def _verdicts(context: Context[JointFound]) -> str:
+    """Say what each way gains over the same network from scratch."""
+    language = context.language
+    contrasts = context.found.comparison.contrasts
+    named = [(arm_name(c.treated, language), c.verdict) for c in contrasts if c.control == SCRATCH]
+    return language.gettext("Each way vs from scratch: {verdicts}.").format(verdicts=verdict_lists(named, language))
 
 
 def _source_sentences(context: Context[JointFound]) -> list[str]:

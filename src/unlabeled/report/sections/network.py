@@ -21,8 +21,8 @@ from unlabeled.report.sections.parts import (
     effect_cells,
     illegal_line,
     seconds_cell,
-    spread_sentence,
 )
+from unlabeled.report.sections.protocol import spread_sentence
 from unlabeled.studies.network import Factor, LayerGradients, NetworkFound, Rates
 
 _VANISHED = 0.01
@@ -56,9 +56,8 @@ def write(context: Context[NetworkFound]) -> Section:
         parts=parts,
         conclusion=[
             _effects_sentence(context),
-            *(_factor_sentence(context, f) for f in found.factors if f.name in ("momentum", "optimizer")),
+            *(_preferred(context, factor) for factor in found.factors if factor.name == "optimizer"),
             *([_gradient_sentence(context, "first")] if found.gradients else []),
-            *([_frontier_sentence(context)] if _points(context) else []),
         ],
     )
 
@@ -191,6 +190,21 @@ def _factor_sentence(context: Context[NetworkFound], factor: Factor) -> str:
             verdict=comparison_word(contrast.verdict, language),
         )
     return f"{text}{_speed_range(context, factor)}{_differences(context, factor)}."
+
+
+def _preferred(context: Context[NetworkFound], factor: Factor) -> str:
+    """Say which optimiser validation prefers."""
+    language = context.language
+    if factor.best is None:
+        return language.gettext("{factor}: every value diverged.").format(
+            factor=_capital(factor_name(factor.name, language))
+        )
+    return language.gettext(
+        "Of the optimisers validation prefers {best}: {accuracy} % of the test images are right."
+    ).format(
+        best=_value_of(factor, factor.best, language),
+        accuracy=_accuracy(context.found.comparison.arm(factor.best), language),
+    )
 
 
 def _speed_range(context: Context[NetworkFound], factor: Factor) -> str:

@@ -11,7 +11,6 @@ from unlabeled.records import (
     ArmKey,
     ArmSummary,
     ContrastResult,
-    FoldsSummary,
     Protocol,
     Row,
     Spread,
@@ -160,38 +159,6 @@ class Context(Generic[F]):
         assert result.spread is not None
         found = read_as(kind, result.found)
         return cls(found, result.config, result.protocol, result.spread, folder, language)
-
-
-def protocol_line(protocol: Protocol, language: Language) -> str:
-    """Say in one line what every number stands on."""
-    _ = language.gettext
-    channels, height, width = protocol.image
-    dropped = _("leaks dropped: {n}") if protocol.leaks.policy == "drop" else _("leaks kept: {n}")
-    words = [f"{protocol.data}, {width}×{height}×{channels}"]
-    if protocol.folds is not None:
-        words.append(_folds(protocol.folds, language))
-    words.append(_("{n} unlabeled images").format(n=language.number(protocol.unlabeled, 0)))
-    if protocol.folds is not None:
-        words.append(_("{n} test images").format(n=language.number(protocol.test, 0)))
-    words.append(dropped.format(n=language.number(protocol.leaks.total, 0)))
-    words.append(language.count("{n} seed", "{n} seeds", protocol.seeds))
-    words.append(_("preset {preset}").format(preset=protocol.preset))
-    return _("Protocol: {words}").format(words="; ".join(words))
-
-
-def _folds(folds: FoldsSummary, language: Language) -> str:
-    _ = language.gettext
-    return _("{folds} ({origin}), each with {train} labels to train and {valid} to choose with").format(
-        folds=language.count("{n} fold", "{n} folds", folds.count),
-        origin=_("the data set's own") if folds.own else _("stratified parts of the labeled images"),
-        train=_range(folds.train, language),
-        valid=_range(folds.valid, language),
-    )
-
-
-def _range(ends: Sequence[int], language: Language) -> str:
-    numbers = dict.fromkeys(language.number(end, 0) for end in ends)
-    return "–".join(numbers)
 
 
 def model_name(model: str, language: Language) -> str:
@@ -345,6 +312,25 @@ def pair_name(contrast: ContrastResult, language: Language, name: Name) -> str:
     )
 
 
+def verdict_lists(named: Iterable[tuple[str, str]], language: Language) -> str:
+    """Say for which of several things (name, verdict) something helps, hurts, or neither is shown."""
+    _ = language.gettext
+    texts = {
+        "helps": _("helps: {names}"),
+        "hurts": _("hurts: {names}"),
+        "no evidence": _("no evidence: {names}"),
+        "diverged": _("diverged: {names}"),
+    }
+    by_verdict: dict[str, list[str]] = {}
+    for name, verdict in named:
+        by_verdict.setdefault(verdict, []).append(name)
+    return "; ".join(
+        text.format(names=language.listed(by_verdict[verdict]))
+        for verdict, text in texts.items()
+        if verdict in by_verdict
+    )
+
+
 def told_effect(contrast: ContrastResult | None, language: Language, *, merely: bool = False) -> str:
     """Say an effect on accuracy and its verdict; of what diverged or was not compared, that."""
     if contrast is None:
@@ -365,28 +351,10 @@ def count_cell(value: float | None, language: Language) -> str:
     return "–" if value is None else language.number(value, 0)
 
 
-def spread_sentence(context: Context[Any]) -> str:
-    """Say how runs shared the processor, for their times depend on it."""
-    spread, language = context.spread, context.language
-    text = language.gettext(
-        "Speeds and seconds are for comparison with each other; runs at a time: {jobs}, processor threads of each: {threads}."
-    )
-    return text.format(jobs=spread.jobs, threads=spread.threads)
-
-
 def illegal_line(name: str, reason: str, language: Language) -> str:
     """Say why something could not be built; the program's own words are English."""
     if language.code == "en":
         return f"{name}: {reason}"
     return language.gettext("{name}: its sizes do not close; the program says: {reason}").format(
         name=name, reason=reason
-    )
-
-
-def interval_note(language: Language) -> str:
-    """Say what the intervals are."""
-    return language.gettext(
-        "Intervals: 95 %, corrected resampled t of Nadeau and Bengio with the variance between seeds and of the "
-        "test images added. A "
-        "verdict holds after Holm's correction; an interval is for its own line alone."
     )

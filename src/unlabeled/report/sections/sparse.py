@@ -11,18 +11,19 @@ from unlabeled.records import ArmKey
 from unlabeled.report.drawing import filter_sheet
 from unlabeled.report.language import Language
 from unlabeled.report.plots import Curve, bars_figure, curves_figure, histogram_figure
-from unlabeled.report.sections.parts import Cell, Context, Part, Photographs, Picture, Section, Table, seconds_cell
-from unlabeled.results import read_result
-from unlabeled.studies.sparse import (
-    BASE,
-    IN_BATCHES,
-    UNPENALISED,
-    UNTRAINED,
-    Means,
-    SparseFound,
-    SparseLine,
-    prepared,
+from unlabeled.report.sections.parts import (
+    Cell,
+    Context,
+    Part,
+    Photographs,
+    Picture,
+    Points,
+    Section,
+    Table,
+    seconds_cell,
 )
+from unlabeled.results import read_result
+from unlabeled.studies.sparse import BASE, IN_BATCHES, UNPENALISED, UNTRAINED, Means, SparseFound, SparseLine, prepared
 
 _LETTERS = {"rho": "ρ", "beta": "β", "lambda": "λ"}
 
@@ -39,6 +40,7 @@ def write(context: Context[SparseFound]) -> Section:
             Picture(_bars(context, pictures), _bars_sentence(context)),
             Picture(_histogram(context, pictures), _histogram_sentence(context)),
             _shapes(context),
+            Points(_settings_sentences(context)),
             Picture(_losses(context), _losses_sentence(context)),
         ]
     return Section(
@@ -330,16 +332,19 @@ def _conclusion(context: Context[SparseFound]) -> list[str]:
     _ = context.language.gettext
     if not (_means(context, BASE) and _means(context, UNTRAINED)):
         return [_("The base diverged, so there is nothing to conclude.")]
-    sentences = [_filters_sentence(context), _bars_sentence(context), _penalty_sentence(context)]
-    for setting, text in (
-        ("rho", _("By ρ: {told}.")),
-        ("beta", _("By β: {told}.")),
-        ("lambda", _("By λ: {told}.")),
-    ):
+    return [_filters_sentence(context), _penalty_sentence(context), _losses_sentence(context)]
+
+
+def _settings_sentences(context: Context[SparseFound]) -> list[str]:
+    """Say what each setting does to the activations."""
+    _ = context.language.gettext
+    sentences = []
+    texts = {"rho": _("By ρ: {told}."), "beta": _("By β: {told}."), "lambda": _("By λ: {told}.")}
+    for setting, text in texts.items():
         told = _varied(context, setting)
         if len(told) > 1:
             sentences.append(text.format(told="; ".join(told)))
-    return [*sentences, _losses_sentence(context)]
+    return sentences
 
 
 def _penalty_sentence(context: Context[SparseFound]) -> str:

@@ -15,6 +15,7 @@ from unlabeled.report.sections.parts import (
     Part,
     Photographs,
     Picture,
+    Points,
     Section,
     Table,
     accuracy_cells,
@@ -26,6 +27,7 @@ from unlabeled.report.sections.parts import (
     most_accurate,
     seconds_cell,
     told_effect,
+    verdict_lists,
 )
 from unlabeled.results import read_result
 from unlabeled.statistics import Effect
@@ -46,6 +48,7 @@ def write(context: Context[StackedFound]) -> Section:
         *(Picture(_figure(context, model), _best_sentence(context, model)) for model in MEASURES),
         _pictures(context),
         _pairs(context),
+        Points([_factor_sentence(context, factor) for factor in _factors(context)]),
         _worth(context),
     ]
     if found.illegal:
@@ -60,7 +63,10 @@ def write(context: Context[StackedFound]) -> Section:
         ),
         setup=_setup(context),
         parts=parts,
-        conclusion=[*(_factor_sentence(context, factor) for factor in _factors(context)), *_worth_sentences(context)],
+        conclusion=[
+            *(_depth_sentence(context) for factor in _factors(context) if factor == "depth"),
+            *_worth_sentences(context),
+        ],
     )
 
 
@@ -317,6 +323,21 @@ def _factor_sentence(context: Context[StackedFound], factor: str) -> str:
         ]
         told.append(f"{arm_name(line.pair.treated, language)}: {'; '.join(parts)}")
     return starts[factor].format(told=" · ".join(told))
+
+
+def _depth_sentence(context: Context[StackedFound]) -> str:
+    """Say what depth is good for."""
+    language = context.language
+    _ = language.gettext
+    measures = (_("frozen codes"), _("network"))
+    named = []
+    for line in context.found.errors:
+        if line.pair.factor == "depth":
+            layers = _depth(line.pair.treated, language)
+            named.append((f"{layers}, {_('error')}", line.verdict))
+            for measure, contrast in zip(measures, _contrasts(context, line), strict=True):
+                named.append((f"{layers}, {measure}", contrast.verdict if contrast else "diverged"))
+    return _("Deeper vs one layer, at equal code length: {verdicts}.").format(verdicts=verdict_lists(named, language))
 
 
 def _worth_sentences(context: Context[StackedFound]) -> list[str]:
