@@ -118,7 +118,7 @@ def _name(arm: ArmKey, language: Language) -> str:
         "report": _("as in 2016"),
         "deep": _("as in 2016, 3 layers"),
         "random": _("random filters"),
-        "centroids": _("k-means, triangle"),
+        "centroids": _("k-means (triangle)"),
         "hand-made": _("hand-made filters"),
         "autoencoder": _("convolutional autoencoder"),
     }[arm.source]

@@ -381,7 +381,11 @@ def _penalty_sentence(context: Context[SparseFound]) -> str:
 def _varied(context: Context[SparseFound], setting: str) -> list[str]:
     """Say, by value of one setting, the mean and the deviation of the activations, and the variance explained."""
     language = context.language
-    own = [(_value(line, setting), means) for line, means in _known(context) if _varies(line, setting)]
+    own = [
+        (_value(line, setting), means)
+        for line, means in _known(context)
+        if line.arm == BASE or line.arm.factor == setting
+    ]
     return [
         language.gettext("{name}: mean {mean}, deviation {deviation}, {explained} % explained").format(
             name=f"{_LETTERS[setting]} = {language.short(value)}",
@@ -391,10 +395,6 @@ def _varied(context: Context[SparseFound], setting: str) -> list[str]:
         )
         for value, means in sorted(own, key=lambda pair: pair[0])
     ]
-
-
-def _varies(line: SparseLine, setting: str) -> bool:
-    return line.arm == BASE or line.arm.factor == setting
 
 
 def _value(line: SparseLine, setting: str) -> float:

@@ -334,9 +334,9 @@ def _depth_sentence(context: Context[StackedFound]) -> str:
     for line in context.found.errors:
         if line.pair.factor == "depth":
             layers = _depth(line.pair.treated, language)
-            named.append((f"{layers}, {_('error')}", line.verdict))
+            named.append((f"{_('error')} ({layers})", line.verdict))
             for measure, contrast in zip(measures, _contrasts(context, line), strict=True):
-                named.append((f"{layers}, {measure}", contrast.verdict if contrast else "diverged"))
+                named.append((f"{measure} ({layers})", contrast.verdict if contrast else "diverged"))
     return _("Deeper vs one layer, at equal code length: {verdicts}.").format(verdicts=verdict_lists(named, language))
 
 
