@@ -338,13 +338,9 @@ def _conclusion(context: Context[SparseFound]) -> list[str]:
 def _settings_sentences(context: Context[SparseFound]) -> list[str]:
     """Say what each setting does to the activations."""
     _ = context.language.gettext
-    sentences = []
     texts = {"rho": _("By ρ: {told}."), "beta": _("By β: {told}."), "lambda": _("By λ: {told}.")}
-    for setting, text in texts.items():
-        told = _varied(context, setting)
-        if len(told) > 1:
-            sentences.append(text.format(told="; ".join(told)))
-    return sentences
+    told = {setting: _varied(context, setting) for setting in texts}
+    return [texts[setting].format(told="; ".join(values)) for setting, values in told.items() if len(values) > 1]
 
 
 def _penalty_sentence(context: Context[SparseFound]) -> str:
