@@ -116,10 +116,10 @@ def test_a_file_gives_values_and_options_win(tmp_path, capsys, monkeypatch):
 def test_a_section_or_name_that_does_not_exist_is_refused(tmp_path, capsys):
     file = tmp_path / "study.toml"
     file.write_text("[run]\nfolds = 2\n")
-    assert fails(capsys, "run", "--config", str(file)).startswith("--run: there is no such option")
+    assert fails(capsys, "run", "--config", str(file)).startswith(f"{file}: --run: there is no such option")
     file.write_text("[network.training]\nepoch = 2\n")
     assert fails(capsys, "run", "--config", str(file)).startswith(
-        "--network.training.epoch: there is no such option; did you mean --network.training.epochs?"
+        f"{file}: --network.training.epoch: there is no such option; did you mean --network.training.epochs?"
     )
     file.write_text("folds = \n")
     assert fails(capsys, "run", "--config", str(file)).startswith(f"{file}: not a TOML file")
@@ -317,3 +317,20 @@ def test_the_command_in_the_report_asks_for_the_same(layer, monkeypatch):
     main(shlex.split(command_of(config.question))[1:])
     assert asked[0].question == config.question
     assert command_of({"data": "digits", "preset": "no such"}) == ""
+
+
+def test_a_wrong_value_of_a_file_names_the_file(tmp_path, capsys):
+    (tmp_path / "study.toml").write_text('seeds = "three"\n')
+    assert fails(capsys, "run", "--config", str(tmp_path / "study.toml")).startswith(
+        f"{tmp_path / 'study.toml'}: --seeds: "
+    )
+    (tmp_path / "study.toml").write_text("seeds = 3\n")
+    message = fails(capsys, "run", "--config", str(tmp_path / "study.toml"), "--preset", "full", "--side", "3")
+    assert message.startswith("--side: ")
+
+
+@pytest.mark.parametrize("place", ["photos", "photos/unlabeled", "photos/train/out"])
+def test_results_among_the_images_are_refused(tmp_path, capsys, place):
+    message = fails(capsys, "run", "--data", f"folder:{tmp_path / 'photos'}", "--out", str(tmp_path / place))
+    assert message.endswith("give a folder elsewhere")
+    assert not (tmp_path / place).exists()

@@ -165,12 +165,15 @@ def test_figures_have_a_sentence_and_the_page_the_protocol_once(folder):
 
 def test_the_baselines_stand_in_every_later_figure_of_accuracy(folder):
     page = page_of(folder, "en")
+    counts = {}
     for name in ("network", "features", "finetune", "stacked", "convolved", "joint"):
         own = page.partition(f'<section id="{name}">')[2].partition("</section>")[0]
-        for svg in re.findall(r"<svg.*?</svg>", own, flags=re.DOTALL):
-            if "test accuracy, %" in svg:
-                assert "pixels, logistic regression" in svg
-                assert "pixels, random forest" in svg
+        drawn = [svg for svg in re.findall(r"<svg.*?</svg>", own, flags=re.DOTALL) if "test accuracy, %" in svg]
+        counts[name] = len(drawn)
+        for svg in drawn:
+            assert "pixels, logistic regression" in svg
+            assert "pixels, random forest" in svg
+    assert counts == {"network": 11, "features": 4, "finetune": 2, "stacked": 2, "convolved": 2, "joint": 1}
 
 
 def test_conclusions_follow_the_numbers(folder, tmp_path):

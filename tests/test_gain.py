@@ -4,18 +4,22 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from conftest import read_arrays, read_found, read_json, read_study
 from unlabeled.errors import TrainingDiverged
+from unlabeled.features import encode
 from unlabeled.presets import resolve
 from unlabeled.progress import RunProgress
 from unlabeled.records import ArmKey, FoldsSummary
+from unlabeled.report.page import write_report
+from unlabeled.results import read_result
 from unlabeled.sources import load
 from unlabeled.studies import classical, lab, networks, pretraining
 from unlabeled.studies.course import run_gain
 from unlabeled.studies.lab import Lab
 from unlabeled.studies.networks import new_network
-from unlabeled.studies.specs import Learned
+from unlabeled.studies.specs import Learned, LearnedCodes
 from unlabeled.studies.tasks import NetworkTask
 
 TINY = {
@@ -107,8 +111,23 @@ def test_networks_start_alike_but_for_the_autoencoders_training(finished):
     assert not torch.equal(trained.encoder.convolutions[0].weight, untrained.encoder.convolutions[0].weight)
 
 
-def test_a_frozen_encoder_keeps_its_bytes(finished):
-    """All arms have run since the autoencoder was written; a second study trains it anew and must find the same."""
+def test_frozen_codes_are_those_of_the_bytes_that_were_written(finished):
+    """Everything that stands on the autoencoder has run: its file is as it was, and what the models saw are its codes."""
+    config = resolve(TINY)
+    own = Lab(config, load(config), finished)
+    rows = [row for row in read_found(finished).autoencoders if row.seed == 1]
+    assert len(rows) == 1
+    stored = load_file(finished / rows[0].run / "weights.safetensors")
+    encoder = own.new_autoencoder(config.encoder, 0).encoder
+    encoder.load_state_dict(
+        {name.removeprefix("encoder."): t for name, t in stored.items() if name.startswith("encoder.")}
+    )
+    features = own.features(LearnedCodes(Learned(config.encoder, config.autoencoder, 1)))
+    assert np.array_equal(features.labeled, encode(encoder, own.splits.labeled, runtime=own.runtime))
+    read_result(finished / rows[0].run).verify()
+
+
+def test_a_study_elsewhere_trains_the_same_autoencoders(finished):
     weights = sorted(finished.glob("runs/autoencoder/*/weights.safetensors"))
     assert len(weights) == 2
     before = [path.read_bytes() for path in weights]
@@ -176,7 +195,9 @@ def test_the_protocol_says_what_was_compared(finished):
 
 
 def test_results_are_plain_json(finished):
-    for path in finished.rglob("*.json"):
+    paths = list(finished.rglob("*.json"))
+    assert len(paths) > 80
+    for path in paths:
         assert json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
@@ -209,3 +230,23 @@ def test_no_choice_of_the_held_out_share_leaves_nothing_to_train_on(tmp_path):
         assert len(watched) >= 1
         assert len(held_out) >= 1
         assert len(watched) + len(held_out) == 12
+
+
+@pytest.mark.parametrize("preset", ["standard", "full"])
+def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
+    """Their own folds, epochs' schedules, learning rates and trees' choices; only the sizes are small."""
+    small = {
+        "data": "digits", "preset": preset, "labels": 100, "unlabeled": 60, "test": 40, "folds": 2, "seeds": 1, "device": "cpu",
+        "jobs": 1, "encoder": {"conv_out_channels": [4]}, "autoencoder": {"training": {"epochs": 1}},
+        "network": {"training": {"epochs": 1}}, "classical": {"trees": 3},
+    }  # fmt: skip
+    config = resolve(small)
+    write_report(run_gain(config, load(config), folder=tmp_path))
+    found = read_found(tmp_path)
+    tried = {len(row.outcome.tried) for row in found.rows if row.arm.model == "network"}
+    assert tried == {
+        len(config.network.learning_rates)
+        * len(config.studies.joint.reconstruction)
+        * len(config.studies.joint.between)
+    }
+    assert all(arm.accuracy is not None for arm in found.comparison.arms)

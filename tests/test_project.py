@@ -19,6 +19,7 @@ LAYERS = [
     ["pooling", "grids", "kernels.building"],
     ["kernels.blocks"],
     ["images", "config", "models"],
+    ["checks"],
     ["leaks", "objectives", "runtime", "augmentation", "statistics", "shrinking", "optimizers", "filters", "presets", "joint",
      "patches"],
     ["outcomes"],

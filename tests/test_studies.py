@@ -78,7 +78,9 @@ def test_every_study_has_a_result(finished):
 
 
 def test_results_are_plain_json(finished):
-    for path in finished.rglob("*.json"):
+    paths = list(finished.rglob("*.json"))
+    assert len(paths) > 900
+    for path in paths:
         json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
@@ -348,9 +350,14 @@ def test_an_autoencoder_that_diverges_takes_what_stands_on_it_along_and_nothing_
     row = next(row for row in rows if row.seed == 1 and row.outcome.images == 142)
     (tmp_path / "copy" / row.run / "weights.safetensors").unlink()
     write_result(tmp_path / "copy" / row.run, {"diverged": "the loss became nan", "seconds": 0.0})
-    for path in (tmp_path / "copy").glob("runs/autoencoder-*/*/config.json"):
-        if read_json(path)["autoencoder"] == Path(row.run).name:
-            shutil.rmtree(path.parent)
+    standing = [
+        path.parent
+        for path in (tmp_path / "copy").glob("runs/autoencoder-*/*/config.json")
+        if read_json(path)["autoencoder"] == Path(row.run).name
+    ]
+    assert len(standing) > 20
+    for place in standing:
+        shutil.rmtree(place)
     study(tmp_path / "copy")
     compared = read_found(tmp_path / "copy", "features").comparison
     assert compared.arm(CODES.arm("logistic")).diverged == 2

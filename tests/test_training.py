@@ -19,6 +19,7 @@ from unlabeled.checkpoints import load_weights, save_weights
 from unlabeled.config import TrainingConfig
 from unlabeled.errors import DataError, TrainingDiverged, UserError
 from unlabeled.images import Images
+from unlabeled.joint import JointNetwork
 from unlabeled.models import ConvAutoEncoder, ConvNet
 from unlabeled.objectives import Classification, Reconstruction
 from unlabeled.runtime import Alone, Runtime, choose_device, evaluating, seeded
@@ -361,15 +362,15 @@ def test_augmentation_mirrors_and_moves_and_repeats_the_edge(random):
 
 SCRIPT = """
 import sys
+from pathlib import Path
 import torch
-from lightning_fabric import Fabric
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
-from conftest import make_images, read_history
-from test_training import network
+from conftest import make_images
+from test_training import joint_network, network
 from unlabeled.checkpoints import save_weights
 from unlabeled.config import TrainingConfig
-from unlabeled.objectives import Classification
+from unlabeled.objectives import Classification, JointClassification
 from unlabeled.runtime import Runtime
 from unlabeled.training import fit
 runtime = Runtime.of("cpu")
@@ -377,10 +378,20 @@ model = network()
 config = TrainingConfig(epochs=2, batch_size=9, flip=True, shift=1, optimizer="sgd", learning_rate=0.05)
 # 28 images in batches of 9: the last batch has one, so one process of two has nothing to do.
 fitted = fit(model, Classification(), make_images(28), valid=make_images(5), config=config, runtime=runtime)
+# The same with unlabeled images in every step, which the processes share too.
+joint = joint_network()
+fit(joint, JointClassification(2.0), make_images(28), valid=make_images(5), config=config, runtime=runtime,
+    beside=make_images(31, classes=None, seed=4))
 if runtime.rank == 0:
-    save_weights(__import__("pathlib").Path({out!r}), model)
+    save_weights(Path({out!r}), model)
+    save_weights(Path({out!r} + "-joint"), joint)
     print(fitted.history[-1]["train_loss"])
 """
+
+
+def joint_network(seed=0):
+    with seeded(seed):
+        return JointNetwork(ConvAutoEncoder((3, 9, 12), **SMALL), classes=3)
 
 
 def test_two_processes_under_torchrun_end_in_the_weights_of_one(tmp_path):
@@ -408,8 +419,12 @@ def test_two_processes_under_torchrun_end_in_the_weights_of_one(tmp_path):
     models = [network(seed=9), network(seed=8)]
     for model, processes in zip(models, (1, 2), strict=True):
         load_weights(tmp_path / f"{processes}.safetensors", model)
-    for one, two in zip(models[0].parameters(), models[1].parameters(), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+    joint = [joint_network(seed=9), joint_network(seed=8)]
+    for model, processes in zip(joint, (1, 2), strict=True):
+        load_weights(tmp_path / f"{processes}.safetensors-joint", model)
+    for pair in (models, joint):
+        for one, two in zip(pair[0].parameters(), pair[1].parameters(), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
     assert math.isclose(losses[0], losses[1], rel_tol=1e-5)
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 from pydantic import ValidationError
@@ -86,7 +86,10 @@ def run(
     """
     given = options.model_dump(exclude_unset=True) if options else {}
     layers = [read_file(config) if config else {}, given]
-    resolved = resolve(*layers)
+    try:
+        resolved = resolve(*layers)
+    except UserError as error:
+        raise UserError(f"{config}: {error}" if config and _is_the_files(error, layers[0]) else str(error)) from None
     if archive is not None:
         if resolved.data != "stl10":
             raise UserError(f"--archive goes with --data stl10, not with --data {resolved.data}")
@@ -94,6 +97,15 @@ def run(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("unlabeled run uses one process; under torchrun call unlabeled.fit from a script of your own")
     _run(resolved)
+
+
+def _is_the_files(error: UserError, layer: dict[str, Any]) -> bool:
+    """Tell whether a configuration is refused for what its file says."""
+    try:
+        resolve(layer)
+    except UserError as found:
+        return str(found) == str(error)
+    return False
 
 
 @app.command
