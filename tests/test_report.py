@@ -1,4 +1,5 @@
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from conftest import read_found, read_json, read_study, write_json
 from test_gain import TINY
 from unlabeled.cli import main
 from unlabeled.errors import UserError
+from unlabeled.notebook import write_notebook
 from unlabeled.presets import resolve
 from unlabeled.report.document import Document
 from unlabeled.report.language import Language
@@ -241,3 +243,13 @@ def test_a_damaged_run_is_said_in_words(run, tmp_path, name, content):
     (folder / name).write_text(content)
     with pytest.raises(UserError, match="run the same command again, and it is made anew"):
         write_report(folder)
+
+
+def test_the_main_job_has_a_notebook_too(run):
+    notebook = json.loads(write_notebook(run).read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) == 5
+    assert "ul.run_gain(config" in "".join(cells[-1]["source"])
+    (shown,) = [output["data"] for output in cells[-1]["outputs"] if "text/html" in output.get("data", {})]
+    assert "".join(shown["text/html"]).count("<svg") == 5
+    assert not any(output["output_type"] == "error" for cell in cells for output in cell["outputs"])

@@ -1,4 +1,4 @@
-"""The studies as a Jupyter notebook that calls the package, executed."""
+"""The studies, or the main job, as a Jupyter notebook that calls the package, executed."""
 
 from __future__ import annotations
 
@@ -109,6 +109,7 @@ def _cells(document: Document) -> list[tuple[str, str]]:
     """Return kinds and sources of the cells."""
     folder, language, results, told = document.folder, document.language, document.results, document.answer
     _ = language.gettext
+    main, studies = _("What are the unlabeled images worth?"), _("Learning from unlabeled images: the studies")
     chosen = _chosen_encoder(results)
     whole = [name for name, result in results.items() if result.answered]
     if not whole:
@@ -117,7 +118,7 @@ def _cells(document: Document) -> list[tuple[str, str]]:
     cells = [
         (
             "text",
-            f"# {_('Learning from unlabeled images: the studies')}\n\n{told.headline}\n\n"
+            f"# {main if document.main else studies}\n\n{told.headline}\n\n"
             + "\n".join(f"- {line}" for line in told.lines),
         ),
         ("text", _("Every cell calls the package; runs that are finished are read, not repeated.")),
@@ -173,7 +174,7 @@ def _chosen_encoder(results: Mapping[str, StudyResult]) -> str:
 
 def _study_text(document: Document, name: str) -> str:
     if document.main:
-        return f"## {document.language.gettext('What are the unlabeled images worth?')}"
+        return f"## {document.language.gettext('The ways compared')}"
     section = document.sections(name)[0]
     return f"## {section.title}\n\n{section.question}".rstrip()
 
