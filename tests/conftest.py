@@ -14,7 +14,7 @@ from unlabeled.images import Images
 from unlabeled.records import StudyResult, read_as
 from unlabeled.report.course import WRITERS
 from unlabeled.results import has_result, read_result, write_result
-from unlabeled.studies.gain import GainFound
+from unlabeled.studies.gain import GainFindings
 
 # The tensors of the tests are so small that a second thread only costs.
 torch.set_num_threads(1)
@@ -119,10 +119,10 @@ def read_study(folder: Path) -> StudyResult:
     return read_as(StudyResult, read_result(folder).content)
 
 
-def read_found(folder: Path, name: str = "gain") -> Any:
+def read_findings(folder: Path, name: str = "gain") -> Any:
     """What a study found, as its own record."""
-    kinds = {name: kind for name, (kind, _) in WRITERS.items()} | {"gain": GainFound}
-    return read_as(kinds[name], read_study(folder if name == "gain" else folder / name).found)
+    kinds = {name: kind for name, (kind, _) in WRITERS.items()} | {"gain": GainFindings}
+    return read_as(kinds[name], read_study(folder if name == "gain" else folder / name).findings)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

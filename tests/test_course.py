@@ -185,7 +185,7 @@ def test_conclusions_follow_the_numbers(folder, tmp_path):
     expected = {"helps": ("Yes: ", "The unlabeled images help: "), "hurts": ("No: ", "Using the unlabeled images this way hurts: "),
                 "no evidence": ("No evidence either way: ", "No evidence that the unlabeled images help or hurt: ")}  # fmt: skip
     for verdict, (headline, sentence) in expected.items():
-        contrasts = found["found"]["labels"][-1]["comparison"]["contrasts"]
+        contrasts = found["findings"]["labels"][-1]["comparison"]["contrasts"]
         contrast = next(c for c in contrasts if c["contrast"].get("named"))
         contrast["verdict"] = verdict
         contrast["accuracy"] |= {"mean": 3.21, "low": 1.5, "high": 4.75}
@@ -218,7 +218,7 @@ def test_a_diverged_arm_is_marked_in_the_page(folder, tmp_path):
     path = copy / "network" / "result.json"
     found = read_json(path)
     adam = as_json(ArmKey("random", "network", factor="optimizer", value="adam"))
-    compared = found["found"]["comparison"]
+    compared = found["findings"]["comparison"]
     arm = next(arm for arm in compared["arms"] if arm["arm"] == adam)
     arm |= {"accuracy": None, "log_loss": None, "diverged": 3}
     for contrast in compared["contrasts"]:
@@ -243,7 +243,7 @@ def test_a_network_that_has_not_learned_is_told(folder, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)
     found = read_json(copy / "finetune" / "result.json")
-    arms = found["found"]["labels"][-1]["comparison"]["arms"]
+    arms = found["findings"]["labels"][-1]["comparison"]["arms"]
     scratch = next(arm for arm in arms if arm["arm"] == as_json(from_random("plain")))
     for accuracy, told in ((12.0, True), (40.0, False)):
         scratch["accuracy"]["mean"] = accuracy

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import read_arrays, read_found, read_json, read_study
+from conftest import read_arrays, read_findings, read_json, read_study
 from unlabeled.errors import TrainingDiverged
 from unlabeled.features import encode
 from unlabeled.presets import resolve
@@ -62,7 +62,7 @@ def finished(tmp_path_factory):
 
 
 def test_every_arm_runs_on_every_fold_and_seed(finished):
-    rows = read_found(finished).rows
+    rows = read_findings(finished).rows
     assert len(rows) == 12 * 2 * 2
     assert len({(row.arm, row.fold, row.seed) for row in rows}) == 48
     labels = read_arrays(finished / "test.npz")["labels"]
@@ -75,17 +75,17 @@ def test_every_arm_runs_on_every_fold_and_seed(finished):
 
 
 def test_the_effect_is_the_mean_of_paired_differences(finished):
-    found = read_found(finished)
-    by = {(row.arm, row.fold, row.seed): 100 * row.outcome.accuracy for row in found.rows}
-    assert len(found.comparison.contrasts) == 9
-    for contrast in found.comparison.contrasts:
+    findings = read_findings(finished)
+    by = {(row.arm, row.fold, row.seed): 100 * row.outcome.accuracy for row in findings.rows}
+    assert len(findings.comparison.contrasts) == 9
+    for contrast in findings.comparison.contrasts:
         differences = [by[contrast.treated, f, s] - by[contrast.control, f, s] for f in (0, 1) for s in (0, 1)]
         assert contrast.accuracy.mean == pytest.approx(np.mean(differences))
         assert [d.accuracy for d in contrast.differences] == pytest.approx(differences)
 
 
 def test_choices_are_the_least_validation_loss(finished):
-    networks_of = [row for row in read_found(finished).rows if row.arm.model == "network"]
+    networks_of = [row for row in read_findings(finished).rows if row.arm.model == "network"]
     assert len(networks_of) == 4 * 2 * 2
     for row in networks_of:
         best = min(row.outcome.tried, key=lambda trial: trial["valid_log_loss"])
@@ -115,7 +115,7 @@ def test_frozen_codes_are_those_of_the_bytes_that_were_written(finished):
     """Everything that stands on the autoencoder has run: its file is as it was, and what the models saw are its codes."""
     config = resolve(TINY)
     own = Lab(config, load(config), finished)
-    rows = [row for row in read_found(finished).autoencoders if row.seed == 1]
+    rows = [row for row in read_findings(finished).autoencoders if row.seed == 1]
     assert len(rows) == 1
     stored = load_file(finished / rows[0].run / "weights.safetensors")
     encoder = own.new_autoencoder(config.encoder, 0).encoder
@@ -188,10 +188,10 @@ def test_a_diverged_network_ends_the_study_in_words_and_keeps_the_rest(tmp_path)
 
 
 def test_the_protocol_says_what_was_compared(finished):
-    protocol, found = read_study(finished).protocol, read_found(finished)
+    protocol, findings = read_study(finished).protocol, read_findings(finished)
     assert (protocol.data, protocol.image, protocol.unlabeled, protocol.test) == ("digits", (1, 8, 8), 120, 60)
     assert protocol.folds == FoldsSummary(2, own=False, correlation=0.5, train=(150, 150), valid=(150, 150))
-    assert (found.code_length, found.pca_length) == (64, 54)
+    assert (findings.code_length, findings.pca_length) == (64, 54)
 
 
 def test_results_are_plain_json(finished):
@@ -216,7 +216,7 @@ def test_an_earlier_result_stays_until_a_new_one_takes_its_place(finished, tmp_p
 
 
 def test_a_higher_loss_is_never_called_a_help(finished):
-    contrasts = read_found(finished).comparison.contrasts
+    contrasts = read_findings(finished).comparison.contrasts
     assert len(contrasts) == 9
     for contrast in contrasts:
         better = contrast.accuracy.mean > 0
@@ -242,11 +242,11 @@ def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
     }  # fmt: skip
     config = resolve(small)
     write_report(run_gain(config, load(config), folder=tmp_path))
-    found = read_found(tmp_path)
-    tried = {len(row.outcome.tried) for row in found.rows if row.arm.model == "network"}
+    findings = read_findings(tmp_path)
+    tried = {len(row.outcome.tried) for row in findings.rows if row.arm.model == "network"}
     assert tried == {
         len(config.network.learning_rates)
         * len(config.studies.joint.reconstruction)
         * len(config.studies.joint.between)
     }
-    assert all(arm.accuracy is not None for arm in found.comparison.arms)
+    assert all(arm.accuracy is not None for arm in findings.comparison.arms)

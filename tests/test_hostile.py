@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import read_found, read_json, read_study, write_json
+from conftest import read_findings, read_json, read_study, write_json
 from test_cli import SMALL, fails
 from unlabeled import decoding, formats
 from unlabeled.cli import main
@@ -420,7 +420,7 @@ def test_a_finished_answer_is_kept_when_its_folder_is_given_for_another_question
     )
     assert "an answer to another question was in this folder; it is kept in" in capsys.readouterr().err
     (kept,) = (tmp_path / "out" / "earlier").iterdir()
-    assert read_result(kept).verify().content["found"] == first["found"]
+    assert read_result(kept).verify().content["findings"] == first["findings"]
     main(["report", str(kept)])
     assert (kept / "report.html").exists()
 
@@ -497,13 +497,13 @@ def test_what_computed_the_networks_is_part_of_every_runs_key_and_of_the_report(
     capsys.readouterr()
     main(command)
     assert "kernels are off (UNLABELED_KERNELS=off)" in capsys.readouterr().err
-    without = read_found(tmp_path / "out").rows
+    without = read_findings(tmp_path / "out").rows
     assert read_study(tmp_path / "out").machine.kernels is False
     assert "without the compiled kernels" in (tmp_path / "out" / "report.html").read_text()
     monkeypatch.delenv("UNLABELED_KERNELS")
     main(command)
     had_kernels = read_study(tmp_path / "out").machine.kernels
-    for row, other in zip(without, read_found(tmp_path / "out").rows, strict=True):
+    for row, other in zip(without, read_findings(tmp_path / "out").rows, strict=True):
         assert (row.run == other.run) == (row.arm.source in ("pixels", "pca") or not had_kernels)
 
 
@@ -515,7 +515,7 @@ def test_a_foreign_folder_is_data_to_the_notebook(finished_studies, tmp_path):
     shutil.copytree(finished_studies, folder)
     for name in ("features", "finetune"):
         found = read_json(folder / name / "result.json")
-        found["found"]["encoder"] = {f"**(open({str(tmp_path / 'ran')!r}, 'w').close() or {{}}), layers_num": 1}
+        found["findings"]["encoder"] = {f"**(open({str(tmp_path / 'ran')!r}, 'w').close() or {{}}), layers_num": 1}
         write_json(folder / name / "result.json", found)
     with pytest.raises(UserError, match="the results' encoder is none"):
         write_notebook(folder)

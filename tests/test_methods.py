@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import unlabeled
-from conftest import read_found
+from conftest import read_findings
 from unlabeled.cli import main
 from unlabeled.errors import UserError
 from unlabeled.methods import METHODS, all_arms, all_contrasts, method_of, register, unregister
@@ -66,15 +66,15 @@ def test_its_options_are_in_the_help_and_are_checked(toy, capsys):
 
 
 def test_it_is_run_compared_and_judged(toy, finished):
-    found = read_found(finished)
-    rows = [row for row in found.rows if row.arm == toy.arms[0]]
+    findings = read_findings(finished)
+    rows = [row for row in findings.rows if row.arm == toy.arms[0]]
     assert [(row.fold, row.seed) for row in rows] == [(0, 0), (1, 0)]
     assert {row.run.split("/")[1] for row in rows} == {"prototypes"}
-    assert found.comparison.arm(toy.arms[0]).accuracy.mean > 20
-    contrast = found.comparison.find(toy.contrasts[0].treated, toy.contrasts[0].control)
+    assert findings.comparison.arm(toy.arms[0]).accuracy.mean > 20
+    contrast = findings.comparison.find(toy.contrasts[0].treated, toy.contrasts[0].control)
     assert contrast.verdict in ("helps", "hurts", "no evidence")
     # Nine comparisons and its own, the named one apart, are one family.
-    assert len(found.comparison.contrasts) == 10
+    assert len(findings.comparison.contrasts) == 10
 
 
 @pytest.mark.parametrize(

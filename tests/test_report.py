@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from conftest import read_found, read_json, read_study, write_json
+from conftest import read_findings, read_json, read_study, write_json
 from test_gain import TINY
 from unlabeled.cli import main
 from unlabeled.errors import UserError
@@ -22,7 +22,7 @@ from unlabeled.report.sections.parts import Context
 from unlabeled.report.sections.protocol import protocol_line
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
-from unlabeled.studies.gain import GainFound
+from unlabeled.studies.gain import GainFindings
 
 ENGLISH = Language("en")
 
@@ -97,7 +97,7 @@ def test_the_page_says_the_verdict_first_and_the_protocol_with_the_numbers(run):
     assert len(rows) == 7
     assert all(f"<td>{name}</td><td>{effect}</td>" in page for name, effect, _ in rows)
     assert f"<td>{rows[0][0]}</td>" in page.partition('<tr class="chosen">')[2].partition("</tr>")[0]
-    arms = read_found(run).comparison.arms
+    arms = read_findings(run).comparison.arms
     assert len(arms) == 12
     for arm in arms:
         assert f"<td>{arm.accuracy.mean:.1f} (" in page
@@ -226,13 +226,13 @@ def test_networks_that_only_guess_are_called_so(run, tmp_path):
     folder = tmp_path / "guess"
     shutil.copytree(run, folder)
     result = read_json(folder / "result.json")
-    arms = result["found"]["comparison"]["arms"]
+    arms = result["findings"]["comparison"]["arms"]
     for mean, told in ((11.0, True), (40.0, False)):
         for arm in arms:
             arm["accuracy"]["mean"] = 11.0
         arms[-1]["accuracy"]["mean"] = mean
         write_json(folder / "result.json", result)
-        context = Context.of(GainFound, read_study(folder), folder, ENGLISH)
+        context = Context.of(GainFindings, read_study(folder), folder, ENGLISH)
         assert any("better than guessing" in caveat for caveat in caveats(context)) == told
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import TINY_STUDIES as TINY
-from conftest import read_arrays, read_found, read_json, read_study, write_json
+from conftest import read_arrays, read_findings, read_json, read_study, write_json
 from unlabeled.errors import UserError
 from unlabeled.patches import as_numbers
 from unlabeled.presets import resolve
@@ -46,11 +46,11 @@ def lab(finished_studies):
 
 
 def test_codes_of_every_depth_are_as_long_as_filters_allow(finished_studies):
-    found = read_found(finished_studies, "stacked")
-    for variant in found.variants:
+    findings = read_findings(finished_studies, "stacked")
+    for variant in findings.variants:
         _, height, width = variant.code_size
         assert abs(variant.code_length - 64 * 2 / 3) <= height * width / 2
-    assert {variant.arm.depth for variant in found.variants} == {1, 2}
+    assert {variant.arm.depth for variant in findings.variants} == {1, 2}
 
 
 def test_depths_that_do_not_fit_are_listed(finished_studies):
@@ -78,7 +78,7 @@ def test_pairs_differ_in_one_thing(lab):
 
 
 def test_errors_are_those_of_the_held_out_images(finished_studies, lab):
-    found = read_found(finished_studies, "stacked")
+    findings = read_findings(finished_studies, "stacked")
     tables = {}
     for variant in make_variants(lab)[0]:
         rows = []
@@ -88,12 +88,12 @@ def test_errors_are_those_of_the_held_out_images(finished_studies, lab):
             with evaluating(model):
                 rows.append(((model(images) - images) ** 2).flatten(1).mean(dim=1).numpy())
         tables[variant.arm] = np.array(rows)
-        told = next(line for line in found.variants if line.arm == variant.arm)
+        told = next(line for line in findings.variants if line.arm == variant.arm)
         assert told.mse.mean == pytest.approx(tables[variant.arm].mean(), rel=1e-5)
-        trained = [row.outcome.held_out_mse for row in found.autoencoders if row.arm == variant.arm]
+        trained = [row.outcome.held_out_mse for row in findings.autoencoders if row.arm == variant.arm]
         assert tables[variant.arm].mean(axis=1) == pytest.approx(trained, rel=1e-4)
-    assert len(found.errors) >= 4
-    for line in found.errors:
+    assert len(findings.errors) >= 4
+    for line in findings.errors:
         treated, control = tables[line.pair.treated].mean(), tables[line.pair.control].mean()
         assert line.effect.mean == pytest.approx(100 * (treated - control) / control, rel=1e-3)
         assert line.verdict in ("no evidence", "helps" if treated < control else "hurts")
@@ -124,13 +124,13 @@ def test_a_greedy_autoencoder_is_another_run_than_a_whole_one(lab):
 
 
 def test_activations_and_filters_are_those_of_the_trained_model(finished_studies, lab):
-    found = read_found(finished_studies, "sparse")
-    assert [line.arm for line in found.variants] == [
+    findings = read_findings(finished_studies, "sparse")
+    assert [line.arm for line in findings.variants] == [
         UNTRAINED, BASE, IN_BATCHES, prepared("clip"), UNPENALISED, changed("rho", 0.2), changed("beta", 30),
         changed("lambda", 0.01),
     ]  # fmt: skip
     learned = PatchesLearned.of(lab.config.studies.sparse, 1)
-    row = next(row for row in found.rows if row.arm == BASE and row.seed == 1)
+    row = next(row for row in findings.rows if row.arm == BASE and row.seed == 1)
     model = lab.trained_patches(learned)
     _, held_out = lab.patches(learned)
     pixels = torch.from_numpy(as_numbers(held_out)).float().view(-1, *held_out.shape)
@@ -147,10 +147,10 @@ def test_activations_and_filters_are_those_of_the_trained_model(finished_studies
 def test_the_sparse_study_sees_neither_labels_nor_test(finished_studies, monkeypatch, tmp_path):
     shutil.copytree(finished_studies, tmp_path / "copy")
     config = resolve(TINY, {"study": "sparse", "test": 20, "folds": 3})
-    before = read_found(finished_studies, "sparse").variants
+    before = read_findings(finished_studies, "sparse").variants
     monkeypatch.setattr("unlabeled.studies.pretraining.fit_full_batch", lambda *_, **__: pytest.fail("trained again"))
     run_studies(config, load(config), folder=tmp_path / "copy")
-    assert read_found(tmp_path / "copy", "sparse").variants == before
+    assert read_findings(tmp_path / "copy", "sparse").variants == before
 
 
 def test_facts_of_filters_know_an_edge_from_noise_and_colour_from_grey():
@@ -171,7 +171,7 @@ def test_facts_of_filters_know_an_edge_from_noise_and_colour_from_grey():
 
 
 def test_features_of_patches_are_filters_times_cells(finished_studies):
-    compared = read_found(finished_studies, "convolved").comparison
+    compared = read_findings(finished_studies, "convolved").comparison
     # Digits are 8x8 and patches 4x4: 5x5 places at stride 1, 2x2 at stride 4.
     expected = {("pixels", None): 64, ("sparse", 4): 8 * 4, ("sparse", 1): 8 * 16, ("report", 4): 8 * 4, ("deep", 4): 5 * 4,
                 ("random", None): 8 * 4, ("centroids", None): 8 * 4, ("hand-made", None): 8 * 4, ("autoencoder", None): 8 * 4}  # fmt: skip
@@ -182,9 +182,9 @@ def test_features_of_patches_are_filters_times_cells(finished_studies):
 
 
 def test_the_network_begins_with_the_sparse_filters(finished_studies, lab):
-    found = read_found(finished_studies, "convolved")
+    findings = read_findings(finished_studies, "convolved")
     learned = PatchesLearned.of(lab.config.studies.sparse, 1)
-    encoder = lab.config.encoder.model_validate(found.network)
+    encoder = lab.config.encoder.model_validate(findings.network)
     started, scratch = (
         new_network(NetworkTask(SCRATCH, encoder, lab.config.network, 0, 1, start), lab) for start in (learned, None)
     )
@@ -197,20 +197,20 @@ def test_the_network_begins_with_the_sparse_filters(finished_studies, lab):
 
 
 def test_every_network_of_the_joint_study_chooses_from_as_many_candidates(finished_studies):
-    found = read_found(finished_studies, "joint")
-    assert found.weights == ((1.0, 0.5), (10.0, 0.5))
-    assert {len(row.outcome.tried) for row in found.rows} == {2}
-    for row in found.rows:
+    findings = read_findings(finished_studies, "joint")
+    assert findings.weights == ((1.0, 0.5), (10.0, 0.5))
+    assert {len(row.outcome.tried) for row in findings.rows} == {2}
+    for row in findings.rows:
         best = min(row.outcome.tried, key=lambda trial: trial["valid_log_loss"])
         for name in ("reconstruction", "between", "trial"):
             assert row.outcome.choice.get(name) == best.get(name)
-    scratch = next(row for row in found.rows if row.arm == SCRATCH)
+    scratch = next(row for row in findings.rows if row.arm == SCRATCH)
     assert len({trial["valid_log_loss"] for trial in scratch.outcome.tried}) == 2
-    pairs = {(c.treated, c.control) for c in found.comparison.contrasts}
+    pairs = {(c.treated, c.control) for c in findings.comparison.contrasts}
     assert {(JOINT, SCRATCH), (JOINT, LABELED_ONLY), (LABELED_ONLY, SCRATCH)} <= pairs
-    named = found.comparison.named
+    named = findings.comparison.named
     assert named.p == named.accuracy.p
-    others = [c for c in found.comparison.contrasts if c is not named]
+    others = [c for c in findings.comparison.contrasts if c is not named]
     assert [c.p for c in others] == pytest.approx(holm([c.accuracy.p for c in others]))
 
 
@@ -244,7 +244,7 @@ def test_conclusions_of_joint_training_follow_the_numbers(finished_studies, tmp_
         "no evidence": "No evidence that joint training",
     }
     for verdict, start in starts.items():
-        contrast = next(c for c in found["found"]["comparison"]["contrasts"] if c["contrast"].get("named"))
+        contrast = next(c for c in found["findings"]["comparison"]["contrasts"] if c["contrast"].get("named"))
         contrast["verdict"] = verdict
         contrast["accuracy"] |= {"mean": 2.34, "low": 1.5, "high": 3.25}
         write_json(path, found)
@@ -262,7 +262,7 @@ def test_conclusions_on_the_penalty_follow_the_numbers(finished_studies, tmp_pat
     shutil.copytree(finished_studies, copy)
     path = copy / "sparse" / "result.json"
     found = read_json(path)
-    lines = {read_as(ArmKey, line["arm"]): line["means"] for line in found["found"]["variants"]}
+    lines = {read_as(ArmKey, line["arm"]): line["means"] for line in found["findings"]["variants"]}
     for with_it, without, word in ((0.01, 0.2, "narrower"), (0.2, 0.01, "does not make")):
         lines[BASE]["activations"]["deviation"], lines[UNPENALISED]["activations"]["deviation"] = with_it, without
         write_json(path, found)
@@ -283,8 +283,8 @@ def test_runs_that_diverged_are_told_in_every_section(finished_studies, tmp_path
     for name, arms in (("stacked", (deep, replace(shallow, model="network"))), ("sparse", (BASE, changed("rho", 0.2))),
                        ("convolved", (FROM_FILTERS, Kind("centroids").arm("logistic"))), ("joint", (JOINT,))):  # fmt: skip
         for arm in arms:
-            found = read_found(finished_studies, name)
-            rows = (*found.rows, *getattr(found, "autoencoders", ()))
+            findings = read_findings(finished_studies, name)
+            rows = (*findings.rows, *getattr(findings, "autoencoders", ()))
             row = next(row for row in rows if row.arm == arm)
             write_json(copy / row.run / "result.json", {"diverged": "the loss became nan", "seconds": 0.0})
     config = resolve(TINY)
@@ -339,7 +339,7 @@ def test_the_set_up_of_2016_runs_on_images_in_stl_10s_layout(tmp_path):
     })  # fmt: skip
     run_studies(config, load(config), folder=tmp_path / "run")
     assert not read_study(tmp_path / "run" / "convolved").protocol.folds.own
-    arms = read_found(tmp_path / "run", "convolved").comparison.arms
+    arms = read_findings(tmp_path / "run", "convolved").comparison.arms
     counts = {arm.arm: arm.medians.get("features") for arm in arms}
     assert counts[Kind("pixels").arm("logistic")] == 3 * 96 * 96
     assert counts[Kind("report", 8).arm("logistic")] == 5 * 12 * 12

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from conftest import TINY_STUDIES as TINY
-from conftest import read_arrays, read_found, read_json, read_study, write_json
+from conftest import read_arrays, read_findings, read_json, read_study, write_json
 from unlabeled.errors import UserError
 from unlabeled.features import fit_components, pixel_features
 from unlabeled.optimizers import make_optimizer
@@ -72,7 +72,7 @@ def test_every_study_has_a_result(finished):
         assert study.study == entry.name
         assert study.machine is not None
         assert study.seconds > 0
-        assert read_found(finished, entry.name).rows
+        assert read_findings(finished, entry.name).rows
         assert study.protocol.seeds == 2
         assert (study.protocol.folds is None) == ("labeled" not in entry.needs)
 
@@ -87,13 +87,13 @@ def test_results_are_plain_json(finished):
 def test_means_are_those_of_the_runs_test_images(finished, lab):
     labels = lab.splits.test.classes
     for name in ("baselines", "network", "features"):
-        found = read_found(finished, name)
-        known = [arm for arm in found.comparison.arms if arm.accuracy is not None]
+        findings = read_findings(finished, name)
+        known = [arm for arm in findings.comparison.arms if arm.accuracy is not None]
         assert len(known) >= 3
         for arm in known:
             right = [
                 (read_arrays(finished / row.run / "test.npz")["predicted"] == labels).mean()
-                for row in found.rows
+                for row in findings.rows
                 if row.arm == arm.arm
             ]
             assert len(right) == 4
@@ -101,16 +101,16 @@ def test_means_are_those_of_the_runs_test_images(finished, lab):
 
 
 def test_contrasts_are_differences_of_the_same_fold_and_seed(finished):
-    found = read_found(finished, "features")
-    by = {(row.arm, row.fold, row.seed): 100 * row.outcome.accuracy for row in found.rows}
-    assert len(found.comparison.contrasts) == 4 * (4 + 2) + 4 + 1
-    for contrast in found.comparison.contrasts:
+    findings = read_findings(finished, "features")
+    by = {(row.arm, row.fold, row.seed): 100 * row.outcome.accuracy for row in findings.rows}
+    assert len(findings.comparison.contrasts) == 4 * (4 + 2) + 4 + 1
+    for contrast in findings.comparison.contrasts:
         differences = [by[contrast.treated, f, s] - by[contrast.control, f, s] for f in (0, 1) for s in (0, 1)]
         assert contrast.accuracy.mean == pytest.approx(np.mean(differences))
 
 
 def test_both_ways_to_logistic_regression_are_measured(finished):
-    agreement = read_found(finished, "baselines").agreement
+    agreement = read_findings(finished, "baselines").agreement
     assert agreement.agrees
     assert agreement.converged
     assert 0.99 <= agreement.same_answers <= 1
@@ -169,12 +169,12 @@ def test_the_kernel_does_not_change_the_number_of_features(lab):
 
 
 def test_illegal_geometries_are_listed_with_their_reason(finished):
-    network = read_found(finished, "network")
+    network = read_findings(finished, "network")
     assert [entry.arm for entry in network.illegal] == [of_factor("blocks", "5")]
     # Activations are tried on the deepest network that fits.
     assert len(network.gradients[0].first) == 2 + 1
     assert all("does not fit" in entry.reason for entry in network.illegal)
-    search = read_found(finished, "autoencoder")
+    search = read_findings(finished, "autoencoder")
     assert search.illegal
     assert all(
         entry.arm.value.startswith("k3 p3") and "nothing but padding" in entry.reason for entry in search.illegal
@@ -184,45 +184,45 @@ def test_illegal_geometries_are_listed_with_their_reason(finished):
 
 
 def test_a_learning_rate_that_diverges_is_marked_and_the_others_go_on(finished):
-    found, arm = read_found(finished, "network"), of_factor("momentum", "none")
-    rates = next(rates for rates in found.rates if rates.arm == arm)
+    findings, arm = read_findings(finished, "network"), of_factor("momentum", "none")
+    rates = next(rates for rates in findings.rates if rates.arm == arm)
     assert rates.diverged == 4
     assert rates.rates == (0.1,)
-    assert found.comparison.arm(arm).accuracy is not None
+    assert findings.comparison.arm(arm).accuracy is not None
 
 
 def test_a_run_that_diverges_is_marked_and_the_study_goes_on(tmp_path):
     grid = {"sgd_rates": [1e6], "adam_rates": [1e-2], "adagrad_rates": [1e-2], "rmsprop_rates": [1e-2]}
     folder = study(tmp_path, study="network", studies={"network": grid})
-    found = read_found(folder, "network")
-    arm = found.comparison.arm(of_factor("momentum", "none"))
+    findings = read_findings(folder, "network")
+    arm = findings.comparison.arm(of_factor("momentum", "none"))
     assert arm.diverged == arm.runs == 4
     assert arm.accuracy is None
-    assert found.comparison.arm(of_factor("optimizer", "adam")).accuracy is not None
-    assert {c.verdict for c in found.comparison.family("momentum")} == {"diverged"}
-    assert next(f for f in found.factors if f.name == "momentum").best is None
+    assert findings.comparison.arm(of_factor("optimizer", "adam")).accuracy is not None
+    assert {c.verdict for c in findings.comparison.family("momentum")} == {"diverged"}
+    assert next(f for f in findings.factors if f.name == "momentum").best is None
 
 
 def test_the_best_value_has_the_least_validation_loss(finished):
-    found = read_found(finished, "network")
-    assert len(found.factors) == 10
-    for factor in found.factors:
+    findings = read_findings(finished, "network")
+    assert len(findings.factors) == 10
+    for factor in findings.factors:
         losses = {
-            arm: np.mean([row.outcome.valid_log_loss for row in found.rows if row.arm == arm]) for arm in factor.arms
+            arm: np.mean([row.outcome.valid_log_loss for row in findings.rows if row.arm == arm]) for arm in factor.arms
         }
         assert factor.best == min(losses, key=losses.get)
 
 
 def test_the_chosen_autoencoder_has_the_least_error_of_those_that_are_short_enough(finished):
-    found = read_found(finished, "autoencoder")
-    assert found.longest == 64
-    assert any(line.code_length > 64 for line in found.candidates)
-    short = [line for line in found.candidates if line.code_length <= 64]
-    assert found.chosen == min(short, key=lambda line: line.mse).arm
-    for line in found.candidates:
+    findings = read_findings(finished, "autoencoder")
+    assert findings.longest == 64
+    assert any(line.code_length > 64 for line in findings.candidates)
+    short = [line for line in findings.candidates if line.code_length <= 64]
+    assert findings.chosen == min(short, key=lambda line: line.mse).arm
+    for line in findings.candidates:
         assert line.mse == pytest.approx(np.mean(line.errors))
         assert line.compression == pytest.approx(64 / line.code_length)
-    assert found.images == 60
+    assert findings.images == 60
 
 
 def test_candidates_never_see_labels_or_test_images(finished, monkeypatch, tmp_path):
@@ -231,24 +231,26 @@ def test_candidates_never_see_labels_or_test_images(finished, monkeypatch, tmp_p
     shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.setattr(pretraining, "fit_stacked", lambda *_, **__: pytest.fail("it was trained again"))
     run_studies(config, load(config), folder=tmp_path / "copy")
-    assert read_found(tmp_path / "copy", "autoencoder").candidates == read_found(finished, "autoencoder").candidates
+    assert (
+        read_findings(tmp_path / "copy", "autoencoder").candidates == read_findings(finished, "autoencoder").candidates
+    )
 
 
 def test_the_linear_rivals_are_what_they_say(finished, lab):
-    found = read_found(finished, "autoencoder")
+    findings = read_findings(finished, "autoencoder")
     watched, held_out = lab.watched(60), lab.held_out
-    assert len(found.pca) >= 6
-    for entry in found.pca:
+    assert len(findings.pca) >= 6
+    for entry in findings.pca:
         components = fit_components(watched, entry.length)
         rebuilt = components.rebuild(held_out, entry.length).reshape(len(held_out), -1).clip(-1, 1)
         assert entry.mse == pytest.approx(((rebuilt - pixel_features(held_out)) ** 2).mean(), rel=1e-3, abs=1e-9)
-    by_length = {entry.length: entry.mse for entry in found.bicubic}
+    by_length = {entry.length: entry.mse for entry in findings.bicubic}
     assert max(by_length) == 64
     assert by_length[64] == 0
     assert by_length[1] > by_length[16] > 0
-    for line in found.candidates:
-        assert line.pca == next(e.mse for e in found.pca if e.length == line.code_length)
-    assert found.confirmed.images == 80
+    for line in findings.candidates:
+        assert line.pca == next(e.mse for e in findings.pca if e.length == line.code_length)
+    assert findings.confirmed.images == 80
 
 
 @pytest.mark.parametrize(
@@ -264,28 +266,28 @@ def test_a_small_picture_is_the_largest_that_fits(height, width, pixels, expecte
 
 
 def test_true_code_and_true_switches_are_the_autoencoder(finished, lab):
-    found = read_found(finished, "autoencoder")
-    line = next(line for line in found.candidates if line.arm == found.switches_of)
-    assert found.switches.true == pytest.approx(line.errors[0], rel=1e-4)
-    assert found.switches.true < found.switches.neither
+    findings = read_findings(finished, "autoencoder")
+    line = next(line for line in findings.candidates if line.arm == findings.switches_of)
+    assert findings.switches.true == pytest.approx(line.errors[0], rel=1e-4)
+    assert findings.switches.true < findings.switches.neither
     pictures = read_arrays(finished / "autoencoder" / "pictures.npz")
     assert pictures["error_map"].shape == (8, 8)
-    chosen = next(line for line in found.candidates if line.arm == found.chosen)
+    chosen = next(line for line in findings.candidates if line.arm == findings.chosen)
     assert pictures["error_map"].mean() == pytest.approx(chosen.errors[0], rel=1e-4)
 
 
 def test_features_of_quadrants_are_four_a_filter(finished):
-    found = read_found(finished, "features")
-    counts = {arm.arm: arm.medians.get("features") for arm in found.comparison.arms}
-    shapes = {shape.kind: shape for shape in found.shapes}
-    assert counts[QUADRANTS.arm("logistic")] == 4 * found.encoder["conv_out_channels"]
-    assert counts[Kind("filters").arm("logistic")] == counts[CODES.arm("logistic")] == found.code_length
-    assert shapes[CODES].features == found.code_length
+    findings = read_findings(finished, "features")
+    counts = {arm.arm: arm.medians.get("features") for arm in findings.comparison.arms}
+    shapes = {shape.kind: shape for shape in findings.shapes}
+    assert counts[QUADRANTS.arm("logistic")] == 4 * findings.encoder["conv_out_channels"]
+    assert counts[Kind("filters").arm("logistic")] == counts[CODES.arm("logistic")] == findings.code_length
+    assert shapes[CODES].features == findings.code_length
     assert 1 <= shapes[Kind("pixels")].directions <= 64
 
 
 def test_standardising_is_one_of_the_scalings_that_the_free_arm_chose_from(finished):
-    rows = {(row.arm, row.fold, row.seed): row.outcome for row in read_found(finished, "features").rows}
+    rows = {(row.arm, row.fold, row.seed): row.outcome for row in read_findings(finished, "features").rows}
     for fold in (0, 1):
         free, common, each = (rows[CODES.arm("logistic", scaling), fold, 0] for scaling in ("", "common", "each"))
         assert free.valid_log_loss == pytest.approx(min(common.valid_log_loss, each.valid_log_loss))
@@ -295,7 +297,7 @@ def test_standardising_is_one_of_the_scalings_that_the_free_arm_chose_from(finis
 def test_frozen_networks_keep_the_encoders_bytes(finished, lab):
     from safetensors.numpy import load_file
 
-    rows = read_found(finished, "finetune").rows
+    rows = read_findings(finished, "finetune").rows
     encoders = {path.parent.name: load_file(path) for path in finished.glob("runs/autoencoder/*/weights.safetensors")}
     for way, kept in (("frozen", True), ("plain", False), ("slow", False), ("gradual", False)):
         row = next(row for row in rows if row.arm == tuned(way))
@@ -310,16 +312,16 @@ def test_frozen_networks_keep_the_encoders_bytes(finished, lab):
 
 
 def test_each_way_is_compared_with_itself_from_random_weights(finished):
-    found = read_found(finished, "finetune")
-    assert [point.labels for point in found.labels] == [10, None]
-    for point in found.labels:
+    findings = read_findings(finished, "finetune")
+    assert [point.labels for point in findings.labels] == [10, None]
+    for point in findings.labels:
         gains = [c for c in point.comparison.contrasts if is_gain(c)]
         assert all(c.treated == tuned(c.treated.way, point.labels) for c in gains)
         assert all(c.control == from_random(c.treated.way, point.labels) for c in gains)
         assert len(gains) == (4 if point.labels is None else 2)
         for contrast in gains:
             rows = {}
-            for row in found.rows:
+            for row in findings.rows:
                 if row.arm in (contrast.treated, contrast.control):
                     kept = read_json(finished / row.run / "config.json")
                     kept["way"] = kept.get("way", ["plain", None])
@@ -330,23 +332,23 @@ def test_each_way_is_compared_with_itself_from_random_weights(finished):
 
 
 def test_only_the_comparison_named_beforehand_is_spared_the_correction(finished):
-    found = read_found(finished, "finetune")
-    every = [c for point in found.labels for c in point.comparison.contrasts]
-    main = found.named
+    findings = read_findings(finished, "finetune")
+    every = [c for point in findings.labels for c in point.comparison.contrasts]
+    main = findings.named
     assert (main.treated, main.control) == (tuned("plain"), from_random("plain"))
     assert main.p == main.accuracy.p
     others = [c for c in every if c is not main]
     assert len(others) == len(every) - 1
     assert [c.p for c in others] == pytest.approx(holm([c.accuracy.p for c in others]))
-    curve = [point.contrast for point in found.unlabeled if point.contrast.treated.images is not None]
+    curve = [point.contrast for point in findings.unlabeled if point.contrast.treated.images is not None]
     assert [c.p for c in curve] == pytest.approx(holm([c.accuracy.p for c in curve]))
-    assert next(point.contrast for point in found.unlabeled if point.contrast not in curve).p == main.p
+    assert next(point.contrast for point in findings.unlabeled if point.contrast not in curve).p == main.p
 
 
 def test_an_autoencoder_that_diverges_takes_what_stands_on_it_along_and_nothing_else(finished, tmp_path):
     """The final autoencoder of studies 4 and 5 is replaced by one that diverged; what does without it has its numbers."""
     shutil.copytree(finished, tmp_path / "copy")
-    rows = read_found(finished, "finetune").autoencoders
+    rows = read_findings(finished, "finetune").autoencoders
     row = next(row for row in rows if row.seed == 1 and row.outcome.images == 142)
     (tmp_path / "copy" / row.run / "weights.safetensors").unlink()
     write_result(tmp_path / "copy" / row.run, {"diverged": "the loss became nan", "seconds": 0.0})
@@ -359,27 +361,27 @@ def test_an_autoencoder_that_diverges_takes_what_stands_on_it_along_and_nothing_
     for place in standing:
         shutil.rmtree(place)
     study(tmp_path / "copy")
-    compared = read_found(tmp_path / "copy", "features").comparison
+    compared = read_findings(tmp_path / "copy", "features").comparison
     assert compared.arm(CODES.arm("logistic")).diverged == 2
     assert compared.arm(CODES.arm("logistic")).accuracy is None
     assert compared.arm(ArmKey("pixels", "logistic")).accuracy is not None
-    found = read_found(tmp_path / "copy", "finetune")
-    assert {c.verdict for c in found.all_labels.comparison.contrasts if is_gain(c)} == {"diverged"}
-    assert "its autoencoder: the loss became nan" in json.dumps(as_json(found.rows))
+    findings = read_findings(tmp_path / "copy", "finetune")
+    assert {c.verdict for c in findings.all_labels.comparison.contrasts if is_gain(c)} == {"diverged"}
+    assert "its autoencoder: the loss became nan" in json.dumps(as_json(findings.rows))
     assert write_report(tmp_path / "copy").exists()
 
 
 def test_a_candidate_that_diverges_is_marked_and_not_chosen(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "copy")
-    before = read_found(finished, "autoencoder")
+    before = read_findings(finished, "autoencoder")
     for row in (before.rows[0], next(row for row in before.rows if row.arm == before.chosen)):
         write_json(tmp_path / "copy" / row.run / "result.json", {"diverged": "the loss became nan", "seconds": 0.0})
     study(tmp_path / "copy", study="autoencoder")
-    found = read_found(tmp_path / "copy", "autoencoder")
-    lines = {line.arm: line for line in found.candidates}
+    findings = read_findings(tmp_path / "copy", "autoencoder")
+    lines = {line.arm: line for line in findings.candidates}
     assert lines[before.rows[0].arm].mse is None
     assert lines[before.rows[0].arm].diverged == 1
-    assert lines[found.chosen].mse is not None
+    assert lines[findings.chosen].mse is not None
     assert write_report(tmp_path / "copy").exists()
 
 
@@ -424,16 +426,16 @@ def test_a_kind_of_momentum_is_what_its_name_says_whatever_the_base_is():
 
 
 def test_points_that_are_not_there_are_named(finished):
-    found = read_found(finished, "finetune")
-    assert (found.missing_labels, found.missing_images) == ((10000,), (10000,))
-    assert [point.labels for point in found.labels] == [10, None]
-    assert found.labels[0].train == 80
-    assert [point.images for point in found.unlabeled] == [50, 142]
+    findings = read_findings(finished, "finetune")
+    assert (findings.missing_labels, findings.missing_images) == ((10000,), (10000,))
+    assert [point.labels for point in findings.labels] == [10, None]
+    assert findings.labels[0].train == 80
+    assert [point.images for point in findings.unlabeled] == [50, 142]
 
 
 def test_autoencoders_of_fewer_images_take_as_many_steps(finished):
     steps = {}
-    for row in read_found(finished, "finetune").autoencoders:
+    for row in read_findings(finished, "finetune").autoencoders:
         config = read_json(finished / row.run / "config.json")["autoencoder"]["training"]
         images = row.outcome.images
         steps.setdefault(images, set()).add(config["epochs"] * -(-images // config["batch_size"]))
@@ -501,7 +503,7 @@ def test_an_interrupted_study_goes_on(finished, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("runs/autoencoder/*/result.json"))) == 3
     assert not (tmp_path / "autoencoder" / "result.json").exists()
     study(tmp_path, study="autoencoder")
-    mine, theirs = (without_times(result(folder, "autoencoder"))["found"] for folder in (tmp_path, finished))
+    mine, theirs = (without_times(result(folder, "autoencoder"))["findings"] for folder in (tmp_path, finished))
     assert mine["candidates"] == theirs["candidates"]
 
 

@@ -159,8 +159,10 @@ def _chosen_encoder(results: Mapping[str, StudyResult]) -> str:
 
     A results folder may be a stranger's, and what is written here is run: so only an encoder's own fields, with values of their kinds.
     """
-    known = [result for result in results.values() if result.found is not None]
-    encoder = next((result.found["encoder"] for result in known if result.found and "encoder" in result.found), None)
+    known = [result for result in results.values() if result.findings is not None]
+    encoder = next(
+        (result.findings["encoder"] for result in known if result.findings and "encoder" in result.findings), None
+    )
     if encoder is None:
         encoder = next((result.config["encoder"] for result in known if result.config), {})
     try:

@@ -242,7 +242,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """A study as it is kept: what was asked, the protocol, what was found (a record of the study's own), and what it took.
+    """A study as it is kept: what was asked, the protocol, its findings (a record of the study's own), and what it took.
 
     A study that was not run has the splits that are missing, or why it failed, and nothing else. ``seconds`` are those of all its
     runs, whenever they were made; ``finished_seconds`` is the time of day at its end, in seconds since 1970.
@@ -255,7 +255,7 @@ class StudyResult:
     failed: str = ""
     config: dict[str, Any] | None = None
     protocol: Protocol | None = None
-    found: dict[str, Any] | None = None
+    findings: dict[str, Any] | None = None
     machine: Machine | None = None
     spread: Spread | None = None
     seconds: float | None = None
@@ -266,7 +266,7 @@ class StudyResult:
     @property
     def answered(self) -> bool:
         """Whether it came to an end."""
-        return self.found is not None
+        return self.findings is not None
 
 
 def as_json(value: Any) -> Any:
@@ -300,7 +300,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def ended(rows: Iterable[Row], kind: type[T]) -> list[T]:
+def outcomes_of(rows: Iterable[Row], kind: type[T]) -> list[T]:
     """Return the outcomes of one kind, which those that diverged have not."""
     return [row.outcome for row in rows if isinstance(row.outcome, kind)]
 

@@ -19,35 +19,35 @@ from unlabeled.report.sections import (
     stacked,
 )
 from unlabeled.report.sections.parts import Answer, Context, Section, answer_table, model_name
-from unlabeled.studies.autoencoder import AutoencoderFound
-from unlabeled.studies.baselines import BaselinesFound
-from unlabeled.studies.convolved import ConvolvedFound
-from unlabeled.studies.features import CODES, FeaturesFound, Kind
-from unlabeled.studies.finetune import FinetuneFound
-from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH, JointFound
-from unlabeled.studies.network import NetworkFound
-from unlabeled.studies.sparse import SparseFound
-from unlabeled.studies.stacked import StackedFound
+from unlabeled.studies.autoencoder import AutoencoderFindings
+from unlabeled.studies.baselines import BaselinesFindings
+from unlabeled.studies.convolved import ConvolvedFindings
+from unlabeled.studies.features import CODES, FeaturesFindings, Kind
+from unlabeled.studies.finetune import FinetuneFindings
+from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH, JointFindings
+from unlabeled.studies.network import NetworkFindings
+from unlabeled.studies.sparse import SparseFindings
+from unlabeled.studies.stacked import StackedFindings
 
 F = TypeVar("F")
 # What a study found, and who writes its section, in the course's order.
 WRITERS: dict[str, tuple[type[Any], Callable[[Context[Any]], Section]]] = {
-    "baselines": (BaselinesFound, baselines.write),
-    "network": (NetworkFound, network.write),
-    "autoencoder": (AutoencoderFound, autoencoder.write),
-    "features": (FeaturesFound, features.write),
-    "finetune": (FinetuneFound, finetune.write),
-    "stacked": (StackedFound, stacked.write),
-    "sparse": (SparseFound, sparse.write),
-    "convolved": (ConvolvedFound, convolved.write),
-    "joint": (JointFound, joint.write),
+    "baselines": (BaselinesFindings, baselines.write),
+    "network": (NetworkFindings, network.write),
+    "autoencoder": (AutoencoderFindings, autoencoder.write),
+    "features": (FeaturesFindings, features.write),
+    "finetune": (FinetuneFindings, finetune.write),
+    "stacked": (StackedFindings, stacked.write),
+    "sparse": (SparseFindings, sparse.write),
+    "convolved": (ConvolvedFindings, convolved.write),
+    "joint": (JointFindings, joint.write),
 }
 
 
 def course_answer(results: Mapping[str, StudyResult], language: Language) -> Answer:
     """Say whether unlabeled images improved classification."""
     _ = language.gettext
-    tuned = _found(results, "finetune", FinetuneFound)
+    tuned = _found(results, "finetune", FinetuneFindings)
     named = None if tuned is None else tuned.named
     rows = [(_("fine-tuned network vs from scratch"), named), *_further(results, language)]
     if named is None or named.accuracy is None:
@@ -73,7 +73,7 @@ def _further(results: Mapping[str, StudyResult], language: Language) -> list[tup
     """Return what frozen codes and joint training are worth."""
     _ = language.gettext
     rows: list[tuple[str, ContrastResult | None]] = []
-    if (study := _found(results, "features", FeaturesFound)) is not None:
+    if (study := _found(results, "features", FeaturesFindings)) is not None:
         for model, source, text in (
             ("logistic", "pixels", _("frozen codes vs pixels, {model}")),
             ("logistic", "random", _("frozen codes vs random codes, {model}")),
@@ -81,7 +81,7 @@ def _further(results: Mapping[str, StudyResult], language: Language) -> list[tup
         ):
             contrast = study.comparison.find(CODES.arm(model), Kind(source).arm(model))
             rows.append((text.format(model=model_name(model, language)), contrast))
-    if (joined := _found(results, "joint", JointFound)) is not None:
+    if (joined := _found(results, "joint", JointFindings)) is not None:
         rows += [
             (_("reconstructing while classifying vs from scratch"), joined.comparison.find(JOINT, SCRATCH)),
             (_("the same vs reconstructing labeled images alone"), joined.comparison.find(JOINT, LABELED_ONLY)),
@@ -91,4 +91,4 @@ def _further(results: Mapping[str, StudyResult], language: Language) -> list[tup
 
 def _found(results: Mapping[str, StudyResult], name: str, kind: type[F]) -> F | None:
     result = results.get(name)
-    return None if result is None or not result.answered else read_as(kind, result.found)
+    return None if result is None or not result.answered else read_as(kind, result.findings)

@@ -16,7 +16,7 @@ from unlabeled.report.sections.parts import Answer, Context, Section
 from unlabeled.report.sections.protocol import protocol_line
 from unlabeled.report.summary import answer
 from unlabeled.results import has_result, read_result
-from unlabeled.studies.gain import GainFound
+from unlabeled.studies.gain import GainFindings
 
 
 class Document:
@@ -96,7 +96,7 @@ def _read(folder: Path) -> StudyResult:
 
 def _sections(name: str, result: StudyResult, folder: Path, language: Language) -> list[Section]:
     if name == "gain":
-        return gain.write(Context.of(GainFound, result, folder, language))
+        return gain.write(Context.of(GainFindings, result, folder, language))
     kind, write = WRITERS[name]
     if result.answered:
         return [write(Context.of(kind, result, folder / name, language))]

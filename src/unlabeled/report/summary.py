@@ -11,7 +11,7 @@ from unlabeled.report.environment import reading
 from unlabeled.report.language import Language
 from unlabeled.report.sections.limits import arm_name
 from unlabeled.report.sections.parts import Answer, Context, answer_table, pair_name
-from unlabeled.studies.gain import GainFound
+from unlabeled.studies.gain import GainFindings
 
 
 def answer(folder: Path, results: Mapping[str, StudyResult], language: Language) -> Answer:
@@ -19,8 +19,8 @@ def answer(folder: Path, results: Mapping[str, StudyResult], language: Language)
     with reading(folder):
         if "gain" not in results:
             return course_answer(results, language)
-        context = Context.of(GainFound, results["gain"], folder, language)
-        compared = context.found.comparison
+        context = Context.of(GainFindings, results["gain"], folder, language)
+        compared = context.findings.comparison
         rows: list[tuple[str, ContrastResult | None]] = [
             (pair_name(contrast, language, lambda arm: arm_name(arm, language)), contrast)
             for contrast in compared.contrasts
@@ -29,9 +29,9 @@ def answer(folder: Path, results: Mapping[str, StudyResult], language: Language)
         return Answer(compared.named.verdict, _headline(context), answer_table(rows, language, chosen=0))
 
 
-def _headline(context: Context[GainFound]) -> str:
+def _headline(context: Context[GainFindings]) -> str:
     """Say the answer in a sentence; before the colon stands the verdict."""
-    language, main = context.language, context.found.comparison.named
+    language, main = context.language, context.findings.comparison.named
     _ = language.gettext
     assert main.accuracy is not None  # a run that diverged ended the job
     effect = main.accuracy

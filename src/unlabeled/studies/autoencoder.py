@@ -14,7 +14,7 @@ from unlabeled.errors import UserError
 from unlabeled.files import write_arrays
 from unlabeled.geometry import Geometry, GeometryError
 from unlabeled.outcomes import AutoencoderOutcome
-from unlabeled.records import ArmKey, Illegal, Row, ended, of_arm
+from unlabeled.records import ArmKey, Illegal, Row, of_arm, outcomes_of
 from unlabeled.studies.specs import Learned
 from unlabeled.studies.tasks import AutoencoderTask, Perform
 
@@ -83,7 +83,7 @@ class Switches:
 
 
 @dataclass(frozen=True)
-class AutoencoderFound:
+class AutoencoderFindings:
     """What study 3 found."""
 
     candidates: tuple[Line, ...]
@@ -124,7 +124,7 @@ class Candidate:
 
     def describe(self, geometry: Geometry, rows: Sequence[Row]) -> Line:
         """Put its parameters, the size of its code and what its runs came to into a line."""
-        e, block, outcomes = self.encoder, geometry.blocks[0], ended(rows, AutoencoderOutcome)
+        e, block, outcomes = self.encoder, geometry.blocks[0], outcomes_of(rows, AutoencoderOutcome)
         switches = geometry.code_length if block.pools and e.pool == "max" else 0
         errors = tuple(outcome.held_out_mse for outcome in outcomes)
         return Line(
@@ -159,7 +159,7 @@ class Search:
     rows: tuple[Row, ...]
 
 
-def run(lab: Lab, do: Perform) -> AutoencoderFound:
+def run(lab: Lab, do: Perform) -> AutoencoderFindings:
     """Search, compare with principal components and with a small picture, and look into the chosen one."""
     from unlabeled.features import fit_components
     from unlabeled.studies.reconstructing import Rivals, confirm
@@ -177,7 +177,7 @@ def run(lab: Lab, do: Perform) -> AutoencoderFound:
     rivals = {length: Rivals(lab, components, length) for length in lengths}
     errors = {length: rivals[length].errors(lab.held_out) for length in lengths}
     measured = confirm(lab, chosen, rivals[best.code_length])
-    return AutoencoderFound(
+    return AutoencoderFindings(
         candidates=tuple(
             replace(line, pca=errors[line.code_length]["pca"], bicubic=errors[line.code_length]["bicubic"])
             for line in found.lines
@@ -187,7 +187,7 @@ def run(lab: Lab, do: Perform) -> AutoencoderFound:
         longest=_longest(lab),
         images=len(watched),
         held_out=len(lab.held_out),
-        held_out_variance=ended(found.rows, AutoencoderOutcome)[0].held_out_variance,
+        held_out_variance=outcomes_of(found.rows, AutoencoderOutcome)[0].held_out_variance,
         pca=tuple(Linear(n, errors[n]["pca"]) for n in lengths),
         bicubic=tuple(Linear(rivals[n].numbers, errors[n]["bicubic"]) for n in lengths),
         confirmed=Confirmed(**measured) if measured else None,

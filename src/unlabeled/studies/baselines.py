@@ -37,7 +37,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class BaselinesFound:
+class BaselinesFindings:
     """What study 1 found."""
 
     comparison: Comparison
@@ -45,14 +45,14 @@ class BaselinesFound:
     rows: tuple[Row, ...]
 
 
-def run(lab: Lab, do: Perform) -> BaselinesFound:
+def run(lab: Lab, do: Perform) -> BaselinesFindings:
     """Fit logistic regression both ways, a forest and gradient boosting on pixels."""
     rows = do(list(baseline_tasks(lab)))
     # The network of one layer takes over what scikit-learn's regression chose, so it comes after it.
     twins = do(list(baseline_tasks(lab, ("linear-network",))))
     scores = read_scores(lab.folder, rows, lab.splits.test.classes)
     compared = compare(rows, scores, CONTRASTS, correlation=lab.folds.correlation)
-    return BaselinesFound(compared, _agreement(lab, rows, twins), (*rows, *twins))
+    return BaselinesFindings(compared, _agreement(lab, rows, twins), (*rows, *twins))
 
 
 def baseline_tasks(

@@ -45,7 +45,7 @@ PIXELS = Kind("pixels")
 
 
 @dataclass(frozen=True)
-class ConvolvedFound:
+class ConvolvedFindings:
     """What study 8 found."""
 
     comparison: Comparison
@@ -82,7 +82,7 @@ def check(lab: Lab) -> None:
         )
 
 
-def run(lab: Lab, do: Perform) -> ConvolvedFound:
+def run(lab: Lab, do: Perform) -> ConvolvedFindings:
     """Fit logistic regression and trees on pooled maps, and train the network, for every kind of filters."""
     grid, sparse = lab.config.studies.convolved, lab.config.studies.sparse
     strides = [stride for stride in grid.strides if _fits(lab, stride)]
@@ -97,7 +97,7 @@ def run(lab: Lab, do: Perform) -> ConvolvedFound:
         filters = read_result(lab.folder / first.run).arrays("filters.npz")["filters"]
     write_arrays(lab.folder / "convolved" / "pictures.npz", filters=filters)
     contrasts = _contrasts(kinds, _stride(lab), strides)
-    return ConvolvedFound(
+    return ConvolvedFindings(
         comparison=compare(rows, scores, contrasts, correlation=lab.folds.correlation),
         kinds=kinds,
         strides=tuple(strides),

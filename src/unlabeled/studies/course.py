@@ -160,7 +160,7 @@ def _is_answered(place: Path, question: dict[str, Any]) -> bool:
         content = read_result(place).verify().content
     except DamagedFile:
         return False
-    return "found" in content and fingerprint(content.get("question")) == fingerprint(question)
+    return "findings" in content and fingerprint(content.get("question")) == fingerprint(question)
 
 
 def _refusal(study: CourseStudy, lab: Lab) -> str:
@@ -205,14 +205,14 @@ def _run(study: CourseStudy, lab: Lab, progress: RunProgress, question: dict[str
         done.extend(rows)
         return rows
 
-    found = study.run(lab, do)
+    findings = study.run(lab, do)
     return StudyResult(
         study.name,
         lab.config.preset,
         question,
         config=lab.config.question,
         protocol=lab.protocol(labeled="labeled" in study.needs),
-        found=as_json(found),
+        findings=as_json(findings),
         machine=describe_machine(lab.runtime, kernels=lab.kernels),
         spread=spread(lab),
         seconds=computing_seconds(done),

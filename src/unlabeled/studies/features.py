@@ -13,7 +13,7 @@ from unlabeled.comparison import compare, read_scores
 from unlabeled.config import AutoencoderConfig, EncoderConfig
 from unlabeled.errors import DataError
 from unlabeled.outcomes import ClassicalOutcome
-from unlabeled.records import ArmKey, Comparison, Contrast, Row, ended, of_arm
+from unlabeled.records import ArmKey, Comparison, Contrast, Row, of_arm, outcomes_of
 from unlabeled.studies.autoencoder import search
 from unlabeled.studies.network import base_network
 from unlabeled.studies.specs import (
@@ -77,7 +77,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class FeaturesFound:
+class FeaturesFindings:
     """What study 4 found."""
 
     comparison: Comparison
@@ -105,7 +105,7 @@ def check(lab: Lab) -> None:
         )
 
 
-def run(lab: Lab, do: Perform) -> FeaturesFound:
+def run(lab: Lab, do: Perform) -> FeaturesFindings:
     """Fit every model on every kind of features, and the network of study 2 on the images."""
     encoder, config = chosen_autoencoder(lab, do)
     do([AutoencoderTask(ArmKey("autoencoder"), Learned(encoder, config, seed)) for seed in range(lab.config.seeds)])
@@ -113,7 +113,7 @@ def run(lab: Lab, do: Perform) -> FeaturesFound:
     kinds = _specs(encoder, config, 0)
     scores = read_scores(lab.folder, rows, lab.splits.test.classes)
     fitted = {row.arm for row in rows if row.seed == 0 and row.scored is not None}
-    return FeaturesFound(
+    return FeaturesFindings(
         comparison=compare(rows, scores, _contrasts(kinds), correlation=lab.folds.correlation),
         encoder=encoder.model_dump(mode="json"),
         loss=config.loss,
@@ -215,7 +215,7 @@ def _fits(rows: Sequence[Row]) -> tuple[Fit, ...]:
     """Return each classical arm's fit on its own training images."""
     fits = []
     for arm in dict.fromkeys(row.arm for row in rows):
-        outcomes = ended(of_arm(rows, arm), ClassicalOutcome)
+        outcomes = outcomes_of(of_arm(rows, arm), ClassicalOutcome)
         if outcomes:
             depths = [outcome.facts["depth"] for outcome in outcomes if "depth" in outcome.facts]
             accuracy = float(np.mean([outcome.train_accuracy for outcome in outcomes]))

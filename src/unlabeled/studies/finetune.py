@@ -64,7 +64,7 @@ class ImagesPoint:
 
 
 @dataclass(frozen=True)
-class FinetuneFound:
+class FinetuneFindings:
     """What study 5 found; ``missing_labels`` and ``missing_images`` are points that these images do not have."""
 
     encoder: dict[str, Any]
@@ -89,7 +89,7 @@ class FinetuneFound:
         return self.all_labels.comparison.named
 
 
-def run(lab: Lab, do: Perform) -> FinetuneFound:
+def run(lab: Lab, do: Perform) -> FinetuneFindings:
     """Train from scratch and from the autoencoder, over ways, numbers of labels and of unlabeled images."""
     encoder, config = chosen_autoencoder(lab, do)
     study = _Finetuning(lab, encoder, config)
@@ -100,7 +100,7 @@ def run(lab: Lab, do: Perform) -> FinetuneFound:
     points = _decided([study.compare(rows, labels) for labels in (*study.labels, None)])
     unlabeled = _decided([study.compare_unlabeled(rows, images) for images in (*study.images, None)])
     grid = lab.config.studies.finetune
-    return FinetuneFound(
+    return FinetuneFindings(
         encoder=encoder.model_dump(mode="json"),
         loss=config.loss,
         slow=grid.slow,

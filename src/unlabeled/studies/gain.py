@@ -10,7 +10,7 @@ from unlabeled.comparison import compare, read_scores
 from unlabeled.errors import TrainingDiverged
 from unlabeled.methods import METHODS, all_contrasts
 from unlabeled.outcomes import ClassicalOutcome, Diverged
-from unlabeled.records import ArmKey, Comparison, Row, ended
+from unlabeled.records import ArmKey, Comparison, Row, outcomes_of
 from unlabeled.studies.specs import Learned
 from unlabeled.studies.tasks import AutoencoderTask, Perform, Task
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GainFound:
+class GainFindings:
     """What the main job found; ``code_length`` and ``pca_length`` are the numbers of a code and of principal components."""
 
     comparison: Comparison
@@ -36,7 +36,7 @@ def check(lab: Lab) -> None:
     lab.check_network(lab.config.encoder, lab.config.network)
 
 
-def run(lab: Lab, do: Perform) -> GainFound:
+def run(lab: Lab, do: Perform) -> GainFindings:
     """Run every arm on every fold and seed.
 
     Raises
@@ -49,8 +49,8 @@ def run(lab: Lab, do: Perform) -> GainFound:
     autoencoders = _whole(do([AutoencoderTask(ArmKey("autoencoder"), one) for one in learned]))
     rows = _whole(do(list(plan(lab))))
     scores = read_scores(lab.folder, rows, lab.splits.test.classes)
-    of_components = ended((row for row in rows if row.arm.source == "pca"), ClassicalOutcome)
-    return GainFound(
+    of_components = outcomes_of((row for row in rows if row.arm.source == "pca"), ClassicalOutcome)
+    return GainFindings(
         comparison=compare(rows, scores, all_contrasts(), correlation=lab.folds.correlation),
         code_length=lab.geometry(config.encoder).code_length,
         pca_length=min(outcome.features for outcome in of_components),

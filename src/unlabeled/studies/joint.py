@@ -11,7 +11,7 @@ from unlabeled.comparison import compare, read_scores
 from unlabeled.methods import finetuned, joint, scratch
 from unlabeled.methods.networks import joint_weights
 from unlabeled.outcomes import NetworkOutcome
-from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Row, ended, of_arm
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Row, of_arm, outcomes_of
 from unlabeled.studies.baselines import baseline_arms
 from unlabeled.studies.specs import Learned
 from unlabeled.studies.tasks import AutoencoderTask, NetworkTask, Perform
@@ -52,7 +52,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class JointFound:
+class JointFindings:
     """What study 9 found; ``weights`` are the pairs (reconstruction, between) to choose from, ``chosen`` most often chosen first."""
 
     comparison: Comparison
@@ -69,7 +69,7 @@ def check(lab: Lab) -> None:
     lab.check_network(lab.config.encoder, lab.config.network)
 
 
-def run(lab: Lab, do: Perform) -> JointFound:
+def run(lab: Lab, do: Perform) -> JointFindings:
     """Train from scratch, fine-tuned and jointly, each with as many candidates to choose from."""
     config = lab.config
     learned = [Learned(config.encoder, config.autoencoder, seed) for seed in range(config.seeds)]
@@ -77,7 +77,7 @@ def run(lab: Lab, do: Perform) -> JointFound:
     baselines = baseline_arms(lab, do)
     rows = do(list(_tasks(lab, learned)))
     scores = read_scores(lab.folder, rows, lab.splits.test.classes)
-    return JointFound(
+    return JointFindings(
         comparison=compare(rows, scores, CONTRASTS, correlation=lab.folds.correlation),
         weights=joint_weights(config.studies.joint),
         chosen=_chosen(rows),
@@ -99,7 +99,7 @@ def _chosen(rows: Sequence[Row]) -> tuple[Weights, ...]:
     """Return the pairs of weights that the runs of each joint arm chose."""
     found = []
     for arm in (LABELED_ONLY, JOINT, STARTED):
-        outcomes = ended(of_arm(rows, arm), NetworkOutcome)
+        outcomes = outcomes_of(of_arm(rows, arm), NetworkOutcome)
         pairs = Counter((outcome.choice["reconstruction"], outcome.choice["between"]) for outcome in outcomes)
         found += [Weights(arm, float(a or 0), float(b or 0), count) for (a, b), count in pairs.most_common()]
     return tuple(found)

@@ -13,7 +13,7 @@ from unlabeled.config import EncoderConfig, NetworkConfig, NetworkGrid, Training
 from unlabeled.errors import UserError
 from unlabeled.geometry import GeometryError
 from unlabeled.outcomes import NetworkOutcome
-from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Illegal, Row, ended, of_arm
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Illegal, Row, of_arm, outcomes_of
 from unlabeled.studies.baselines import baseline_arms
 from unlabeled.studies.tasks import NetworkTask, Perform
 
@@ -90,7 +90,7 @@ class LayerGradients:
 
 
 @dataclass(frozen=True)
-class NetworkFound:
+class NetworkFindings:
     """What study 2 found."""
 
     comparison: Comparison
@@ -102,7 +102,7 @@ class NetworkFound:
     rows: tuple[Row, ...]
 
 
-def run(lab: Lab, do: Perform) -> NetworkFound:
+def run(lab: Lab, do: Perform) -> NetworkFindings:
     """Train every variant on every fold and seed."""
     legal, illegal = [], []
     grid = lab.config.studies.network
@@ -135,7 +135,7 @@ def run(lab: Lab, do: Perform) -> NetworkFound:
     scores = read_scores(lab.folder, rows, lab.splits.test.classes)
     compared = compare(rows, scores, contrasts, correlation=lab.folds.correlation)
     rates = tuple(_chosen_rates(rows, variant.arm) for variant in legal)
-    return NetworkFound(compared, factors, rates, tuple(illegal), _gradients(rows), baselines, tuple(rows))
+    return NetworkFindings(compared, factors, rates, tuple(illegal), _gradients(rows), baselines, tuple(rows))
 
 
 def _closes(lab: Lab, encoder: EncoderConfig, blocks: int) -> bool:
@@ -249,7 +249,7 @@ def _reference(grid: NetworkGrid, factor: str, values: Sequence[Variant]) -> Arm
 
 
 def _chosen_rates(rows: Sequence[Row], arm: ArmKey) -> Rates:
-    outcomes = ended(of_arm(rows, arm), NetworkOutcome)
+    outcomes = outcomes_of(of_arm(rows, arm), NetworkOutcome)
     edge = 0
     for outcome in outcomes:
         rates = sorted(float(trial["learning_rate"] or 0) for trial in outcome.tried)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unlabeled.errors import DataError
 from unlabeled.files import write_arrays
 from unlabeled.outcomes import Activations, FilterShapes, PatchesOutcome
-from unlabeled.records import ArmKey, Row, ended, of_arm
+from unlabeled.records import ArmKey, Row, of_arm, outcomes_of
 from unlabeled.results import read_result
 from unlabeled.studies.specs import PatchesLearned
 from unlabeled.studies.tasks import PatchesTask, Perform
@@ -68,7 +68,7 @@ class SparseLine:
 
 
 @dataclass(frozen=True)
-class SparseFound:
+class SparseFindings:
     """What study 7 found; ``other`` is the preparation that the base has not."""
 
     variants: tuple[SparseLine, ...]
@@ -76,8 +76,21 @@ class SparseFound:
     settings: dict[str, Any]
     rows: tuple[Row, ...]
 
+    def line(self, arm: ArmKey) -> SparseLine:
+        """Return a variant by its arm."""
+        return next(line for line in self.variants if line.arm == arm)
 
-def run(lab: Lab, do: Perform) -> SparseFound:
+    def means(self, arm: ArmKey) -> Means | None:
+        """Return a variant's means, if a run of it came to an end."""
+        return self.line(arm).means
+
+    def known(self, *arms: ArmKey) -> list[tuple[SparseLine, Means]]:
+        """Return those of some variants, or of all, that came to an end."""
+        lines = [self.line(arm) for arm in arms] if arms else self.variants
+        return [(line, line.means) for line in lines if line.means is not None]
+
+
+def run(lab: Lab, do: Perform) -> SparseFindings:
     """Train every variant on patches of the unlabeled images."""
     planned = variants(lab)
     rows = do([PatchesTask(arm, learned[seed]) for seed in range(lab.config.seeds) for arm, learned in planned.items()])
@@ -90,7 +103,7 @@ def run(lab: Lab, do: Perform) -> SparseFound:
     write_arrays(lab.folder / "sparse" / "pictures.npz", **arrays)
     grid = lab.config.studies.sparse
     lines = tuple(_line(arm, learned[0], of_arm(rows, arm)) for arm, learned in planned.items())
-    return SparseFound(lines, _other(grid.preparation), grid.model_dump(mode="json"), tuple(rows))
+    return SparseFindings(lines, _other(grid.preparation), grid.model_dump(mode="json"), tuple(rows))
 
 
 def check(lab: Lab) -> None:
@@ -135,7 +148,7 @@ def _other(preparation: str) -> str:
 
 def _line(arm: ArmKey, learned: PatchesLearned, rows: Sequence[Row]) -> SparseLine:
     """Return a variant's settings and its means over seeds."""
-    outcomes = ended(rows, PatchesOutcome)
+    outcomes = outcomes_of(rows, PatchesOutcome)
     settings = (learned.preparation, learned.solver, learned.rho, learned.beta, learned.decay)
     return SparseLine(arm, *settings, len(rows) - len(outcomes), len(rows), _means(outcomes) if outcomes else None)
 

@@ -16,7 +16,7 @@ from unlabeled.errors import UserError
 from unlabeled.files import write_arrays
 from unlabeled.geometry import GeometryError
 from unlabeled.outcomes import AutoencoderOutcome
-from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Decision, Illegal, Row, ended, of_arm
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Decision, Illegal, Row, of_arm, outcomes_of
 from unlabeled.statistics import Effect, holm, paired_effect
 from unlabeled.studies.baselines import baseline_arms
 from unlabeled.studies.specs import Learned, LearnedCodes, RandomCodes
@@ -84,7 +84,7 @@ class VariantLine:
 
 
 @dataclass(frozen=True)
-class StackedFound:
+class StackedFindings:
     """What study 6 found."""
 
     variants: tuple[VariantLine, ...]
@@ -108,7 +108,7 @@ def untrained(arm: ArmKey, model: str) -> ArmKey:
     return ArmKey("random", model, depth=arm.depth)
 
 
-def run(lab: Lab, do: Perform) -> StackedFound:
+def run(lab: Lab, do: Perform) -> StackedFindings:
     """Train every variant; measure its reconstruction, its frozen codes and the network that begins with it."""
     variants, illegal = make_variants(lab)
     if not variants:
@@ -130,7 +130,7 @@ def run(lab: Lab, do: Perform) -> StackedFound:
     ]
     scores = read_scores(lab.folder, rows, lab.splits.test.classes)
     _write_pictures(lab, whole)
-    return StackedFound(
+    return StackedFindings(
         variants=tuple(_describe(lab, v, of_arm(trained, v.arm), errors) for v in variants),
         illegal=tuple(illegal),
         errors=_compare_errors(pairs, errors),
@@ -253,7 +253,7 @@ def error_effect(values: NDArray[np.float64]) -> Effect:
 
 
 def _describe(lab: Lab, variant: Variant, rows: Sequence[Row], errors: Errors) -> VariantLine:
-    outcomes, geometry = ended(rows, AutoencoderOutcome), lab.geometry(variant.encoder)
+    outcomes, geometry = outcomes_of(rows, AutoencoderOutcome), lab.geometry(variant.encoder)
     table = errors.get(variant.arm)
     return VariantLine(
         arm=variant.arm,

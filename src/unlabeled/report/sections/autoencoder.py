@@ -24,15 +24,15 @@ from unlabeled.report.sections.parts import (
     seconds_cell,
 )
 from unlabeled.results import read_result
-from unlabeled.studies.autoencoder import AutoencoderFound, Line, Linear, Switches
+from unlabeled.studies.autoencoder import AutoencoderFindings, Line, Linear, Switches
 
 _MOST_ROWS = 24
 _EXACT = 1e-9
 
 
-def write(context: Context[AutoencoderFound]) -> Section:
+def write(context: Context[AutoencoderFindings]) -> Section:
     """Write the section."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
     pictures = read_result(context.folder).arrays("pictures.npz")
     parts: list[Part] = [
@@ -44,13 +44,13 @@ def write(context: Context[AutoencoderFound]) -> Section:
         Points([*_factor_sentences(context), *_confirmed(context)]),
         _reconstructions(context, pictures),
     ]
-    if found.switches is not None:
-        parts.append(_switches(context, found.switches, pictures))
+    if findings.switches is not None:
+        parts.append(_switches(context, findings.switches, pictures))
     parts += [
         Photographs(
             [(_("filters"), filter_sheet(pictures["filters"]))],
             _("The filters of {name}, seed 0, each stretched to its own range: grey is zero.").format(
-                name=found.chosen.value
+                name=findings.chosen.value
             ),
         ),
         Picture(
@@ -58,8 +58,8 @@ def write(context: Context[AutoencoderFound]) -> Section:
             _map_sentence(pictures["error_map"], language),
         ),
     ]
-    if found.illegal:
-        lines = [illegal_line(entry.arm.value, entry.reason, language) for entry in found.illegal]
+    if findings.illegal:
+        lines = [illegal_line(entry.arm.value, entry.reason, language) for entry in findings.illegal]
         parts.append(Listing(_("Candidates whose sizes do not close: {n}").format(n=len(lines)), lines))
     return Section(
         key="autoencoder",
@@ -73,8 +73,8 @@ def write(context: Context[AutoencoderFound]) -> Section:
     )
 
 
-def _setup(context: Context[AutoencoderFound]) -> list[str]:
-    found, language = context.found, context.language
+def _setup(context: Context[AutoencoderFindings]) -> list[str]:
+    findings, language = context.findings, context.language
     _ = language.gettext
     training = context.config["studies"]["autoencoder"]["training"]
     return [
@@ -85,19 +85,19 @@ def _setup(context: Context[AutoencoderFound]) -> list[str]:
             "unlabeled images. "
             "No label and no test image is used."
         ).format(
-            images=language.number(found.images, 0),
+            images=language.number(findings.images, 0),
             epochs=training["epochs"],
             batch=training["batch_size"],
             optimizer=training["optimizer"],
             rate=language.short(training["learning_rate"]),
-            held_out=language.number(found.held_out, 0),
+            held_out=language.number(findings.held_out, 0),
         ),
         _(
             "Names: k kernel, p padding, s stride, pool and its side, f filters, loss. The other losses and the "
             "average pool are tried for the "
             "geometry with the least error. Codes of more than {longest} numbers are measured but not chosen: a "
             "longer one can copy the image."
-        ).format(longest=language.number(found.longest, 0)),
+        ).format(longest=language.number(findings.longest, 0)),
         _(
             "A max-pool's switches (which cell of each window was the largest) go round the code to the decoder; "
             "the table gives them in bits. PCA "
@@ -106,20 +106,20 @@ def _setup(context: Context[AutoencoderFound]) -> list[str]:
     ]
 
 
-def _ended(context: Context[AutoencoderFound]) -> list[tuple[Line, float]]:
+def _ended(context: Context[AutoencoderFindings]) -> list[tuple[Line, float]]:
     """Return the candidates that came to an end with their errors, the least first."""
-    lines = [(line, line.mse) for line in context.found.candidates if line.mse is not None]
+    lines = [(line, line.mse) for line in context.findings.candidates if line.mse is not None]
     return sorted(lines, key=lambda pair: pair[1])
 
 
-def _chosen(context: Context[AutoencoderFound]) -> Line:
-    return next(line for line in context.found.candidates if line.arm == context.found.chosen)
+def _chosen(context: Context[AutoencoderFindings]) -> Line:
+    return next(line for line in context.findings.candidates if line.arm == context.findings.chosen)
 
 
-def _table(context: Context[AutoencoderFound]) -> Table:
-    found, language = context.found, context.language
+def _table(context: Context[AutoencoderFindings]) -> Table:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    lines = [line for line, _mse in _ended(context)] + [line for line in found.candidates if line.mse is None]
+    lines = [line for line, _mse in _ended(context)] + [line for line in findings.candidates if line.mse is None]
     shown = lines[:_MOST_ROWS]
     rows = [
         [
@@ -144,7 +144,7 @@ def _table(context: Context[AutoencoderFound]) -> Table:
         note += " " + _("The best {n} of {all} candidates; result.json holds the rest.").format(
             n=len(rows), all=len(lines)
         )
-    chosen = next((number for number, line in enumerate(shown) if line.arm == found.chosen), None)
+    chosen = next((number for number, line in enumerate(shown) if line.arm == findings.chosen), None)
     return Table("", heads, rows, note=note, chosen=chosen)
 
 
@@ -168,11 +168,12 @@ def _value(line: Line, factor: str, language: Language) -> str:
     return kinds[line.pool] + (f" {line.pool_size}" if line.pool != "none" else "")
 
 
-def _lengths_figure(context: Context[AutoencoderFound]) -> str:
-    found, language = context.found, context.language
+def _lengths_figure(context: Context[AutoencoderFindings]) -> str:
+    findings, language = context.findings, context.language
     _ = language.gettext
     points = [
-        (line.code_length, mse, "pca" if line.arm == found.chosen else "autoencoder") for line, mse in _ended(context)
+        (line.code_length, mse, "pca" if line.arm == findings.chosen else "autoencoder")
+        for line, mse in _ended(context)
     ]
 
     def curve(name: str, entries: Sequence[Linear], colour: str, *, dashed: bool) -> Curve:
@@ -181,8 +182,8 @@ def _lengths_figure(context: Context[AutoencoderFound]) -> str:
         return Curve(name, [e.length for e in kept], [e.mse for e in kept], colour, dashed=dashed)
 
     curves = [
-        curve(_("PCA"), found.pca, "pixels", dashed=False),
-        curve(_("bicubic, small and back"), found.bicubic, "bicubic", dashed=True),
+        curve(_("PCA"), findings.pca, "pixels", dashed=False),
+        curve(_("bicubic, small and back"), findings.bicubic, "bicubic", dashed=True),
     ]
     return curves_figure(
         "code-length",
@@ -196,7 +197,7 @@ def _lengths_figure(context: Context[AutoencoderFound]) -> str:
     )
 
 
-def _lengths_sentence(context: Context[AutoencoderFound]) -> str:
+def _lengths_sentence(context: Context[AutoencoderFindings]) -> str:
     language, chosen = context.language, _chosen(context)
     _ = language.gettext
     text = _(
@@ -217,13 +218,13 @@ def _lengths_sentence(context: Context[AutoencoderFound]) -> str:
     return text
 
 
-def _reconstructions(context: Context[AutoencoderFound], pictures: dict[str, Any]) -> Photographs:
-    found, language = context.found, context.language
+def _reconstructions(context: Context[AutoencoderFindings], pictures: dict[str, Any]) -> Photographs:
+    findings, language = context.findings, context.language
     _ = language.gettext
     errors = {line.arm: mse for line, mse in _ended(context)}
     length = language.number(_chosen(context).code_length, 0)
     rows = [(_("originals"), picture_row(pictures["originals"]))]
-    for arm, images in zip(found.shown, pictures["reconstructions"], strict=True):
+    for arm, images in zip(findings.shown, pictures["reconstructions"], strict=True):
         rows.append((f"{arm.value}: {language.number(errors[arm], 4)}", picture_row(images)))
     rows.append((_("PCA, {n} numbers").format(n=length), picture_row(pictures["pca"])))
     rows.append((_("bicubic, {n} numbers").format(n=length), picture_row(pictures["bicubic"])))
@@ -234,8 +235,8 @@ def _reconstructions(context: Context[AutoencoderFound], pictures: dict[str, Any
     return Photographs(rows, caption)
 
 
-def _switches(context: Context[AutoencoderFound], switches: Switches, pictures: dict[str, Any]) -> Photographs:
-    found, language = context.found, context.language
+def _switches(context: Context[AutoencoderFindings], switches: Switches, pictures: dict[str, Any]) -> Photographs:
+    findings, language = context.findings, context.language
     _ = language.gettext
     names = {
         "true": _("true code, true switches"),
@@ -252,11 +253,11 @@ def _switches(context: Context[AutoencoderFound], switches: Switches, pictures: 
         "{constant}, the true code "
         "with another image's switches {wrong}, both true {true}; always guessing the mean image {mean}."
     ).format(
-        name=found.switches_of.value if found.switches_of else "",
+        name=findings.switches_of.value if findings.switches_of else "",
         constant=language.number(switches.constant_code, 4),
         wrong=language.number(switches.wrong_switches, 4),
         true=language.number(switches.true, 4),
-        mean=language.number(found.held_out_variance, 4),
+        mean=language.number(findings.held_out_variance, 4),
     )
     return Photographs(rows, caption)
 
@@ -274,11 +275,11 @@ def _map_sentence(values: Any, language: Language) -> str:
     )
 
 
-def _conclusion(context: Context[AutoencoderFound]) -> list[str]:
-    found, language = context.found, context.language
+def _conclusion(context: Context[AutoencoderFindings]) -> list[str]:
+    findings, language = context.findings, context.language
     _ = language.gettext
     chosen, ended = _chosen(context), _ended(context)
-    explained = 100 * (1 - (chosen.mse or 0.0) / found.held_out_variance)
+    explained = 100 * (1 - (chosen.mse or 0.0) / findings.held_out_variance)
     worth = (
         _("it explains {explained} % of the pixels' variance").format(explained=language.number(explained, 1))
         if explained > 0
@@ -291,19 +292,19 @@ def _conclusion(context: Context[AutoencoderFound]) -> list[str]:
             name=chosen.arm.value,
             mse=_digits(chosen.mse, language),
             worth=worth,
-            count=len(found.candidates),
+            count=len(findings.candidates),
             worst=language.number(ended[-1][1], 4),
         ),
         _against_rivals(context),
     ]
-    if found.switches is not None:
-        sentences.append(_switches_conclusion(found.switches, language))
+    if findings.switches is not None:
+        sentences.append(_switches_conclusion(findings.switches, language))
     return sentences
 
 
-def _confirmed(context: Context[AutoencoderFound]) -> list[str]:
+def _confirmed(context: Context[AutoencoderFindings]) -> list[str]:
     """Repeat the comparison where nothing was chosen by."""
-    language, confirmed = context.language, context.found.confirmed
+    language, confirmed = context.language, context.findings.confirmed
     if confirmed is None:
         return []
     return [
@@ -318,7 +319,7 @@ def _confirmed(context: Context[AutoencoderFound]) -> list[str]:
     ]
 
 
-def _against_rivals(context: Context[AutoencoderFound]) -> str:
+def _against_rivals(context: Context[AutoencoderFindings]) -> str:
     """Count where the autoencoder is better than the linear ways of the same length."""
     ended = _ended(context)
     return context.language.gettext(
@@ -347,7 +348,7 @@ def _switches_conclusion(switches: Switches, language: Language) -> str:
     ).format(code=language.number(without_code, 4), switches=language.number(without_switches, 4), more=more)
 
 
-def _factor_sentences(context: Context[AutoencoderFound]) -> list[str]:
+def _factor_sentences(context: Context[AutoencoderFindings]) -> list[str]:
     """Say for each property what the best candidate with each of its values reaches."""
     language = context.language
     _ = language.gettext

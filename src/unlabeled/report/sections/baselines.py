@@ -24,21 +24,21 @@ from unlabeled.report.sections.parts import (
     verdict_lists,
 )
 from unlabeled.report.sections.protocol import spread_sentence
-from unlabeled.studies.baselines import BOOSTING, LOGISTIC, TREES, Agreement, BaselinesFound
+from unlabeled.studies.baselines import BOOSTING, LOGISTIC, TREES, Agreement, BaselinesFindings
 
 
-def write(context: Context[BaselinesFound]) -> Section:
+def write(context: Context[BaselinesFindings]) -> Section:
     """Write the section."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
-    compared = found.comparison
+    compared = findings.comparison
 
     def name(arm: ArmKey) -> str:
         return model_name(arm.model, language)
 
     label = _("test accuracy, % (95 % interval; ticks: runs)")
     figure = arms_figure(
-        "baselines", compared.arms, found.rows, language, name=name, colour=lambda _: "pixels", label=label
+        "baselines", compared.arms, findings.rows, language, name=name, colour=lambda _: "pixels", label=label
     )
     return Section(
         key="baselines",
@@ -53,7 +53,7 @@ def write(context: Context[BaselinesFound]) -> Section:
                 "log loss), a random forest "
                 "and histogram gradient boosting (number of rounds chosen in the same way)."
             ),
-            _both_ways(found.agreement, language),
+            _both_ways(findings.agreement, language),
             spread_sentence(context),
         ],
         parts=[
@@ -68,7 +68,7 @@ def write(context: Context[BaselinesFound]) -> Section:
                     [(pair_name(c, language, name), c.verdict) for c in compared.contrasts], language
                 )
             ),
-            _agreement(found.agreement, language),
+            _agreement(findings.agreement, language),
         ],
     )
 
@@ -115,7 +115,7 @@ def _agreement(agreement: Agreement, language: Language) -> str:
     )
 
 
-def _arms(context: Context[BaselinesFound]) -> Table:
+def _arms(context: Context[BaselinesFindings]) -> Table:
     language = context.language
     _ = language.gettext
     rows = [
@@ -125,16 +125,16 @@ def _arms(context: Context[BaselinesFound]) -> Table:
             seconds_cell(arm.seconds, language),
             seconds_cell(arm.medians.get("predict_seconds"), language),
         ]
-        for arm in context.found.comparison.arms
+        for arm in context.findings.comparison.arms
     ]
     heads = [_("model on pixels"), _("accuracy, % (95 %)"), _("log loss, nats (95 %)"), _("fit, s"), _("predict, s")]
     note = _("Seconds: median of a run, choices included.")
     return Table("", heads, rows, note=note)
 
 
-def _best(context: Context[BaselinesFound]) -> str:
+def _best(context: Context[BaselinesFindings]) -> str:
     language = context.language
-    best = most_accurate(context.found.comparison.arms)
+    best = most_accurate(context.findings.comparison.arms)
     assert best is not None  # nothing that is fitted on pixels can diverge
     arm, accuracy = best
     return language.gettext(

@@ -26,7 +26,7 @@ from unlabeled.report.sections.parts import (
 )
 from unlabeled.report.sections.sparse import preparation_name
 from unlabeled.results import read_result
-from unlabeled.studies.convolved import FROM_FILTERS, MODELS, PIXELS, SCRATCH, ConvolvedFound
+from unlabeled.studies.convolved import FROM_FILTERS, MODELS, PIXELS, SCRATCH, ConvolvedFindings
 
 _COLOURS = {
     "pixels": "pixels", "sparse": "slow", "report": "bicubic",
@@ -35,14 +35,14 @@ _COLOURS = {
 }  # fmt: skip
 
 
-def write(context: Context[ConvolvedFound]) -> Section:
+def write(context: Context[ConvolvedFindings]) -> Section:
     """Write the section."""
     language = context.language
     _ = language.gettext
     parts: list[Part] = [_arms(context)]
     parts += [Picture(_figure(context, model), _model_sentence(context, model)) for model in MODELS]
     every = contrasts_table(
-        context.found.comparison.contrasts,
+        context.findings.comparison.contrasts,
         language,
         name=lambda arm: _arm_name(arm, language),
         title=_("Every comparison"),
@@ -69,8 +69,8 @@ def write(context: Context[ConvolvedFound]) -> Section:
     )
 
 
-def _setup(context: Context[ConvolvedFound]) -> list[str]:
-    found, language = context.found, context.language
+def _setup(context: Context[ConvolvedFindings]) -> list[str]:
+    findings, language = context.findings, context.language
     _ = language.gettext
     settings = context.config["studies"]["sparse"]
     return [
@@ -85,10 +85,10 @@ def _setup(context: Context[ConvolvedFound]) -> list[str]:
             rho=language.short(settings["rho"]),
             beta=language.short(settings["beta"]),
             decay=language.short(settings["decay"]),
-            filters=found.filters,
-            side=found.side,
-            strides=", ".join(map(str, found.strides)),
-            grid=found.grid,
+            filters=findings.filters,
+            side=findings.side,
+            strides=", ".join(map(str, findings.strides)),
+            grid=findings.grid,
         ),
         _(
             "Against them, at stride {stride} and as many: the same autoencoder before training, k-means "
@@ -96,16 +96,16 @@ def _setup(context: Context[ConvolvedFound]) -> list[str]:
             "(Coates, Ng and Lee 2011), hand-made filters, and a convolutional autoencoder of one layer. Logistic "
             "regression and forest choose on "
             "validation data."
-        ).format(stride=found.stride),
+        ).format(stride=findings.stride),
         _(
             "Whole maps at strides {strides} have the settings of a course report of 2016: clip at three sigma, ρ = 0.06, "
             "β = 3, λ = 0.0001, one hidden layer or three ({deep})."
-        ).format(strides=", ".join(map(str, found.unpooled)), deep="-".join(map(str, found.deep)) or "–"),
+        ).format(strides=", ".join(map(str, findings.unpooled)), deep="-".join(map(str, findings.deep)) or "–"),
         _(
             "The network has the filters as its first layer (sigmoid, max-pool {pool}, linear layer), all trained "
             "on, against the same network "
             "from scratch."
-        ).format(pool=found.network["pool_kernel_size"]),
+        ).format(pool=findings.network["pool_kernel_size"]),
     ]
 
 
@@ -132,13 +132,13 @@ def _arm_name(arm: ArmKey, language: Language) -> str:
     return f"{_name(arm, language)} → {model_name(arm.model, language)}"
 
 
-def _arms(context: Context[ConvolvedFound]) -> Table:
-    found, language = context.found, context.language
+def _arms(context: Context[ConvolvedFindings]) -> Table:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    keys = [kind.arm(model) for model in MODELS for kind in found.kinds] + [SCRATCH, FROM_FILTERS]
+    keys = [kind.arm(model) for model in MODELS for kind in findings.kinds] + [SCRATCH, FROM_FILTERS]
     rows = []
     for key in keys:
-        arm = found.comparison.arm(key)
+        arm = findings.comparison.arm(key)
         features = count_cell(arm.medians.get("features"), language)
         cells = [*accuracy_cells(arm, language), features, seconds_cell(arm.seconds, language)]
         rows.append([_arm_name(key, language), *cells])
@@ -146,21 +146,21 @@ def _arms(context: Context[ConvolvedFound]) -> Table:
     return Table("", heads, rows, swatches=[_COLOURS[key.source] for key in keys])
 
 
-def _figure(context: Context[ConvolvedFound], model: str) -> str:
-    found, language = context.found, context.language
+def _figure(context: Context[ConvolvedFindings], model: str) -> str:
+    findings, language = context.findings, context.language
     _ = language.gettext
     marks = []
     for key, name, colour in (
         *((PIXELS.arm(other), f"{_('pixels')}, {model_name(other, language)}", "pixels") for other in MODELS),
         (SCRATCH, _("network from scratch"), "random"),
     ):
-        accuracy = found.comparison.arm(key).accuracy
+        accuracy = findings.comparison.arm(key).accuracy
         if accuracy is not None:
             marks.append(Level(name, accuracy.mean, colour))
     return arms_figure(
         f"convolved-{model}",
-        [found.comparison.arm(kind.arm(model)) for kind in found.kinds if kind != PIXELS],
-        found.rows,
+        [findings.comparison.arm(kind.arm(model)) for kind in findings.kinds if kind != PIXELS],
+        findings.rows,
         language,
         name=lambda arm: _name(arm, language),
         colour=lambda arm: _COLOURS[arm.source],
@@ -169,11 +169,11 @@ def _figure(context: Context[ConvolvedFound], model: str) -> str:
     )
 
 
-def _family(context: Context[ConvolvedFound], family: str) -> tuple[ContrastResult, ...]:
-    return context.found.comparison.family(family)
+def _family(context: Context[ConvolvedFindings], family: str) -> tuple[ContrastResult, ...]:
+    return context.findings.comparison.family(family)
 
 
-def _model_sentence(context: Context[ConvolvedFound], model: str) -> str:
+def _model_sentence(context: Context[ConvolvedFindings], model: str) -> str:
     """Say what the sparse filters gain over each other kind."""
     language = context.language
     told = [
@@ -183,11 +183,11 @@ def _model_sentence(context: Context[ConvolvedFound], model: str) -> str:
         for contrast in _family(context, model)
     ]
     return language.gettext("Sparse filters at stride {stride} for {model}, in points: {told}.").format(
-        stride=context.found.stride, model=model_name(model, language), told="; ".join(told)
+        stride=context.findings.stride, model=model_name(model, language), told="; ".join(told)
     )
 
 
-def _verdicts(context: Context[ConvolvedFound], model: str) -> str:
+def _verdicts(context: Context[ConvolvedFindings], model: str) -> str:
     """Say over which other filters the sparse ones help a model."""
     language = context.language
     named = [(_name(c.control, language), c.verdict) for c in _family(context, model)]
@@ -195,16 +195,16 @@ def _verdicts(context: Context[ConvolvedFound], model: str) -> str:
     return text.format(model=model_name(model, language), verdicts=verdict_lists(named, language))
 
 
-def _filters(context: Context[ConvolvedFound]) -> list[Photographs]:
+def _filters(context: Context[ConvolvedFindings]) -> list[Photographs]:
     filters = read_result(context.folder).arrays("pictures.npz")["filters"]
     if not len(filters):
         return []
     _ = context.language.gettext
     caption = _("The {n} sparse filters of seed 0 on the pixels, as the convolution has them; grey is zero.")
-    return [Photographs([(_("filters"), filter_sheet(filters))], caption.format(n=context.found.filters))]
+    return [Photographs([(_("filters"), filter_sheet(filters))], caption.format(n=context.findings.filters))]
 
 
-def _stride_sentence(context: Context[ConvolvedFound]) -> str:
+def _stride_sentence(context: Context[ConvolvedFindings]) -> str:
     """Say what smaller strides bring, by model."""
     language = context.language
     told = [
@@ -219,7 +219,7 @@ def _stride_sentence(context: Context[ConvolvedFound]) -> str:
     )
 
 
-def _pattern_sentences(context: Context[ConvolvedFound]) -> list[str]:
+def _pattern_sentences(context: Context[ConvolvedFindings]) -> list[str]:
     """Say whether the pattern of the course report of 2016 appears: logistic regression gains, trees and depth do not."""
     language = context.language
     _ = language.gettext
@@ -260,10 +260,10 @@ def _pattern_sentences(context: Context[ConvolvedFound]) -> list[str]:
     return sentences
 
 
-def _network_sentence(context: Context[ConvolvedFound]) -> str:
+def _network_sentence(context: Context[ConvolvedFindings]) -> str:
     language = context.language
     _ = language.gettext
-    contrast = context.found.comparison.find(FROM_FILTERS, SCRATCH)
+    contrast = context.findings.comparison.find(FROM_FILTERS, SCRATCH)
     if contrast is None or contrast.accuracy is None:
         return _("A network diverged, so there is no answer.")
     return _(

@@ -27,17 +27,17 @@ from unlabeled.report.sections.parts import (
     verdict_lists,
     verdict_name,
 )
-from unlabeled.studies.features import CODES, KINDS, MODELS, NETWORK, FeaturesFound, Fit, Kind
+from unlabeled.studies.features import CODES, KINDS, MODELS, NETWORK, FeaturesFindings, Fit, Kind
 
 
-def write(context: Context[FeaturesFound]) -> Section:
+def write(context: Context[FeaturesFindings]) -> Section:
     """Write the section."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
     parts: list[Part] = [_arms(context)]
     parts += [Picture(_figure(context, model), _model_sentence(context, model)) for model in MODELS]
     every = contrasts_table(
-        found.comparison.contrasts,
+        findings.comparison.contrasts,
         language,
         name=lambda arm: _name(arm, language),
         title=_("Every comparison"),
@@ -63,10 +63,10 @@ def write(context: Context[FeaturesFound]) -> Section:
     )
 
 
-def _setup(context: Context[FeaturesFound]) -> list[str]:
-    found, language = context.found, context.language
+def _setup(context: Context[FeaturesFindings]) -> list[str]:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    encoder = found.encoder
+    encoder = findings.encoder
     given = context.config["studies"]["encoder"] == "given"
     origin = _("the encoder given") if given else _("the encoder that study 3 chose")
     return [
@@ -82,8 +82,8 @@ def _setup(context: Context[FeaturesFound]) -> list[str]:
             padding=encoder["conv_padding"],
             pool=encoder["pool"],
             side=encoder["pool_kernel_size"],
-            loss=found.loss,
-            length=language.number(found.code_length, 0),
+            loss=findings.loss,
+            length=language.number(findings.code_length, 0),
         ),
         _(
             "Codes are taken whole, or as each filter's mean over each quadrant (Coates, Ng and Lee 2011). "
@@ -94,7 +94,7 @@ def _setup(context: Context[FeaturesFound]) -> list[str]:
             "Hand-made filters (Sobel, Laplace, lines, blur) stand in an encoder of the same shape and are "
             "applied by the same convolution."
         )
-        if any(shape.kind.source == "filters" for shape in found.shapes)
+        if any(shape.kind.source == "filters" for shape in findings.shapes)
         else _("There are no hand-made filters here: they are one layer, and this encoder has more."),
         _(
             "Every model chooses its strength, scaling, rounds or neighbours on validation data; the network is "
@@ -103,9 +103,9 @@ def _setup(context: Context[FeaturesFound]) -> list[str]:
     ]
 
 
-def _arms_of(context: Context[FeaturesFound], model: str) -> list[ArmSummary]:
+def _arms_of(context: Context[FeaturesFindings], model: str) -> list[ArmSummary]:
     """Return a model's arms, each scaled as validation chose, in the order of tables."""
-    arms = {arm.arm: arm for arm in context.found.comparison.arms}
+    arms = {arm.arm: arm for arm in context.findings.comparison.arms}
     return [arms[kind.arm(model)] for kind in KINDS if kind.arm(model) in arms]
 
 
@@ -123,10 +123,10 @@ def _name(arm: ArmKey, language: Language) -> str:
     return name + scalings[arm.scaling]
 
 
-def _arms(context: Context[FeaturesFound]) -> Table:
+def _arms(context: Context[FeaturesFindings]) -> Table:
     language = context.language
     _ = language.gettext
-    arms = [arm for model in MODELS for arm in _arms_of(context, model)] + [context.found.comparison.arm(NETWORK)]
+    arms = [arm for model in MODELS for arm in _arms_of(context, model)] + [context.findings.comparison.arm(NETWORK)]
     rows = [
         [
             _name(arm.arm, language),
@@ -141,17 +141,17 @@ def _arms(context: Context[FeaturesFound]) -> Table:
     return Table("", heads, rows, swatches=swatches)
 
 
-def _figure(context: Context[FeaturesFound], model: str) -> str:
-    found, language = context.found, context.language
+def _figure(context: Context[FeaturesFindings], model: str) -> str:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    marks = levels(found.comparison.arms, language)
-    network = found.comparison.arm(NETWORK)
+    marks = levels(findings.comparison.arms, language)
+    network = findings.comparison.arm(NETWORK)
     if network.accuracy is not None:
         marks.append(Level(_("network of study 2"), network.accuracy.mean, "frozen"))
     return arms_figure(
         f"features-{model}",
         _arms_of(context, model),
-        found.rows,
+        findings.rows,
         language,
         name=lambda arm: _kind_name(Kind(arm.source, arm.pooling), language),
         colour=lambda arm: arm.source,
@@ -160,13 +160,13 @@ def _figure(context: Context[FeaturesFound], model: str) -> str:
     )
 
 
-def _against(context: Context[FeaturesFound], model: str, source: str) -> ContrastResult | None:
+def _against(context: Context[FeaturesFindings], model: str, source: str) -> ContrastResult | None:
     """Return what the codes gain over another kind of features, if that could be measured."""
-    found = context.found.comparison.find(CODES.arm(model), ArmKey(source, model))
+    found = context.findings.comparison.find(CODES.arm(model), ArmKey(source, model))
     return found if found is not None and found.accuracy is not None else None
 
 
-def _model_sentence(context: Context[FeaturesFound], model: str) -> str:
+def _model_sentence(context: Context[FeaturesFindings], model: str) -> str:
     """Say what the codes gain over each other kind of features."""
     language = context.language
     _ = language.gettext
@@ -186,12 +186,12 @@ def _model_sentence(context: Context[FeaturesFound], model: str) -> str:
     )
 
 
-def _fit(context: Context[FeaturesFound], kind: Kind, model: str) -> Fit | None:
-    return next((fit for fit in context.found.fits if fit.arm == kind.arm(model)), None)
+def _fit(context: Context[FeaturesFindings], kind: Kind, model: str) -> Fit | None:
+    return next((fit for fit in context.findings.fits if fit.arm == kind.arm(model)), None)
 
 
-def _why(context: Context[FeaturesFound]) -> Table:
-    shapes, language = context.found.shapes, context.language
+def _why(context: Context[FeaturesFindings]) -> Table:
+    shapes, language = context.findings.shapes, context.language
     _ = language.gettext
     rows = []
     for shape in shapes:
@@ -220,18 +220,18 @@ def _why(context: Context[FeaturesFound]) -> Table:
     return Table(_("Why, as far as numbers show"), heads, rows, note=note, swatches=swatches)
 
 
-def _verdicts(context: Context[FeaturesFound], source: str, text: str) -> str:
+def _verdicts(context: Context[FeaturesFindings], source: str, text: str) -> str:
     """Say which models gain from the codes over another kind of features."""
     language = context.language
     named = [
         (model_name(model, language), found.verdict)
         for model in MODELS
-        if (found := context.found.comparison.find(CODES.arm(model), ArmKey(source, model))) is not None
+        if (found := context.findings.comparison.find(CODES.arm(model), ArmKey(source, model))) is not None
     ]
     return text.format(verdicts=verdict_lists(named, language))
 
 
-def _gains(context: Context[FeaturesFound]) -> list[str]:
+def _gains(context: Context[FeaturesFindings]) -> list[str]:
     """Say which model gains most over pixels, and how much of that a random encoder has too."""
     language = context.language
     _ = language.gettext
@@ -257,7 +257,7 @@ def _gains(context: Context[FeaturesFound]) -> list[str]:
     ]
 
 
-def _over(context: Context[FeaturesFound], source: str) -> str:
+def _over(context: Context[FeaturesFindings], source: str) -> str:
     """Say what the codes gain over another kind of features, model by model."""
     language = context.language
     told = [
@@ -269,7 +269,7 @@ def _over(context: Context[FeaturesFound], source: str) -> str:
     return text.format(source=source_name(source, language), told="; ".join(told))
 
 
-def _why_sentences(context: Context[FeaturesFound]) -> list[str]:
+def _why_sentences(context: Context[FeaturesFindings]) -> list[str]:
     language = context.language
     _ = language.gettext
     sentences = []
@@ -286,7 +286,7 @@ def _why_sentences(context: Context[FeaturesFound]) -> list[str]:
             )
         )
     ours, theirs = (_fit(context, kind, "trees") for kind in kinds)
-    codes, pixels = (next((s for s in context.found.shapes if s.kind == kind), None) for kind in kinds)
+    codes, pixels = (next((s for s in context.findings.shapes if s.kind == kind), None) for kind in kinds)
     if ours and theirs and codes and pixels and ours.depth is not None and theirs.depth is not None:
         sentences.append(
             _(
@@ -305,21 +305,21 @@ def _why_sentences(context: Context[FeaturesFound]) -> list[str]:
     return sentences
 
 
-def _scaling_sentences(context: Context[FeaturesFound]) -> list[str]:
+def _scaling_sentences(context: Context[FeaturesFindings]) -> list[str]:
     language = context.language
     told = [
         f"{_name(replace(contrast.treated, scaling=''), language)} {told_effect(contrast, language, merely=True)}"
-        for contrast in context.found.comparison.family("scaling")
+        for contrast in context.findings.comparison.family("scaling")
         if contrast.accuracy is not None
     ]
     text = language.gettext("Standardising each feature in place of one common scale, in points: {told}.")
     return [text.format(told="; ".join(told))] if told else []
 
 
-def _network_sentence(context: Context[FeaturesFound]) -> str:
+def _network_sentence(context: Context[FeaturesFindings]) -> str:
     language = context.language
     _ = language.gettext
-    contrast = context.found.comparison.find(CODES.arm("logistic"), NETWORK)
+    contrast = context.findings.comparison.find(CODES.arm("logistic"), NETWORK)
     if contrast is None or contrast.accuracy is None:
         return _("The network of study 2 diverged.")
     return _(

@@ -26,7 +26,7 @@ from unlabeled.report.sections.parts import (
     verdict_lists,
 )
 from unlabeled.statistics import Effect
-from unlabeled.studies.finetune import CURVE, FinetuneFound, LabelsPoint, from_random, is_gain, tuned
+from unlabeled.studies.finetune import CURVE, FinetuneFindings, LabelsPoint, from_random, is_gain, tuned
 
 _COLOURS = {
     from_random("plain"): "random", tuned("plain"): "autoencoder", tuned("slow"): "slow", tuned("gradual"): "gradual",
@@ -36,7 +36,7 @@ _LEARNED = 1.5
 _CURVES = (from_random("plain"), tuned("plain"), tuned("frozen"), from_random("frozen"))
 
 
-def write(context: Context[FinetuneFound]) -> Section:
+def write(context: Context[FinetuneFindings]) -> Section:
     """Write the section."""
     language = context.language
     _ = language.gettext
@@ -45,7 +45,7 @@ def write(context: Context[FinetuneFound]) -> Section:
         Picture(_ways_figure(context), _ways_sentence(context)),
         _effects(context),
     ]
-    if len(context.found.labels) > 1:
+    if len(context.findings.labels) > 1:
         parts += [
             Picture(_labels_figure(context), _labels_caption(context)),
             Picture(_gain_figure(context), _labels_sentence(context)),
@@ -87,7 +87,7 @@ def _way(arm: ArmKey) -> ArmKey:
     return replace(arm, labels=None, images=None)
 
 
-def _setup(context: Context[FinetuneFound]) -> list[str]:
+def _setup(context: Context[FinetuneFindings]) -> list[str]:
     language = context.language
     _ = language.gettext
     config = context.config
@@ -111,7 +111,7 @@ def _setup(context: Context[FinetuneFound]) -> list[str]:
             "for the first quarter with one block), frozen (the encoder keeps its bytes). Each way is run from "
             "random weights too: only "
             "that difference is the unlabeled images' worth."
-        ).format(slow=language.short(context.found.slow)),
+        ).format(slow=language.short(context.findings.slow)),
         _(
             "Fewer labels are drawn anew for each fold, a fifth of them to choose with; epochs rise up to "
             "{times}-fold so that few labels "
@@ -127,10 +127,10 @@ def _labels_name(point: LabelsPoint, language: Language) -> str:
     return _("all labels") if point.labels is None else _("{n} a class").format(n=point.labels)
 
 
-def _arms(context: Context[FinetuneFound]) -> Table:
+def _arms(context: Context[FinetuneFindings]) -> Table:
     language = context.language
     _ = language.gettext
-    arms = [(point, arm) for point in context.found.labels for arm in point.comparison.arms]
+    arms = [(point, arm) for point in context.findings.labels for arm in point.comparison.arms]
     rows = [
         [
             f"{_labels_name(point, language)}: {arm_name(arm.arm, language)}",
@@ -145,11 +145,11 @@ def _arms(context: Context[FinetuneFound]) -> Table:
     return Table("", heads, rows, swatches=swatches)
 
 
-def _effects(context: Context[FinetuneFound]) -> Table:
-    found, language = context.found, context.language
+def _effects(context: Context[FinetuneFindings]) -> Table:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    points = {point.labels: point for point in found.labels}
-    images = {point.contrast.treated.images: point.images for point in found.unlabeled}
+    points = {point.labels: point for point in findings.labels}
+    images = {point.contrast.treated.images: point.images for point in findings.unlabeled}
 
     def name(arm: ArmKey) -> str:
         return arm_name(arm, language)
@@ -160,8 +160,8 @@ def _effects(context: Context[FinetuneFound]) -> Table:
             return _labels_name(points[contrast.treated.labels], language)
         return _("{n} unlabeled images").format(n=language.number(images[few], 0))
 
-    contrasts = [contrast for point in found.labels for contrast in point.comparison.contrasts]
-    contrasts += [point.contrast for point in found.unlabeled if point.contrast.treated.images is not None]
+    contrasts = [contrast for point in findings.labels for contrast in point.comparison.contrasts]
+    contrasts += [point.contrast for point in findings.unlabeled if point.contrast.treated.images is not None]
     note = _(
         "The row in bold was named as the answer before any run. p values of the others are corrected for their "
         "number, by number of "
@@ -174,46 +174,46 @@ def _effects(context: Context[FinetuneFound]) -> Table:
     return replace(table, rows=rows)
 
 
-def _ways_figure(context: Context[FinetuneFound]) -> str:
-    found, language = context.found, context.language
+def _ways_figure(context: Context[FinetuneFindings]) -> str:
+    findings, language = context.findings, context.language
     return arms_figure(
         "ways",
-        found.all_labels.comparison.arms,
-        found.rows,
+        findings.all_labels.comparison.arms,
+        findings.rows,
         language,
         name=lambda arm: arm_name(arm, language),
         colour=lambda arm: _COLOURS[_way(arm)],
         label=language.gettext("test accuracy, %, all labels (95 % interval; ticks: runs)"),
-        levels=levels(found.baselines, language),
+        levels=levels(findings.baselines, language),
     )
 
 
-def _ways_sentence(context: Context[FinetuneFound]) -> str:
+def _ways_sentence(context: Context[FinetuneFindings]) -> str:
     language = context.language
     told = [
         f"{arm_name(c.treated, language)} {told_effect(c, language)}"
-        for c in context.found.all_labels.comparison.contrasts
+        for c in context.findings.all_labels.comparison.contrasts
         if is_gain(c) and c.accuracy is not None
     ]
     text = language.gettext("With all labels, vs the same way from random weights, in points: {told}.")
     return text.format(told="; ".join(told))
 
 
-def _by_way(context: Context[FinetuneFound]) -> str:
+def _by_way(context: Context[FinetuneFindings]) -> str:
     """Say which ways gain from the autoencoder's weights, with all labels."""
     language = context.language
-    contrasts = context.found.all_labels.comparison.contrasts
+    contrasts = context.findings.all_labels.comparison.contrasts
     named = [(arm_name(c.treated, language), c.verdict) for c in contrasts if is_gain(c)]
     text = language.gettext("With all labels, each way vs itself from random weights: {verdicts}.")
     return text.format(verdicts=verdict_lists(named, language))
 
 
-def _by_labels(context: Context[FinetuneFound]) -> str:
+def _by_labels(context: Context[FinetuneFindings]) -> str:
     """Say at which numbers of labels fine-tuning gains from the autoencoder's weights."""
     language = context.language
     named = [
         (_labels_name(point, language), c.verdict)
-        for point in context.found.labels
+        for point in context.findings.labels
         for c in point.comparison.contrasts
         if is_gain(c) and _way(c.treated) == tuned("plain")
     ]
@@ -221,22 +221,22 @@ def _by_labels(context: Context[FinetuneFound]) -> str:
     return text.format(verdicts=verdict_lists(named, language))
 
 
-def _labels_figure(context: Context[FinetuneFound]) -> str:
-    found, language = context.found, context.language
+def _labels_figure(context: Context[FinetuneFindings]) -> str:
+    findings, language = context.findings, context.language
     _ = language.gettext
     curves = []
     for number, way in enumerate(_CURVES):
         measured = [
             (point.train, arm.accuracy)
-            for point in found.labels
+            for point in findings.labels
             for arm in point.comparison.arms
             if _way(arm.arm) == way and arm.accuracy is not None
         ]
         curves.append(_curve(way, measured, language, 1.03**number))
     return curves_figure(
         "labels", curves, language, x=_("training images with labels"), y=_("test accuracy, %"), log="x",
-        ticks=[(point.train, language.number(point.train, 0)) for point in found.labels],
-        levels=levels(found.baselines, language),
+        ticks=[(point.train, language.number(point.train, 0)) for point in findings.labels],
+        levels=levels(findings.baselines, language),
     )  # fmt: skip
 
 
@@ -252,11 +252,11 @@ def _curve(way: ArmKey, measured: Sequence[tuple[int, Effect]], language: Langua
     )
 
 
-def _labels_caption(context: Context[FinetuneFound]) -> str:
+def _labels_caption(context: Context[FinetuneFindings]) -> str:
     """Say where each way is the most accurate."""
     language = context.language
     told = []
-    for point in context.found.labels:
+    for point in context.findings.labels:
         best = most_accurate(arm for arm in point.comparison.arms if _way(arm.arm) in _CURVES)
         if best is not None:
             told.append(f"{_labels_name(point, language)}: {arm_name(best[0], language)}")
@@ -266,18 +266,18 @@ def _labels_caption(context: Context[FinetuneFound]) -> str:
     return text.format(told=language.listed(told))
 
 
-def _gains(context: Context[FinetuneFound]) -> list[tuple[LabelsPoint, ContrastResult, Effect]]:
+def _gains(context: Context[FinetuneFindings]) -> list[tuple[LabelsPoint, ContrastResult, Effect]]:
     """Return what fine-tuning and frozen codes gain at every number of labels."""
     return [
         (point, contrast, contrast.accuracy)
-        for point in context.found.labels
+        for point in context.findings.labels
         for contrast in point.comparison.contrasts
         if is_gain(contrast) and contrast.treated.way in CURVE and contrast.accuracy is not None
     ]
 
 
-def _gain_figure(context: Context[FinetuneFound]) -> str:
-    language, points = context.language, context.found.labels
+def _gain_figure(context: Context[FinetuneFindings]) -> str:
+    language, points = context.language, context.findings.labels
     _ = language.gettext
     curves = []
     for way in (tuned("plain"), tuned("frozen")):
@@ -289,7 +289,7 @@ def _gain_figure(context: Context[FinetuneFound]) -> str:
     )  # fmt: skip
 
 
-def _labels_sentence(context: Context[FinetuneFound]) -> str:
+def _labels_sentence(context: Context[FinetuneFindings]) -> str:
     """Say at every number of labels what fine-tuning and frozen codes gain."""
     language = context.language
     _ = language.gettext
@@ -310,10 +310,10 @@ def _labels_sentence(context: Context[FinetuneFound]) -> str:
     return " ".join(sentences)
 
 
-def _unlabeled_figure(context: Context[FinetuneFound]) -> str:
+def _unlabeled_figure(context: Context[FinetuneFindings]) -> str:
     language = context.language
     _ = language.gettext
-    measured = [(p.images, p.contrast.accuracy) for p in context.found.unlabeled if p.contrast.accuracy is not None]
+    measured = [(p.images, p.contrast.accuracy) for p in context.findings.unlabeled if p.contrast.accuracy is not None]
     places = [0, *range(1, len(measured) + 1)]
     curve = Curve(
         arm_name(tuned("plain"), language),
@@ -335,11 +335,11 @@ def _unlabeled_figure(context: Context[FinetuneFound]) -> str:
     )
 
 
-def _unlabeled_sentence(context: Context[FinetuneFound]) -> str:
+def _unlabeled_sentence(context: Context[FinetuneFindings]) -> str:
     language = context.language
     told = [
         f"{language.number(point.images, 0)}: {told_effect(point.contrast, language)}"
-        for point in context.found.unlabeled
+        for point in context.findings.unlabeled
         if point.contrast.accuracy is not None
     ]
     return language.gettext(
@@ -347,20 +347,22 @@ def _unlabeled_sentence(context: Context[FinetuneFound]) -> str:
     ).format(told="; ".join(told))
 
 
-def _not_available(context: Context[FinetuneFound]) -> list[str]:
-    found, language = context.found, context.language
+def _not_available(context: Context[FinetuneFindings]) -> list[str]:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    lines = [_("{n} labels a class: a fold has no more, or fewer").format(n=number) for number in found.missing_labels]
+    lines = [
+        _("{n} labels a class: a fold has no more, or fewer").format(n=number) for number in findings.missing_labels
+    ]
     return lines + [
         _("{n} unlabeled images: there are no more, or fewer").format(n=language.number(number, 0))
-        for number in found.missing_images
+        for number in findings.missing_images
     ]
 
 
-def _chance_sentence(context: Context[FinetuneFound]) -> list[str]:
+def _chance_sentence(context: Context[FinetuneFindings]) -> list[str]:
     """Warn if the network from scratch has hardly learned anything."""
     language = context.language
-    scratch = context.found.all_labels.comparison.arm(from_random("plain"))
+    scratch = context.findings.all_labels.comparison.arm(from_random("plain"))
     chance = 100 / len(context.protocol.class_names)
     if scratch.accuracy is None or scratch.accuracy.mean > _LEARNED * chance:
         return []
@@ -373,10 +375,10 @@ def _chance_sentence(context: Context[FinetuneFound]) -> list[str]:
     ]
 
 
-def _answer(context: Context[FinetuneFound]) -> str:
-    found, language = context.found, context.language
+def _answer(context: Context[FinetuneFindings]) -> str:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    contrast = found.named
+    contrast = findings.named
     if contrast.accuracy is None:
         return _("A network diverged, so there is no answer.")
     start = {
@@ -387,7 +389,7 @@ def _answer(context: Context[FinetuneFound]) -> str:
     text = _("{start}: with all labels and all unlabeled images, fine-tuned vs from scratch: {effect} points").format(
         start=start, effect=effect_text(contrast.accuracy, language)
     )
-    frozen = found.all_labels.comparison.find(tuned("plain"), tuned("frozen"))
+    frozen = findings.all_labels.comparison.find(tuned("plain"), tuned("frozen"))
     if frozen is not None and frozen.accuracy is not None:
         text += _("; fine-tuned vs a frozen encoder: {effect}, {verdict}").format(
             effect=effect_text(frozen.accuracy, language), verdict=comparison_word(frozen.verdict, language)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from unlabeled.files import refuse_name
 from unlabeled.outcomes import AutoencoderOutcome
-from unlabeled.records import ArmKey, ArmSummary, Row, ended, of_arm
+from unlabeled.records import ArmKey, ArmSummary, Row, of_arm, outcomes_of
 from unlabeled.report.drawing import filter_sheet, png, tile
 from unlabeled.report.language import Language, effect_text
 from unlabeled.report.plots import Line, Pair, effects_figure, pairs_figure, training_figure
@@ -33,17 +33,17 @@ from unlabeled.report.sections.parts import (
     seconds_cell,
 )
 from unlabeled.results import Result, read_result
-from unlabeled.studies.gain import GainFound
+from unlabeled.studies.gain import GainFindings
 
 _MODELS = ("logistic", "trees")
 _MOST_CLASSES_IN_TABLE = 20
 _MOST_CONFUSIONS = 3
 
 
-def write(context: Context[GainFound]) -> list[Section]:
+def write(context: Context[GainFindings]) -> list[Section]:
     """Write the sections."""
     _ = context.language.gettext
-    run_of = read_run(context, context.found.autoencoders[0])
+    run_of = read_run(context, context.findings.autoencoders[0])
     pictures = run_of.arrays("pictures.npz")
     return [
         _arms(context),
@@ -58,17 +58,17 @@ def write(context: Context[GainFound]) -> list[Section]:
     ]
 
 
-def read_run(context: Context[GainFound], row: Row) -> Result:
+def read_run(context: Context[GainFindings], row: Row) -> Result:
     """Read the run of a row; an answer that was put aside is two folders below the runs."""
     folder, name = context.folder, refuse_name(row.run)
     aside = folder.parent.name == "earlier" and not (folder / name).is_dir()
     return read_result(folder.parent.parent / name if aside else folder / name)
 
 
-def _arms(context: Context[GainFound]) -> Section:
-    found, language = context.found, context.language
+def _arms(context: Context[GainFindings]) -> Section:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    arms = sorted(found.comparison.arms, key=lambda arm: arm.accuracy.mean if arm.accuracy else 0.0, reverse=True)
+    arms = sorted(findings.comparison.arms, key=lambda arm: arm.accuracy.mean if arm.accuracy else 0.0, reverse=True)
     rows = [
         [
             arm_name(arm.arm, language) + (" *" if arm.not_converged else ""),
@@ -83,7 +83,7 @@ def _arms(context: Context[GainFound]) -> Section:
     figure = arms_figure(
         "accuracy",
         arms,
-        found.rows,
+        findings.rows,
         language,
         name=lambda arm: arm_name(arm, language),
         colour=colour_of,
@@ -104,23 +104,25 @@ def _best(arms: Sequence[ArmSummary], language: Language) -> str:
     )
 
 
-def _arms_note(context: Context[GainFound]) -> str:
-    found, language = context.found, context.language
+def _arms_note(context: Context[GainFindings]) -> str:
+    findings, language = context.findings, context.language
     _ = language.gettext
     notes = [_("Fit: median seconds of a run, choices included, features and autoencoder apart.")]
-    if any(arm.not_converged for arm in found.comparison.arms):
+    if any(arm.not_converged for arm in findings.comparison.arms):
         notes.append(_("* Not every logistic regression converged; see the end of the page."))
     text = (
         _("PCA has {n} components, as many as there can be; the code has {length} numbers.")
-        if found.pca_length < found.code_length
+        if findings.pca_length < findings.code_length
         else _("PCA has as many components as the code has numbers, {length}.")
     )
-    notes.append(text.format(n=language.number(found.pca_length, 0), length=language.number(found.code_length, 0)))
+    notes.append(
+        text.format(n=language.number(findings.pca_length, 0), length=language.number(findings.code_length, 0))
+    )
     return " ".join(notes)
 
 
-def _changes(context: Context[GainFound]) -> Section:
-    compared, language = context.found.comparison, context.language
+def _changes(context: Context[GainFindings]) -> Section:
+    compared, language = context.findings.comparison, context.language
     _ = language.gettext
 
     def name(arm: ArmKey) -> str:
@@ -144,8 +146,8 @@ def _changes(context: Context[GainFound]) -> Section:
     return Section("changes", _("What the unlabeled images change"), setup=[setup], parts=parts)
 
 
-def _effects(context: Context[GainFound]) -> tuple[str, str]:
-    compared, language = context.found.comparison, context.language
+def _effects(context: Context[GainFindings]) -> tuple[str, str]:
+    compared, language = context.findings.comparison, context.language
     _ = language.gettext
     lines = []
     for contrast in compared.contrasts:
@@ -162,13 +164,13 @@ def _effects(context: Context[GainFound]) -> tuple[str, str]:
     return effects_figure("effects", lines, language, label=label), caption
 
 
-def _folds(context: Context[GainFound]) -> tuple[str, str]:
+def _folds(context: Context[GainFindings]) -> tuple[str, str]:
     """Draw the named contrast fold by fold, from the control's accuracy to the treated one's."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
-    main = found.comparison.named
+    main = findings.comparison.named
     accuracies = {
-        (row.arm, row.fold, row.seed): 100 * row.scored.accuracy for row in found.rows if row.scored is not None
+        (row.arm, row.fold, row.seed): 100 * row.scored.accuracy for row in findings.rows if row.scored is not None
     }
     pairs = [
         Pair(d.fold, d.seed, accuracies[main.control, d.fold, d.seed], accuracies[main.treated, d.fold, d.seed])
@@ -192,19 +194,19 @@ def _folds(context: Context[GainFound]) -> tuple[str, str]:
     return figure, caption
 
 
-def _histories(context: Context[GainFound], rows: Sequence[Row], name: str) -> list[list[float]]:
+def _histories(context: Context[GainFindings], rows: Sequence[Row], name: str) -> list[list[float]]:
     runs = [read_run(context, row).history() for row in rows]
     # Layers that are joined as they are were measured as a whole, but not trained so.
     return [[float(epoch.get(name, np.nan)) for epoch in run] for run in runs]
 
 
-def _curves(context: Context[GainFound]) -> tuple[str, str]:
+def _curves(context: Context[GainFindings]) -> tuple[str, str]:
     """Draw the networks' validation loss over the epochs."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
     series, told = [], []
-    for arm in (found.comparison.named.control, found.comparison.named.treated):
-        runs = _histories(context, of_arm(found.rows, arm), "valid_loss")
+    for arm in (findings.comparison.named.control, findings.comparison.named.treated):
+        runs = _histories(context, of_arm(findings.rows, arm), "valid_loss")
         series.append((arm_name(arm, language), runs, colour_of(arm)))
         best = sorted(run.index(min(run)) + 1 for run in runs)
         told.append(
@@ -216,17 +218,17 @@ def _curves(context: Context[GainFound]) -> tuple[str, str]:
     return figure, "; ".join(told) + ". " + _("Thin: each run. Bold: their median.")
 
 
-def _errors(context: Context[GainFound]) -> tuple[str, str]:
+def _errors(context: Context[GainFindings]) -> tuple[str, str]:
     """Draw the autoencoders' error on held-out unlabeled images over the epochs."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
     series = [
-        (_("held out"), _histories(context, found.autoencoders, "valid_mse"), "autoencoder"),
-        (_("training"), _histories(context, found.autoencoders, "train_mse"), "pixels"),
+        (_("held out"), _histories(context, findings.autoencoders, "valid_mse"), "autoencoder"),
+        (_("training"), _histories(context, findings.autoencoders, "train_mse"), "pixels"),
     ]
     y = _("mean squared error on [−1, 1]")
     figure = training_figure("autoencoder", series, language, x=_("epoch"), y=y, log=True)
-    outcomes = ended(found.autoencoders, AutoencoderOutcome)
+    outcomes = outcomes_of(findings.autoencoders, AutoencoderOutcome)
     errors = [outcome.held_out_mse for outcome in outcomes]
     kept = [100 * (1 - o.held_out_mse / o.held_out_variance) for o in outcomes if o.held_out_mse < o.held_out_variance]
     text = _("On unlabeled images that it was not trained on its mean squared error is {error}").format(
@@ -240,7 +242,7 @@ def _errors(context: Context[GainFound]) -> tuple[str, str]:
     return figure, f"{text}. {code}"
 
 
-def _learned(context: Context[GainFound], pictures: dict[str, Any]) -> list[Part]:
+def _learned(context: Context[GainFindings], pictures: dict[str, Any]) -> list[Part]:
     _ = context.language.gettext
     images = [image for name in ("originals", "reconstructions") for image in pictures[name]]
     sheet = png(tile(images, columns=len(pictures["originals"])))
@@ -249,14 +251,14 @@ def _learned(context: Context[GainFound], pictures: dict[str, Any]) -> list[Part
     return [
         Photographs([("", sheet)], caption),
         Photographs([("", filter_sheet(pictures["filters"]))], filters),
-        Code(ended(context.found.autoencoders, AutoencoderOutcome)[0].model),
+        Code(outcomes_of(context.findings.autoencoders, AutoencoderOutcome)[0].model),
     ]
 
 
-def _confusions(context: Context[GainFound]) -> list[Part]:
+def _confusions(context: Context[GainFindings]) -> list[Part]:
     language, names = context.language, context.protocol.class_names
     _ = language.gettext
-    treated = context.found.comparison.named.treated
+    treated = context.findings.comparison.named.treated
     table = confusion(context, treated)
     apart = np.where(np.eye(len(names), dtype=bool), 0.0, table)
     places = [np.unravel_index(place, table.shape) for place in np.argsort(-apart, axis=None, kind="stable")]
@@ -284,18 +286,18 @@ def isolated(name: str) -> str:
     return f"\u2068{name}\u2069"
 
 
-def confusion(context: Context[GainFound], arm: ArmKey) -> NDArray[np.float64]:
+def confusion(context: Context[GainFindings], arm: ArmKey) -> NDArray[np.float64]:
     """Return percent of each true class (rows) that was answered as each class, over all runs of an arm."""
     labels = read_result(context.folder).arrays("test.npz")["labels"]
     classes = len(context.protocol.class_names)
     table = np.zeros((classes, classes))
-    for row in of_arm(context.found.rows, arm):
+    for row in of_arm(context.findings.rows, arm):
         predicted = read_run(context, row).arrays("test.npz")["predicted"].astype(np.int64)
         table += np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     totals = table.sum(axis=1, keepdims=True)
     return 100 * np.divide(table, totals, out=np.zeros_like(table), where=totals > 0)
 
 
-def _configuration(context: Context[GainFound]) -> Code:
+def _configuration(context: Context[GainFindings]) -> Code:
     text = json.dumps(context.config, indent=2, ensure_ascii=False)
     return Code(text, title=context.language.gettext("Configuration, every field"))

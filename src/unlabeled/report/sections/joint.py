@@ -20,14 +20,14 @@ from unlabeled.report.sections.parts import (
     told_effect,
     verdict_lists,
 )
-from unlabeled.studies.joint import FINETUNED, JOINT, LABELED_ONLY, SCRATCH, STARTED, JointFound
+from unlabeled.studies.joint import FINETUNED, JOINT, LABELED_ONLY, SCRATCH, STARTED, JointFindings
 
 _COLOURS = {SCRATCH: "random", FINETUNED: "autoencoder", LABELED_ONLY: "labeled", JOINT: "joint", STARTED: "slow"}
 
 
-def write(context: Context[JointFound]) -> Section:
+def write(context: Context[JointFindings]) -> Section:
     """Write the section."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
 
     def name(arm: ArmKey) -> str:
@@ -35,18 +35,18 @@ def write(context: Context[JointFound]) -> Section:
 
     figure = arms_figure(
         "joint",
-        found.comparison.arms,
-        found.rows,
+        findings.comparison.arms,
+        findings.rows,
         language,
         name=name,
         colour=lambda arm: _COLOURS[arm],
         label=_("test accuracy, % (95 % interval; ticks: runs)"),
-        levels=levels(found.baselines, language),
+        levels=levels(findings.baselines, language),
     )
     note = _(
         "The row in bold was named as the answer before any run; p values of the others are corrected for their number."
     )
-    every = contrasts_table(found.comparison.contrasts, language, name=name, title=_("Every comparison"), note=note)
+    every = contrasts_table(findings.comparison.contrasts, language, name=name, title=_("Every comparison"), note=note)
     return Section(
         key="joint",
         title=_("Classifying and reconstructing at once"),
@@ -69,12 +69,12 @@ def arm_name(arm: ArmKey, language: Language) -> str:
     }[arm]
 
 
-def _setup(context: Context[JointFound]) -> list[str]:
+def _setup(context: Context[JointFindings]) -> list[str]:
     language = context.language
     _ = language.gettext
     config = context.config
     training = config["network"]["training"]
-    weights = ", ".join(f"({language.short(a)}; {language.short(b)})" for a, b in context.found.weights)
+    weights = ", ".join(f"({language.short(a)}; {language.short(b)})" for a, b in context.findings.weights)
     return [
         _(
             "One encoder with a classifier and a decoder. Loss: cross-entropy of the labeled images + λ_rec · "
@@ -100,8 +100,8 @@ def _setup(context: Context[JointFound]) -> list[str]:
     ]
 
 
-def _arms(context: Context[JointFound]) -> Table:
-    arms, language = context.found.comparison.arms, context.language
+def _arms(context: Context[JointFindings]) -> Table:
+    arms, language = context.findings.comparison.arms, context.language
     _ = language.gettext
     rows = [
         [
@@ -118,9 +118,9 @@ def _arms(context: Context[JointFound]) -> Table:
     return Table("", heads, rows, swatches=[_COLOURS[arm.arm] for arm in arms])
 
 
-def best_sentence(context: Context[JointFound]) -> str:
+def best_sentence(context: Context[JointFindings]) -> str:
     """Name the arm with the highest mean accuracy."""
-    language, best = context.language, most_accurate(context.found.comparison.arms)
+    language, best = context.language, most_accurate(context.findings.comparison.arms)
     if best is None:
         return language.gettext("Every run diverged.")
     return language.gettext("The most accurate in the mean: {name}, {accuracy} %.").format(
@@ -128,8 +128,8 @@ def best_sentence(context: Context[JointFound]) -> str:
     )
 
 
-def _answer(context: Context[JointFound]) -> str:
-    language, contrast = context.language, context.found.comparison.named
+def _answer(context: Context[JointFindings]) -> str:
+    language, contrast = context.language, context.findings.comparison.named
     _ = language.gettext
     if contrast.accuracy is None:
         return _("A network diverged, so there is no answer.")
@@ -143,20 +143,20 @@ def _answer(context: Context[JointFound]) -> str:
     return text.format(effect=effect_text(contrast.accuracy, language))
 
 
-def _verdicts(context: Context[JointFound]) -> str:
+def _verdicts(context: Context[JointFindings]) -> str:
     """Say what each way gains over the same network from scratch."""
     language = context.language
-    contrasts = context.found.comparison.contrasts
+    contrasts = context.findings.comparison.contrasts
     named = [(arm_name(c.treated, language), c.verdict) for c in contrasts if c.control == SCRATCH]
     return language.gettext("Each way vs from scratch: {verdicts}.").format(verdicts=verdict_lists(named, language))
 
 
-def _source_sentences(context: Context[JointFound]) -> list[str]:
+def _source_sentences(context: Context[JointFindings]) -> list[str]:
     """Say how much of it is the unlabeled images', and how much the second task's."""
     language = context.language
     _ = language.gettext
     return [
-        text.format(effect=told_effect(context.found.comparison.find(treated, control), language))
+        text.format(effect=told_effect(context.findings.comparison.find(treated, control), language))
         for treated, control, text in (
             (
                 JOINT,
@@ -171,17 +171,17 @@ def _source_sentences(context: Context[JointFound]) -> list[str]:
     ]
 
 
-def _weights_sentences(context: Context[JointFound]) -> list[str]:
-    found, language = context.found, context.language
+def _weights_sentences(context: Context[JointFindings]) -> list[str]:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    if len(found.weights) < 2:
+    if len(findings.weights) < 2:
         return []
     told = []
-    for arm in dict.fromkeys(pair.arm for pair in found.chosen):
+    for arm in dict.fromkeys(pair.arm for pair in findings.chosen):
         counts = [
             f"({language.short(pair.reconstruction)}; {language.short(pair.between)}) "
             f"{language.count('{n} run', '{n} runs', pair.runs)}"
-            for pair in found.chosen
+            for pair in findings.chosen
             if pair.arm == arm
         ]
         told.append(f"{arm_name(arm, language)}: {language.listed(counts)}")

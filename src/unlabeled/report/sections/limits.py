@@ -7,7 +7,7 @@ from unlabeled.methods.features import MODELS
 from unlabeled.records import ArmKey
 from unlabeled.report.language import Language
 from unlabeled.report.sections.parts import Context, model_name, most_accurate
-from unlabeled.studies.gain import GainFound
+from unlabeled.studies.gain import GainFindings
 
 _LEARNED = 1.2
 
@@ -27,7 +27,7 @@ def colour_of(arm: ArmKey) -> str:
     return f"method-{method.name}" if method is not None else "pixels"
 
 
-def caveats(context: Context[GainFound]) -> list[str]:
+def caveats(context: Context[GainFindings]) -> list[str]:
     """Say what the numbers do not show."""
     _ = context.language.gettext
     data = context.protocol.data
@@ -47,7 +47,7 @@ def caveats(context: Context[GainFound]) -> list[str]:
     ]
 
 
-def _of_protocol(context: Context[GainFound]) -> list[str]:
+def _of_protocol(context: Context[GainFindings]) -> list[str]:
     """Say what folds and seeds leave open."""
     language, folds, seeds = context.language, context.protocol.folds, context.protocol.seeds
     _ = language.gettext
@@ -76,8 +76,8 @@ def _of_protocol(context: Context[GainFound]) -> list[str]:
     return told + [text for number, text in few.items() if number == seeds]
 
 
-def _of_networks(context: Context[GainFound]) -> list[str]:
-    best = most_accurate(arm for arm in context.found.comparison.arms if arm.arm.model == "network")
+def _of_networks(context: Context[GainFindings]) -> list[str]:
+    best = most_accurate(arm for arm in context.findings.comparison.arms if arm.arm.model == "network")
     if best is None or best[1] >= _LEARNED * 100 / len(context.protocol.class_names):
         return []
     return [
@@ -88,7 +88,7 @@ def _of_networks(context: Context[GainFound]) -> list[str]:
     ]
 
 
-def _of_leaks(context: Context[GainFound]) -> list[str]:
+def _of_leaks(context: Context[GainFindings]) -> list[str]:
     language, leaks = context.language, context.protocol.leaks
     _ = language.gettext
     texts = [
@@ -107,12 +107,12 @@ def _of_leaks(context: Context[GainFound]) -> list[str]:
     return [text.format(n=language.number(n, 0)) for n, text in texts if n and leaks.policy == "keep"]
 
 
-def _of_convergence(context: Context[GainFound]) -> list[str]:
+def _of_convergence(context: Context[GainFindings]) -> list[str]:
     language = context.language
     return [
         language.gettext("{name}: {n} of {runs} runs had not converged; raise --classical.max-iter.").format(
             name=arm_name(arm.arm, language), n=arm.not_converged, runs=arm.runs
         )
-        for arm in context.found.comparison.arms
+        for arm in context.findings.comparison.arms
         if arm.not_converged
     ]

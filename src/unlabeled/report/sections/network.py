@@ -23,19 +23,19 @@ from unlabeled.report.sections.parts import (
     seconds_cell,
 )
 from unlabeled.report.sections.protocol import spread_sentence
-from unlabeled.studies.network import Factor, LayerGradients, NetworkFound, Rates
+from unlabeled.studies.network import Factor, LayerGradients, NetworkFindings, Rates
 
 _VANISHED = 0.01
 
 
-def write(context: Context[NetworkFound]) -> Section:
+def write(context: Context[NetworkFindings]) -> Section:
     """Write the section."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
     parts: list[Part] = [
-        Picture(_factor_figure(context, factor), _factor_sentence(context, factor)) for factor in found.factors
+        Picture(_factor_figure(context, factor), _factor_sentence(context, factor)) for factor in findings.factors
     ]
-    if found.gradients:
+    if findings.gradients:
         parts += [
             Picture(_gradient_figure(context, "first"), _gradient_sentence(context, "first")),
             Picture(_gradient_figure(context, "last"), _gradient_sentence(context, "last")),
@@ -43,8 +43,8 @@ def write(context: Context[NetworkFound]) -> Section:
     if _points(context):
         parts.append(Picture(_frontier(context), _frontier_sentence(context)))
     parts.append(_table(context))
-    if found.illegal:
-        lines = [illegal_line(_arm_name(entry.arm, language), entry.reason, language) for entry in found.illegal]
+    if findings.illegal:
+        lines = [illegal_line(_arm_name(entry.arm, language), entry.reason, language) for entry in findings.illegal]
         parts.append(Listing(_("Not run, for their sizes do not close: {n}").format(n=len(lines)), lines))
     return Section(
         key="network",
@@ -56,8 +56,8 @@ def write(context: Context[NetworkFound]) -> Section:
         parts=parts,
         conclusion=[
             _effects_sentence(context),
-            *(_preferred(context, factor) for factor in found.factors if factor.name == "optimizer"),
-            *([_gradient_sentence(context, "first")] if found.gradients else []),
+            *(_preferred(context, factor) for factor in findings.factors if factor.name == "optimizer"),
+            *([_gradient_sentence(context, "first")] if findings.gradients else []),
         ],
     )
 
@@ -111,12 +111,12 @@ def _value_of(factor: Factor, arm: ArmKey, language: Language) -> str:
     return value if arm.factor == factor.name else f"SGD, {value}"
 
 
-def _setup(context: Context[NetworkFound]) -> list[str]:
+def _setup(context: Context[NetworkFindings]) -> list[str]:
     language = context.language
     _ = language.gettext
     grid = context.config["studies"]["network"]
     training, encoder = grid["training"], grid["encoder"]
-    parameters = [arm.medians["parameters"] for arm in context.found.comparison.arms if "parameters" in arm.medians]
+    parameters = [arm.medians["parameters"] for arm in context.findings.comparison.arms if "parameters" in arm.medians]
     smallest = min(parameters, default=0)
     return [
         _(
@@ -150,14 +150,14 @@ def _setup(context: Context[NetworkFound]) -> list[str]:
     ]
 
 
-def _factor_figure(context: Context[NetworkFound], factor: Factor) -> str:
-    found, language = context.found, context.language
+def _factor_figure(context: Context[NetworkFindings], factor: Factor) -> str:
+    findings, language = context.findings, context.language
     _ = language.gettext
     lines, speeds = [], []
     for key in factor.arms:
-        arm = found.comparison.arm(key)
+        arm = findings.comparison.arm(key)
         colour = "autoencoder" if key == factor.best else "random"
-        line = arm_line(arm, found.rows, name=_value_of(factor, key, language), colour=colour)
+        line = arm_line(arm, findings.rows, name=_value_of(factor, key, language), colour=colour)
         if line is not None:
             lines.append(line)
             speeds.append(arm.medians["images_per_second"])
@@ -167,13 +167,13 @@ def _factor_figure(context: Context[NetworkFound], factor: Factor) -> str:
         speeds,
         language,
         labels=(_("test accuracy, %"), _("training, images/s")),
-        levels=levels(found.baselines, language),
+        levels=levels(findings.baselines, language),
     )
 
 
-def _factor_sentence(context: Context[NetworkFound], factor: Factor) -> str:
+def _factor_sentence(context: Context[NetworkFindings], factor: Factor) -> str:
     """Say what validation prefers, what that is worth on the test split, and what it costs."""
-    compared, language = context.found.comparison, context.language
+    compared, language = context.findings.comparison, context.language
     _ = language.gettext
     name = factor_name(factor.name, language)
     if factor.best is None:
@@ -192,7 +192,7 @@ def _factor_sentence(context: Context[NetworkFound], factor: Factor) -> str:
     return f"{text}{_speed_range(context, factor)}{_differences(context, factor)}."
 
 
-def _preferred(context: Context[NetworkFound], factor: Factor) -> str:
+def _preferred(context: Context[NetworkFindings], factor: Factor) -> str:
     """Say which optimiser validation prefers."""
     language = context.language
     if factor.best is None:
@@ -203,13 +203,13 @@ def _preferred(context: Context[NetworkFound], factor: Factor) -> str:
         "Of the optimisers validation prefers {best}: {accuracy} % of the test images are right."
     ).format(
         best=_value_of(factor, factor.best, language),
-        accuracy=_accuracy(context.found.comparison.arm(factor.best), language),
+        accuracy=_accuracy(context.findings.comparison.arm(factor.best), language),
     )
 
 
-def _speed_range(context: Context[NetworkFound], factor: Factor) -> str:
+def _speed_range(context: Context[NetworkFindings], factor: Factor) -> str:
     language = context.language
-    medians = {arm: context.found.comparison.arm(arm).medians for arm in factor.arms}
+    medians = {arm: context.findings.comparison.arm(arm).medians for arm in factor.arms}
     speeds = {arm: known["images_per_second"] for arm, known in medians.items() if "images_per_second" in known}
     if len(speeds) < 2:
         return ""
@@ -222,12 +222,12 @@ def _speed_range(context: Context[NetworkFound], factor: Factor) -> str:
     )
 
 
-def _effects_sentence(context: Context[NetworkFound]) -> str:
+def _effects_sentence(context: Context[NetworkFindings]) -> str:
     """Name every difference to a reference that survives the correction, or say that none does."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
-    factors = {factor.name: factor for factor in found.factors}
-    decided = [c for c in found.comparison.contrasts if c.verdict in ("helps", "hurts")]
+    factors = {factor.name: factor for factor in findings.factors}
+    decided = [c for c in findings.comparison.contrasts if c.verdict in ("helps", "hurts")]
     told = [
         f"{factor_name(c.contrast.family, language)} {_value_of(factors[c.contrast.family], c.treated, language)} "
         f"{effect_text(c.accuracy, language)}"
@@ -243,13 +243,13 @@ def _effects_sentence(context: Context[NetworkFound]) -> str:
     )
 
 
-def _differences(context: Context[NetworkFound], factor: Factor) -> str:
+def _differences(context: Context[NetworkFindings], factor: Factor) -> str:
     """Name the values that differ from the reference after the correction, or say that none does."""
     language = context.language
     names = [
         f"{_value_of(factor, c.treated, language)} ({comparison_word(c.verdict, language)}, "
         f"{language.signed(c.accuracy.mean)})"
-        for c in context.found.comparison.family(factor.name)
+        for c in context.findings.comparison.family(factor.name)
         if c.verdict in ("helps", "hurts") and c.treated != factor.best and c.accuracy is not None
     ]
     if not names:
@@ -271,8 +271,8 @@ def _sizes(entry: LayerGradients, when: str) -> tuple[float, ...]:
     return entry.first if when == "first" else entry.last
 
 
-def _gradient_figure(context: Context[NetworkFound], when: str) -> str:
-    gradients, language = context.found.gradients, context.language
+def _gradient_figure(context: Context[NetworkFindings], when: str) -> str:
+    gradients, language = context.findings.gradients, context.language
     _ = language.gettext
     colours = ("pixels", "random", "autoencoder", "pca")
     layers = len(gradients[0].first)
@@ -286,11 +286,11 @@ def _gradient_figure(context: Context[NetworkFound], when: str) -> str:
     return curves_figure(f"gradients-{when}", curves, language, x=x, y=y, log="y", ticks=ticks)
 
 
-def _gradient_sentence(context: Context[NetworkFound], when: str) -> str:
+def _gradient_sentence(context: Context[NetworkFindings], when: str) -> str:
     """Say how much smaller the gradient is in the first layer than in the last."""
     language = context.language
     _ = language.gettext
-    sizes = {entry.activation: _sizes(entry, when) for entry in context.found.gradients}
+    sizes = {entry.activation: _sizes(entry, when) for entry in context.findings.gradients}
     ratios = {name: size[0] / max(size[-1], 1e-300) for name, size in sizes.items()}
     named = language.listed([f"{name} {language.figures(ratio, 2)}" for name, ratio in ratios.items()])
     moment = _("before training") if when == "first" else _("after training")
@@ -304,11 +304,11 @@ def _gradient_sentence(context: Context[NetworkFound], when: str) -> str:
     return f"{text} " + _("With none does it fall below 0.01: it does not vanish at this depth.")
 
 
-def _points(context: Context[NetworkFound]) -> list[tuple[float, float, str, bool]]:
+def _points(context: Context[NetworkFindings]) -> list[tuple[float, float, str, bool]]:
     """Return (seconds to the best epoch, accuracy, name, whether no other is both faster and better)."""
     points = [
         (arm.medians["seconds_to_best"], arm.accuracy.mean, _arm_name(arm.arm, context.language))
-        for arm in context.found.comparison.arms
+        for arm in context.findings.comparison.arms
         if arm.accuracy is not None and "seconds_to_best" in arm.medians
     ]
     # The same run can stand for several factors.
@@ -321,7 +321,7 @@ def _points(context: Context[NetworkFound]) -> list[tuple[float, float, str, boo
     ]
 
 
-def _frontier(context: Context[NetworkFound]) -> str:
+def _frontier(context: Context[NetworkFindings]) -> str:
     language = context.language
     _ = language.gettext
     return frontier_figure(
@@ -330,11 +330,11 @@ def _frontier(context: Context[NetworkFound]) -> str:
         language,
         x=_("seconds of training to the best epoch"),
         y=_("test accuracy, %"),
-        levels=levels(context.found.baselines, language),
+        levels=levels(context.findings.baselines, language),
     )
 
 
-def _frontier_sentence(context: Context[NetworkFound]) -> str:
+def _frontier_sentence(context: Context[NetworkFindings]) -> str:
     language = context.language
     front = sorted(point for point in _points(context) if point[3])
     named = language.listed([f"{name} ({language.duration(s)}, {language.number(a)} %)" for s, a, name, _on in front])
@@ -343,15 +343,15 @@ def _frontier_sentence(context: Context[NetworkFound]) -> str:
     ).format(names=named)
 
 
-def _table(context: Context[NetworkFound]) -> Table:
-    found, language = context.found, context.language
+def _table(context: Context[NetworkFindings]) -> Table:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    rates = {entry.arm: entry for entry in found.rates}
+    rates = {entry.arm: entry for entry in findings.rates}
     rows: list[list[str | Cell]] = []
-    for factor in found.factors:
+    for factor in findings.factors:
         for key in factor.arms:
-            arm = found.comparison.arm(key)
-            contrast = found.comparison.find(key, factor.reference)
+            arm = findings.comparison.arm(key)
+            contrast = findings.comparison.find(key, factor.reference)
             effect = effect_cells(contrast, language, merely=True) if contrast else [_("reference"), "", ""]
             rows.append(
                 [

@@ -144,7 +144,7 @@ Name: TypeAlias = Callable[[ArmKey], str]
 class Context(Generic[F]):
     """What a section is written from: what its study found, how it was run, its folder, and the language."""
 
-    found: F
+    findings: F
     config: dict[str, Any]
     protocol: Protocol
     spread: Spread
@@ -157,8 +157,8 @@ class Context(Generic[F]):
         assert result.config is not None
         assert result.protocol is not None
         assert result.spread is not None
-        found = read_as(kind, result.found)
-        return cls(found, result.config, result.protocol, result.spread, folder, language)
+        findings = read_as(kind, result.findings)
+        return cls(findings, result.config, result.protocol, result.spread, folder, language)
 
 
 def model_name(model: str, language: Language) -> str:

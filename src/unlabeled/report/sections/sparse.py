@@ -23,18 +23,26 @@ from unlabeled.report.sections.parts import (
     seconds_cell,
 )
 from unlabeled.results import read_result
-from unlabeled.studies.sparse import BASE, IN_BATCHES, UNPENALISED, UNTRAINED, Means, SparseFound, SparseLine, prepared
+from unlabeled.studies.sparse import (
+    BASE,
+    IN_BATCHES,
+    UNPENALISED,
+    UNTRAINED,
+    SparseFindings,
+    SparseLine,
+    prepared,
+)
 
 _LETTERS = {"rho": "ρ", "beta": "β", "lambda": "λ"}
 
 
-def write(context: Context[SparseFound]) -> Section:
+def write(context: Context[SparseFindings]) -> Section:
     """Write the section."""
     language = context.language
     _ = language.gettext
     pictures = read_result(context.folder).arrays("pictures.npz")
     parts: list[Part] = [_table(context)]
-    if _means(context, BASE):
+    if context.findings.means(BASE):
         parts += [
             _filters(context, pictures),
             Picture(_bars(context, pictures), _bars_sentence(context)),
@@ -56,10 +64,10 @@ def write(context: Context[SparseFound]) -> Section:
     )
 
 
-def _setup(context: Context[SparseFound]) -> list[str]:
-    found, language = context.found, context.language
+def _setup(context: Context[SparseFindings]) -> list[str]:
+    findings, language = context.findings, context.language
     _ = language.gettext
-    settings = found.settings
+    settings = findings.settings
     channels = context.protocol.image[0]
     batches = settings["training"]
     return [
@@ -116,25 +124,11 @@ def _name(arm: ArmKey, language: Language) -> str:
     return f"{_LETTERS[arm.factor]} = {language.short(float(arm.value))}"
 
 
-def _line(context: Context[SparseFound], arm: ArmKey) -> SparseLine:
-    return next(line for line in context.found.variants if line.arm == arm)
-
-
-def _means(context: Context[SparseFound], arm: ArmKey) -> Means | None:
-    return _line(context, arm).means
-
-
-def _known(context: Context[SparseFound], *arms: ArmKey) -> list[tuple[SparseLine, Means]]:
-    """Return those of some arms, or of all, that came to an end."""
-    lines = [_line(context, arm) for arm in arms] if arms else context.found.variants
-    return [(line, line.means) for line in lines if line.means is not None]
-
-
-def _table(context: Context[SparseFound]) -> Table:
-    found, language = context.found, context.language
+def _table(context: Context[SparseFindings]) -> Table:
+    findings, language = context.findings, context.language
     _ = language.gettext
     rows: list[list[str | Cell]] = []
-    for line in found.variants:
+    for line in findings.variants:
         name, means = _name(line.arm, language), line.means
         if means is None:
             failed = _("{n} of {runs} runs diverged").format(n=line.diverged, runs=line.runs)
@@ -164,31 +158,31 @@ def _table(context: Context[SparseFound]) -> Table:
         "median over filters, 1 for an "
         "edge, 0 for a blob. Coloured: less than half of the energy in the mean over channels."
     )
-    base = [line.arm for line in found.variants].index(BASE)
+    base = [line.arm for line in findings.variants].index(BASE)
     return Table("", heads, rows, note=note, chosen=base)
 
 
-def _array(context: Context[SparseFound], pictures: dict[str, Any], what: str, arm: ArmKey) -> Any:
-    number = [line.arm for line in context.found.variants].index(arm)
+def _array(context: Context[SparseFindings], pictures: dict[str, Any], what: str, arm: ArmKey) -> Any:
+    number = [line.arm for line in context.findings.variants].index(arm)
     return pictures.get(f"{what}{number}")
 
 
-def _filters(context: Context[SparseFound], pictures: dict[str, Any]) -> Photographs:
+def _filters(context: Context[SparseFindings], pictures: dict[str, Any]) -> Photographs:
     """Show the filters of some variants."""
     language = context.language
     rows = []
-    for arm in (UNTRAINED, BASE, UNPENALISED, prepared(context.found.other)):
+    for arm in (UNTRAINED, BASE, UNPENALISED, prepared(context.findings.other)):
         filters = _array(context, pictures, "filters", arm)
         if filters is not None:
             rows.append((_name(arm, language), filter_sheet(filters)))
     return Photographs(rows, _filters_sentence(context))
 
 
-def _filters_sentence(context: Context[SparseFound]) -> str:
+def _filters_sentence(context: Context[SparseFindings]) -> str:
     """Say whether the filters are localised edges and colours, next to those before training."""
     language = context.language
     _ = language.gettext
-    known = _known(context, BASE, UNTRAINED)
+    known = context.findings.known(BASE, UNTRAINED)
     if len(known) < 2:
         return ""
     base, before = (means.filters for _line, means in known)
@@ -213,7 +207,7 @@ def _filters_sentence(context: Context[SparseFound]) -> str:
     )
 
 
-def _series(context: Context[SparseFound], pictures: dict[str, Any]) -> list[tuple[str, Any, str]]:
+def _series(context: Context[SparseFindings], pictures: dict[str, Any]) -> list[tuple[str, Any, str]]:
     """Return mean activations before training, without the penalty and with it."""
     language = context.language
     _ = language.gettext
@@ -225,12 +219,12 @@ def _series(context: Context[SparseFound], pictures: dict[str, Any]) -> list[tup
     return [(name, np.sort(values)[::-1], colour) for name, values, colour in chosen if values is not None]
 
 
-def _level(context: Context[SparseFound]) -> tuple[str, float]:
-    rho = _line(context, BASE).rho
+def _level(context: Context[SparseFindings]) -> tuple[str, float]:
+    rho = context.findings.line(BASE).rho
     return f"ρ = {context.language.short(rho)}", rho
 
 
-def _bars(context: Context[SparseFound], pictures: dict[str, Any]) -> str:
+def _bars(context: Context[SparseFindings], pictures: dict[str, Any]) -> str:
     language = context.language
     _ = language.gettext
     return bars_figure(
@@ -239,7 +233,7 @@ def _bars(context: Context[SparseFound], pictures: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _histogram(context: Context[SparseFound], pictures: dict[str, Any]) -> str:
+def _histogram(context: Context[SparseFindings], pictures: dict[str, Any]) -> str:
     language = context.language
     _ = language.gettext
     return histogram_figure(
@@ -248,11 +242,11 @@ def _histogram(context: Context[SparseFound], pictures: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _bars_sentence(context: Context[SparseFound]) -> str:
+def _bars_sentence(context: Context[SparseFindings]) -> str:
     language = context.language
     told = [
         f"{_name(line.arm, language)} {_spread(means.activations, language)}"
-        for line, means in _known(context, UNTRAINED, UNPENALISED, BASE)
+        for line, means in context.findings.known(UNTRAINED, UNPENALISED, BASE)
     ]
     return language.gettext("Mean activation of a unit, median and the middle four fifths: {told}.").format(
         told="; ".join(told)
@@ -263,21 +257,21 @@ def _spread(shape: Activations, language: Language) -> str:
     return f"{language.number(shape.median, 3)} ({language.interval(shape.low, shape.high, 3)})"
 
 
-def _histogram_sentence(context: Context[SparseFound]) -> str:
+def _histogram_sentence(context: Context[SparseFindings]) -> str:
     language = context.language
     told = [
         f"{_name(line.arm, language)} {language.number(100 * means.activations.near, 0)} %"
-        for line, means in _known(context, UNPENALISED, BASE)
+        for line, means in context.findings.known(UNPENALISED, BASE)
     ]
     return language.gettext("Units within a factor of two of ρ: {told}.").format(told="; ".join(told))
 
 
-def _shapes(context: Context[SparseFound]) -> Table:
+def _shapes(context: Context[SparseFindings]) -> Table:
     """List what rho, beta and lambda do to the shape of the activations."""
     language = context.language
     _ = language.gettext
     rows = []
-    for line, means in _known(context):
+    for line, means in context.findings.known():
         shape = means.activations
         rows.append(
             [
@@ -301,19 +295,19 @@ def _shapes(context: Context[SparseFound]) -> Table:
     return Table(_("The shape of the mean activations"), heads, rows, note=note)
 
 
-def _losses(context: Context[SparseFound]) -> str:
+def _losses(context: Context[SparseFindings]) -> str:
     language = context.language
     _ = language.gettext
     curves = []
     names = {BASE: (_("full batch, L-BFGS"), "autoencoder"), IN_BATCHES: (_("batches"), "slow")}
-    for line, means in _known(context, *names):
+    for line, means in context.findings.known(*names):
         name, colour = names[line.arm]
         steps = np.linspace(1, max(1.0, means.iterations), len(means.losses))
         curves.append(Curve(name, list(steps), means.losses, colour))
     return curves_figure("sparse-losses", curves, language, x=_("iterations or epochs"), y=_("training loss"), log="xy")
 
 
-def _losses_sentence(context: Context[SparseFound]) -> str:
+def _losses_sentence(context: Context[SparseFindings]) -> str:
     language = context.language
     _ = language.gettext
     names = {BASE: _("the full batch"), IN_BATCHES: _("batches")}
@@ -323,19 +317,19 @@ def _losses_sentence(context: Context[SparseFound]) -> str:
             loss=language.number(means.loss, 3),
             seconds=seconds_cell(means.seconds, language),
         )
-        for line, means in _known(context, *names)
+        for line, means in context.findings.known(*names)
     ]
     return _("The same loss both ways: {told}.").format(told="; ".join(told))
 
 
-def _conclusion(context: Context[SparseFound]) -> list[str]:
+def _conclusion(context: Context[SparseFindings]) -> list[str]:
     _ = context.language.gettext
-    if not (_means(context, BASE) and _means(context, UNTRAINED)):
+    if not (context.findings.means(BASE) and context.findings.means(UNTRAINED)):
         return [_("The base diverged, so there is nothing to conclude.")]
     return [_filters_sentence(context), _penalty_sentence(context), _losses_sentence(context)]
 
 
-def _settings_sentences(context: Context[SparseFound]) -> list[str]:
+def _settings_sentences(context: Context[SparseFindings]) -> list[str]:
     """Say what each setting does to the activations."""
     _ = context.language.gettext
     texts = {"rho": _("By ρ: {told}."), "beta": _("By β: {told}."), "lambda": _("By λ: {told}.")}
@@ -343,11 +337,11 @@ def _settings_sentences(context: Context[SparseFound]) -> list[str]:
     return [texts[setting].format(told="; ".join(values)) for setting, values in told.items() if len(values) > 1]
 
 
-def _penalty_sentence(context: Context[SparseFound]) -> str:
+def _penalty_sentence(context: Context[SparseFindings]) -> str:
     """Say what the penalty does to the shape, by its numbers."""
     language = context.language
     _ = language.gettext
-    with_it, without = _means(context, BASE), _means(context, UNPENALISED)
+    with_it, without = context.findings.means(BASE), context.findings.means(UNPENALISED)
     if with_it is None or without is None:
         return _("Without the penalty the training diverged.")
     narrower = with_it.activations.deviation < without.activations.deviation
@@ -369,17 +363,17 @@ def _penalty_sentence(context: Context[SparseFound]) -> str:
         without=language.number(without.activations.deviation, 3),
         mean=language.number(with_it.activations.mean, 3),
         mean_without=language.number(without.activations.mean, 3),
-        rho=language.short(_line(context, BASE).rho),
+        rho=language.short(context.findings.line(BASE).rho),
         cost=language.number(100 * (without.explained - with_it.explained), 1),
     )
 
 
-def _varied(context: Context[SparseFound], setting: str) -> list[str]:
+def _varied(context: Context[SparseFindings], setting: str) -> list[str]:
     """Say, by value of one setting, the mean and the deviation of the activations, and the variance explained."""
     language = context.language
     own = [
         (_value(line, setting), means)
-        for line, means in _known(context)
+        for line, means in context.findings.known()
         if line.arm == BASE or line.arm.factor == setting
     ]
     return [

@@ -31,16 +31,16 @@ from unlabeled.report.sections.parts import (
 )
 from unlabeled.results import read_result
 from unlabeled.statistics import Effect
-from unlabeled.studies.stacked import FACTORS, MEASURES, PairErrors, StackedFound, VariantLine, of_model, untrained
+from unlabeled.studies.stacked import FACTORS, MEASURES, PairErrors, StackedFindings, VariantLine, of_model, untrained
 
 _COLOURS = {
     "whole": "autoencoder", "greedy": "slow", "joined": "gradual", "switchless": "bicubic", "gaussian": "frozen", "masking": "pca",
 }  # fmt: skip
 
 
-def write(context: Context[StackedFound]) -> Section:
+def write(context: Context[StackedFindings]) -> Section:
     """Write the section."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
     parts: list[Part] = [
         _table(context),
@@ -51,8 +51,8 @@ def write(context: Context[StackedFound]) -> Section:
         Points([_factor_sentence(context, factor) for factor in _factors(context)]),
         _worth(context),
     ]
-    if found.illegal:
-        lines = [illegal_line(f"{_depth(entry.arm, language)}", entry.reason, language) for entry in found.illegal]
+    if findings.illegal:
+        lines = [illegal_line(f"{_depth(entry.arm, language)}", entry.reason, language) for entry in findings.illegal]
         parts.append(Listing(_("Depths whose sizes do not close: {n}").format(n=len(lines)), lines))
     return Section(
         key="stacked",
@@ -70,12 +70,12 @@ def write(context: Context[StackedFound]) -> Section:
     )
 
 
-def _setup(context: Context[StackedFound]) -> list[str]:
-    found, language = context.found, context.language
+def _setup(context: Context[StackedFindings]) -> list[str]:
+    findings, language = context.findings, context.language
     _ = language.gettext
     config = context.config
     training = config["autoencoder"]["training"]
-    lengths = [variant.code_length for variant in found.variants]
+    lengths = [variant.code_length for variant in findings.variants]
     return [
         _(
             "Every block halves the map, and the last one has as many filters as give codes of equal length: "
@@ -88,7 +88,7 @@ def _setup(context: Context[StackedFound]) -> list[str]:
             epochs=training["epochs"],
             batch=training["batch_size"],
             optimizer=training["optimizer"],
-            held_out=language.number(found.held_out, 0),
+            held_out=language.number(findings.held_out, 0),
         ),
         _(
             "Ways: as a whole; greedy, each new layer learns to reconstruct the codes of the layer below, in half "
@@ -137,12 +137,12 @@ def _colour(arm: ArmKey) -> str:
     return _COLOURS.get(arm.way, "random")
 
 
-def _table(context: Context[StackedFound]) -> Table:
-    found, language = context.found, context.language
+def _table(context: Context[StackedFindings]) -> Table:
+    findings, language = context.findings, context.language
     _ = language.gettext
     rows: list[list[str | Cell]] = []
-    for variant in found.variants:
-        measured = [found.comparison.arm(of_model(variant.arm, model)) for model in MEASURES]
+    for variant in findings.variants:
+        measured = [findings.comparison.arm(of_model(variant.arm, model)) for model in MEASURES]
         rows.append(
             [
                 arm_name(variant.arm, language),
@@ -157,7 +157,7 @@ def _table(context: Context[StackedFound]) -> Table:
         _("autoencoder"), _("filters"), _("code length"), _("held-out MSE (95 %)"), _("variance explained, %"),
         _("codes, logistic regression, %"), _("fine-tuned network, %"), _("training, s"),
     ]  # fmt: skip
-    return Table("", heads, rows, swatches=[_colour(v.arm) for v in found.variants])
+    return Table("", heads, rows, swatches=[_colour(v.arm) for v in findings.variants])
 
 
 def _error_cells(variant: VariantLine, language: Language) -> list[str]:
@@ -171,20 +171,22 @@ def _not_below_zero(mse: Effect) -> Effect:
     return replace(mse, low=max(mse.low, 0.0))
 
 
-def _errors_figure(context: Context[StackedFound]) -> str:
+def _errors_figure(context: Context[StackedFindings]) -> str:
     language = context.language
     lines = [
         Line(arm_name(v.arm, language), v.mse.mean, max(0.0, v.mse.low), v.mse.high, _colour(v.arm))
-        for v in context.found.variants
+        for v in context.findings.variants
         if v.mse is not None
     ]
     label = language.gettext("held-out MSE on [−1, 1] (95 % interval)")
     return lines_figure("stacked-errors", lines, language, label=label)
 
 
-def _errors_sentence(context: Context[StackedFound]) -> str:
+def _errors_sentence(context: Context[StackedFindings]) -> str:
     language = context.language
-    known = sorted(((v.mse.mean, v.arm) for v in context.found.variants if v.mse is not None), key=lambda pair: pair[0])
+    known = sorted(
+        ((v.mse.mean, v.arm) for v in context.findings.variants if v.mse is not None), key=lambda pair: pair[0]
+    )
     if not known:
         return language.gettext("Every autoencoder diverged.")
     (least, best), (most, worst) = known[0], known[-1]
@@ -196,28 +198,28 @@ def _errors_sentence(context: Context[StackedFound]) -> str:
     )
 
 
-def _figure(context: Context[StackedFound], model: str) -> str:
+def _figure(context: Context[StackedFindings], model: str) -> str:
     """Draw the accuracies of a model, those from random weights last."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
-    arms = [arm for arm in found.comparison.arms if arm.arm.model == model]
+    arms = [arm for arm in findings.comparison.arms if arm.arm.model == model]
     codes = model == "logistic"
     return arms_figure(
         "stacked-codes" if codes else "stacked-network",
         sorted(arms, key=lambda arm: arm.arm.source == "random"),
-        found.rows,
+        findings.rows,
         language,
         name=lambda arm: arm_name(arm, language),
         colour=_colour,
         label=_("codes, logistic regression: test accuracy, %") if codes else _("network: test accuracy, %"),
-        levels=levels(found.baselines, language),
+        levels=levels(findings.baselines, language),
     )
 
 
-def _best_sentence(context: Context[StackedFound], model: str) -> str:
+def _best_sentence(context: Context[StackedFindings], model: str) -> str:
     language = context.language
     _ = language.gettext
-    best = most_accurate(arm for arm in context.found.comparison.arms if arm.arm.model == model)
+    best = most_accurate(arm for arm in context.findings.comparison.arms if arm.arm.model == model)
     if best is None:
         return _("Every run diverged.")
     text = (
@@ -228,13 +230,13 @@ def _best_sentence(context: Context[StackedFound], model: str) -> str:
     return text.format(name=arm_name(best[0], language), accuracy=language.number(best[1]))
 
 
-def _pictures(context: Context[StackedFound]) -> Photographs:
-    found, language = context.found, context.language
+def _pictures(context: Context[StackedFindings]) -> Photographs:
+    findings, language = context.findings, context.language
     _ = language.gettext
     pictures = read_result(context.folder).arrays("pictures.npz")
-    errors = {v.arm: v.mse.mean for v in found.variants if v.mse is not None}
+    errors = {v.arm: v.mse.mean for v in findings.variants if v.mse is not None}
     rows = [(_("originals"), picture_row(pictures["originals"]))]
-    for arm, images in zip(found.shown, pictures["reconstructions"], strict=True):
+    for arm, images in zip(findings.shown, pictures["reconstructions"], strict=True):
         rows.append((f"{arm_name(arm, language)}: {language.number(errors[arm], 4)}", picture_row(images)))
     return Photographs(
         rows,
@@ -242,9 +244,9 @@ def _pictures(context: Context[StackedFound]) -> Photographs:
     )
 
 
-def _contrasts(context: Context[StackedFound], line: PairErrors) -> list[ContrastResult | None]:
+def _contrasts(context: Context[StackedFindings], line: PairErrors) -> list[ContrastResult | None]:
     """Return what a pair's codes and networks differ by."""
-    pair, compared = line.pair, context.found.comparison
+    pair, compared = line.pair, context.findings.comparison
     return [compared.find(of_model(pair.treated, model), of_model(pair.control, model)) for model in MEASURES]
 
 
@@ -252,9 +254,9 @@ def _effect_cell(contrast: ContrastResult | None, language: Language, *, merely:
     return Cell(told_effect(contrast, language, merely=merely), css(contrast.verdict) if contrast else "")
 
 
-def _pairs(context: Context[StackedFound]) -> Table:
+def _pairs(context: Context[StackedFindings]) -> Table:
     """List what differs in one thing, by its three measures."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
     rows: list[list[str | Cell]] = [
         [
@@ -264,7 +266,7 @@ def _pairs(context: Context[StackedFound]) -> Table:
             Cell(_told_error(line, language), css(line.verdict)),
             *(_effect_cell(contrast, language, merely=True) for contrast in _contrasts(context, line)),
         ]
-        for line in found.errors
+        for line in findings.errors
     ]
     heads = [
         _("comparison"),
@@ -281,14 +283,14 @@ def _told_error(line: PairErrors, language: Language) -> str:
     return word if line.effect is None else f"{effect_text(line.effect, language)}, {word}"
 
 
-def _worth(context: Context[StackedFound]) -> Table:
+def _worth(context: Context[StackedFindings]) -> Table:
     """List what each autoencoder is worth over random weights of its shape."""
-    found, language = context.found, context.language
+    findings, language = context.findings, context.language
     _ = language.gettext
     rows: list[list[str | Cell]] = []
-    for variant in found.variants:
+    for variant in findings.variants:
         contrasts = [
-            found.comparison.find(of_model(variant.arm, model), untrained(variant.arm, model)) for model in MEASURES
+            findings.comparison.find(of_model(variant.arm, model), untrained(variant.arm, model)) for model in MEASURES
         ]
         cells = [_effect_cell(contrast, language, merely=False) for contrast in contrasts]
         rows.append([arm_name(variant.arm, language), *cells])
@@ -296,12 +298,12 @@ def _worth(context: Context[StackedFound]) -> Table:
     return Table(_("What each is worth over random weights"), heads, rows)
 
 
-def _factors(context: Context[StackedFound]) -> list[str]:
-    present = {line.pair.factor for line in context.found.errors}
+def _factors(context: Context[StackedFindings]) -> list[str]:
+    present = {line.pair.factor for line in context.findings.errors}
     return [factor for factor in FACTORS if factor in present]
 
 
-def _factor_sentence(context: Context[StackedFound], factor: str) -> str:
+def _factor_sentence(context: Context[StackedFindings], factor: str) -> str:
     """Say what a factor does to error, codes and network."""
     language = context.language
     _ = language.gettext
@@ -312,7 +314,7 @@ def _factor_sentence(context: Context[StackedFound], factor: str) -> str:
         "noise": _("With noise on the input vs without: {told}."),
     }
     told = []
-    for line in context.found.errors:
+    for line in context.findings.errors:
         if line.pair.factor != factor:
             continue
         codes, network = (told_effect(c, language, merely=True) for c in _contrasts(context, line))
@@ -325,13 +327,13 @@ def _factor_sentence(context: Context[StackedFound], factor: str) -> str:
     return starts[factor].format(told=" · ".join(told))
 
 
-def _depth_sentence(context: Context[StackedFound]) -> str:
+def _depth_sentence(context: Context[StackedFindings]) -> str:
     """Say what depth is good for."""
     language = context.language
     _ = language.gettext
     measures = (_("frozen codes"), _("network"))
     named = []
-    for line in context.found.errors:
+    for line in context.findings.errors:
         if line.pair.factor == "depth":
             layers = _depth(line.pair.treated, language)
             named.append((f"{_('error')} ({layers})", line.verdict))
@@ -340,7 +342,7 @@ def _depth_sentence(context: Context[StackedFound]) -> str:
     return _("Deeper vs one layer, at equal code length: {verdicts}.").format(verdicts=verdict_lists(named, language))
 
 
-def _worth_sentences(context: Context[StackedFound]) -> list[str]:
+def _worth_sentences(context: Context[StackedFindings]) -> list[str]:
     """Count where the autoencoders are worth something over random weights."""
     _ = context.language.gettext
     texts = {
@@ -353,7 +355,7 @@ def _worth_sentences(context: Context[StackedFound]) -> list[str]:
     }
     sentences = []
     for model, text in texts.items():
-        worth = [c for c in context.found.comparison.family(model) if c.control.source == "random"]
+        worth = [c for c in context.findings.comparison.family(model) if c.control.source == "random"]
         counts = {verdict: sum(c.verdict == verdict for c in worth) for verdict in ("helps", "hurts")}
         sentences.append(text.format(n=len(worth), **counts))
     return sentences
