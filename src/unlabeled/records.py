@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from unlabeled.images import Leaks
 from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome, Scored
@@ -248,6 +248,7 @@ class StudyResult:
     runs, whenever they were made; ``finished_seconds`` is the time of day at its end, in seconds since 1970.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
     study: str
     preset: str
     question: dict[str, Any]

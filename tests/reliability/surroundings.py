@@ -219,11 +219,9 @@ def a_foreign_result(work: Path) -> str:
         return complaint
     stored = read_result(place / "joint")
     proof = work / "foreign-code-ran"
-    write_result(
-        place / "joint",
-        stored.content | {"encoder": {f"**(open({str(proof)!r}, 'w').close() or {{}}), layers_num": 1}},
-        stored.files,
-    )
+    code = {f"**(open({str(proof)!r}, 'w').close() or {{}}), layers_num": 1}
+    findings = stored.content["findings"] | {"encoder": code}
+    write_result(place / "joint", stored.content | {"findings": findings}, stored.files)
     ended = finish(start(["notebook", str(place)], env, cwd=work))
     return "its code ran" if proof.exists() else ended.complaint(2)
 
