@@ -47,7 +47,9 @@ def no_home(work: Path) -> str:
     stranger = ("setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups")
     unknown = (
         os.getuid() == 0
-        and subprocess.run([*stranger, sys.executable, "-c", ""], check=False, capture_output=True).returncode == 0
+        # By way of another program: the first one may still have root's rights to pass folders.
+        and subprocess.run([*stranger, "env", sys.executable, "-c", ""], check=False, capture_output=True).returncode
+        == 0
     )
     if unknown:  # a user that the system does not know has no home either
         prefix = (*stranger, *prefix)
