@@ -411,6 +411,7 @@ def test_a_finished_answer_is_kept_when_its_folder_is_given_for_another_question
     first = read_json(tmp_path / "out" / "result.json")
     main(command)
     assert not (tmp_path / "out" / "earlier").exists()
+    main(["report", str(tmp_path / "out"), "--lang", "ru"])
     capsys.readouterr()
     main(
         [
@@ -423,6 +424,10 @@ def test_a_finished_answer_is_kept_when_its_folder_is_given_for_another_question
     assert read_result(kept).verify().content["findings"] == first["findings"]
     main(["report", str(kept)])
     assert (kept / "report.html").exists()
+    # A page of the earlier answer does not stay beside the later one.
+    assert (kept / "report.ru.html").exists()
+    assert not (tmp_path / "out" / "report.ru.html").exists()
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 @pytest.mark.parametrize(

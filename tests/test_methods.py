@@ -1,7 +1,9 @@
 """A method is one file: the one of docs/EXTENDING.md, registered here, and nothing else of the package changed."""
 
 import importlib
+import os
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -133,3 +135,28 @@ def test_a_name_or_an_arm_of_another_is_refused():
     for other in (METHODS[0], replace(METHODS[0], name="other")):
         with pytest.raises(ValueError, match="has the name or an arm of method 'pixels'; give it another"):
             register(other)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_command_knows_the_method_of_an_installed_package(tmp_path, whole):
+    code = (ROOT / "docs" / "EXTENDING.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "prototypes.py").write_text(code if whole else "import nothing_of_that_name", encoding="utf-8")
+    (tmp_path / "prototypes-1.0.dist-info").mkdir()
+    (tmp_path / "prototypes-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: prototypes\nVersion: 1.0\n"
+    )
+    (tmp_path / "prototypes-1.0.dist-info" / "entry_points.txt").write_text(
+        "[unlabeled.methods]\nprototypes = prototypes:METHOD\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "unlabeled", "run", "--methods.prototypes.sharpness", "-1"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    told = (
+        "--methods.prototypes.sharpness: Input should be greater than 0"
+        if whole
+        else "method prototypes of an installed package"
+    )
+    assert told in line

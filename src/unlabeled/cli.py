@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlabeled.config import Config, Lang
+from unlabeled.config import PLUGINS, Config, Lang
 from unlabeled.ending import Ended, Escaping, interruptible, is_out_of_memory, silence_output, what_the_system_says
 from unlabeled.errors import UserError
 from unlabeled.plain import printable, tolerate_output
@@ -266,6 +267,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _dispatch(arguments: list[str]) -> None:
     """Call the command, or print the help of ``run``, which is written from the configuration."""
+    if arguments[:1] == ["run"] and entry_points(group=PLUGINS):
+        # Their options are the command's; without any there is nothing to wait for.
+        import unlabeled.methods  # noqa: F401
     if arguments[:1] == ["run"] and {"--help", "-h"} & set(arguments):
         from unlabeled.options import print_help
 

@@ -99,6 +99,10 @@ class ShapesConfig(Section):
     """Seed of the drawing."""
 
 
+# Under this entry point installed packages bring methods.
+PLUGINS = "unlabeled.methods"
+
+
 class MethodsConfig(Section):
     """Options of methods, a section each; those that are registered add theirs."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import entry_points
 
-from unlabeled.config import add_methods_section, remove_methods_section
+from unlabeled.config import PLUGINS, add_methods_section, remove_methods_section
+from unlabeled.errors import UserError
+from unlabeled.methods.features import MODELS
 from unlabeled.methods.finetuned import FINETUNED
 from unlabeled.methods.frozen_codes import FROZEN_CODES
 from unlabeled.methods.joint import JOINT, LABELED_ONLY
@@ -58,20 +61,28 @@ def method_of(arm: ArmKey) -> Method | None:
     return next((method for method in METHODS if arm in method.arms), None)
 
 
-def arm_name(arm: ArmKey) -> str:
-    """Say in English what an arm is, for lines of progress."""
+def arm_name(
+    arm: ArmKey,
+    *,
+    say: Callable[[Message], str] = lambda message: message.english,
+    model: Callable[[str], str] = lambda name: "logistic regression" if name == "logistic" else name,
+) -> str:
+    """Say what an arm is: in English, as lines of progress do, or by a language's words for messages and models."""
     method = method_of(arm)
     if method is None:
         return str(arm)
-    models = {"logistic": "logistic regression", "trees": "trees"}
-    title = method.title.english
-    return f"{title} → {models[arm.model]}" if arm.model in models else title
+    return f"{say(method.title)} → {model(arm.model)}" if arm.model in MODELS else say(method.title)
 
 
 def _load_plugins() -> None:
     """Register what installed packages bring under the entry point ``unlabeled.methods``."""
-    for entry in entry_points(group="unlabeled.methods"):
-        register(entry.load())
+    for entry in entry_points(group=PLUGINS):
+        try:
+            register(entry.load())
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"method {entry.name} of an installed package can't be loaded ({error}); mend that package, or remove it"
+            ) from error
 
 
 _load_plugins()

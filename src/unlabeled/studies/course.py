@@ -38,7 +38,8 @@ from unlabeled.studies.workplace import working_in
 
 # What makes an answer, beside the runs that it was made of.
 _FILES = ("result.json", "pictures.npz")
-_GAIN_FILES = ("result.json", "config.json", "test.npz", "report.html")
+_PAGES = ("report.html", "report.ru.html", "notebook.ipynb", "notebook.ru.ipynb")
+_GAIN_FILES = ("result.json", "config.json", "test.npz", *_PAGES)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgr
         # An earlier result in this folder stays whole until this one takes its place; one to another question is kept beside.
         if (kept := keep_earlier(folder, question, _GAIN_FILES)) is not None:
             shown.note(f"an answer to another question was in this folder; it is kept in {printable(str(kept))}")
+            # They tell of that answer, and only one of them is written anew.
+            for name in _PAGES:
+                (folder / name).unlink(missing_ok=True)
         write_arrays(folder / "test.npz", labels=splits.test.classes)
         write_json(folder / "config.json", config.question)
         write_result(folder, as_json(result), ("config.json", "test.npz"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from unlabeled.methods import method_of
-from unlabeled.methods.features import MODELS
+from unlabeled import methods
 from unlabeled.records import ArmKey
 from unlabeled.report.language import Language
 from unlabeled.report.sections.parts import Context, model_name, most_accurate
@@ -14,16 +13,12 @@ _LEARNED = 1.2
 
 def arm_name(arm: ArmKey, language: Language) -> str:
     """Name an arm by its method."""
-    method = method_of(arm)
-    if method is None:
-        return str(arm)
-    title = language.say(method.title)
-    return f"{title} → {model_name(arm.model, language)}" if arm.model in MODELS else title
+    return methods.arm_name(arm, say=language.say, model=lambda model: model_name(model, language))
 
 
 def colour_of(arm: ArmKey) -> str:
     """Return the name of an arm's colour."""
-    method = method_of(arm)
+    method = methods.method_of(arm)
     return f"method-{method.name}" if method is not None else "pixels"
 
 
