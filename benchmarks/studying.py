@@ -22,8 +22,8 @@ from unlabeled.presets import resolve
 from unlabeled.progress import RunProgress
 from unlabeled.results import Run
 from unlabeled.runtime import seeded
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.runner import run_tasks
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.runner import run_tasks
 from unlabeled.training import Watcher
 
 FILTERS = (6, 8, 10, 12, 16, 20, 24, 32)

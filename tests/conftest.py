@@ -12,9 +12,8 @@ import torch
 from unlabeled import files
 from unlabeled.images import Images
 from unlabeled.records import StudyResult, read_as
-from unlabeled.report.course import WRITERS
 from unlabeled.results import has_result, read_result, write_result
-from unlabeled.studies.gain import GainFindings
+from unlabeled.studies import GAIN, STUDIES
 
 # The tensors of the tests are so small that a second thread only costs.
 torch.set_num_threads(1)
@@ -121,7 +120,7 @@ def read_study(folder: Path) -> StudyResult:
 
 def read_findings(folder: Path, name: str = "gain") -> Any:
     """What a study found, as its own record."""
-    kinds = {name: kind for name, (kind, _) in WRITERS.items()} | {"gain": GainFindings}
+    kinds = {study.name: study.findings for study in (GAIN, *STUDIES)}
     return read_as(kinds[name], read_study(folder if name == "gain" else folder / name).findings)
 
 

@@ -18,13 +18,13 @@ from test_report import BROWSER, _Checker
 from unlabeled.bundle import write_bundle
 from unlabeled.cli import main
 from unlabeled.errors import UserError
+from unlabeled.grammar.words import Language
 from unlabeled.notebook import write_notebook
 from unlabeled.records import ArmKey, StudyResult, as_json
 from unlabeled.report.display import show
 from unlabeled.report.document import Document
-from unlabeled.report.language import Language
 from unlabeled.report.page import write_report
-from unlabeled.studies.finetune import from_random
+from unlabeled.studies.points import from_random
 
 PACKAGE = Path(unlabeled.__file__).parent
 # A notebook runs each of its studies anew, so two are enough.
@@ -47,11 +47,11 @@ def page_of(folder, code):
 
 def catalogues():
     found = Catalog()
-    words = {"_": None, "gettext": None, "count": (1, 2), "Message": None}
+    words = {"_": None, "gettext": None, "say": None, "words": None, "count": (1, 2), "Message": None}
     methods = [("**.py", "python"), ("**/templates/**.j2", "jinja2.ext:babel_extract")]
     for _file, _line, message, _comments, _context in extract_from_dir(PACKAGE, method_map=methods, keywords=words):
         found.add(message)
-    with (PACKAGE / "report" / "locale" / "ru.po").open("rb") as file:
+    with (PACKAGE / "grammar" / "locale" / "ru.po").open("rb") as file:
         return found, read_po(file, locale="ru")
 
 
@@ -62,7 +62,7 @@ def test_every_sentence_is_in_the_catalogue_and_no_other():
 
 def test_translations_are_whole_and_keep_their_places():
     def places(text):
-        return sorted({name for _, name, _, _ in string.Formatter().parse(text) if name}) + sorted(
+        return sorted({f"{name}:{form}" for _, name, form, _ in string.Formatter().parse(text) if name}) + sorted(
             re.findall(r"%\(\w+\)s", text)
         )
 
@@ -334,7 +334,7 @@ def test_the_archive_is_what_the_course_asks_for(archive):
         assert {f"results/{name}.json" for name in FEW} <= names
         modules = {f"unlabeled/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*.py")}
         assert modules <= names
-        assert "unlabeled/report/locale/ru.po" in names
+        assert "unlabeled/grammar/locale/ru.po" in names
         assert opened.read("report.ru.html") == (folder / "report.ru.html").read_bytes()
 
 

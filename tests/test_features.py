@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from conftest import make_images
+from unlabeled.experiments.lab import Lab
 from unlabeled.features import fit_components, pixel_features, pool_quadrants
 from unlabeled.filters import BANK, hand_made_filters
 from unlabeled.presets import resolve
 from unlabeled.sources import load
-from unlabeled.studies.lab import Lab
 
 
 @pytest.mark.parametrize("size", [(3, 4, 6), (2, 5, 3), (4, 1, 2), (1, 1, 1)])

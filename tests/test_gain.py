@@ -8,6 +8,11 @@ from safetensors.torch import load_file
 
 from conftest import read_arrays, read_findings, read_json, read_study
 from unlabeled.errors import TrainingDiverged
+from unlabeled.experiments import classical, lab, networks, pretraining
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.networks import new_network
+from unlabeled.experiments.specs import Learned, LearnedCodes
+from unlabeled.experiments.tasks import NetworkTask
 from unlabeled.features import encode
 from unlabeled.presets import resolve
 from unlabeled.progress import RunProgress
@@ -15,12 +20,7 @@ from unlabeled.records import ArmKey, FoldsSummary
 from unlabeled.report.page import write_report
 from unlabeled.results import read_result
 from unlabeled.sources import load
-from unlabeled.studies import classical, lab, networks, pretraining
 from unlabeled.studies.course import run_gain
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.networks import new_network
-from unlabeled.studies.specs import Learned, LearnedCodes
-from unlabeled.studies.tasks import NetworkTask
 
 TINY = {
     "data": "digits",

@@ -9,16 +9,15 @@ from pydantic import BaseModel
 from conftest import TINY_STUDIES
 from unlabeled.config import Config
 from unlabeled.errors import UserError
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.performing import perform
+from unlabeled.experiments.tasks import AutoencoderTask, ClassicalTask, NetworkTask, PatchesTask
 from unlabeled.presets import merge, resolve
 from unlabeled.sources import load
-from unlabeled.studies import autoencoder, convolved, finetune, gain, joint, sparse, stacked
-from unlabeled.studies.baselines import baseline_tasks
+from unlabeled.studies import depths, gain, joint, maps, penalties, points, search
 from unlabeled.studies.features import _plan as features_plan
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.network import base_network, variants
-from unlabeled.studies.performing import perform
-from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import AutoencoderTask, ClassicalTask, NetworkTask, PatchesTask
+from unlabeled.studies.study import pixel_tasks
+from unlabeled.studies.variants import base_network, variants
 
 # The grid of rates needs equally many everywhere; two of each leave room for a change.
 BASE = merge(
@@ -110,24 +109,22 @@ def tasks_of(lab):
     encoder, trained = config.encoder, config.autoencoder
     grid = config.studies.network
     yield from gain.plan(lab)
-    yield from baseline_tasks(lab)
-    yield from baseline_tasks(lab, ("linear-network",))
+    yield from pixel_tasks(lab)
+    yield from pixel_tasks(lab, ("linear-network",))
     yield from (NetworkTask(v.arm, v.encoder, v.network, 0, 0) for v in variants(grid, 2) if v.value != "5")
     yield NetworkTask(joint.SCRATCH, grid.encoder, base_network(grid.training), 0, 0, gradients=True)
-    candidates, _ = autoencoder._legal(lab, autoencoder._geometries(trained, config.studies.autoencoder))
-    candidates |= autoencoder._legal(
-        lab, autoencoder._relatives(next(iter(candidates.values())), config.studies.autoencoder)
-    )[0]
+    candidates, _ = search._legal(lab, search._geometries(trained, config.studies.autoencoder))
+    candidates |= search._legal(lab, search._relatives(next(iter(candidates.values())), config.studies.autoencoder))[0]
     yield from (AutoencoderTask(arm, c.learned(0, config.studies.autoencoder.images)) for arm, c in candidates.items())
     yield from features_plan(lab, encoder, trained)
-    yield from finetune._Finetuning(lab, encoder, trained).tasks()
-    yield from stacked._plan(lab, stacked.make_variants(lab)[0])
-    yield from (PatchesTask(arm, learned[0]) for arm, learned in sparse.variants(lab).items())
-    strides = [stride for stride in config.studies.convolved.strides if convolved._fits(lab, stride)]
-    plan = convolved._plan(lab, strides, 0)
-    yield from convolved._learning(plan)
-    yield from convolved._tasks(lab, [plan])
-    yield from joint._tasks(lab, [Learned(encoder, trained, 0)])
+    yield from points.Finetuning(lab, encoder, trained).tasks()
+    yield from depths.plan(lab, depths.make_variants(lab)[0])
+    yield from (PatchesTask(arm, learned[0]) for arm, learned in penalties.variants(lab).items())
+    strides = [stride for stride in config.studies.convolved.strides if maps.fits(lab, stride)]
+    plan = maps.make_plan(lab, strides, 0)
+    yield from maps.learning(plan)
+    yield from maps.tasks(lab, [plan])
+    yield from joint.plan(lab)
 
 
 def keys(config, folder):

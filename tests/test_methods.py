@@ -14,12 +14,12 @@ import unlabeled
 from conftest import read_findings
 from unlabeled.cli import main
 from unlabeled.errors import UserError
+from unlabeled.experiments.lab import Lab
+from unlabeled.grammar.drawing import _placeholders
 from unlabeled.methods import METHODS, all_arms, all_contrasts, method_of, register, unregister
 from unlabeled.presets import resolve
-from unlabeled.report.drawing import _placeholders
 from unlabeled.report.environment import methods_css
 from unlabeled.sources import load
-from unlabeled.studies.lab import Lab
 
 ROOT = Path(unlabeled.__file__).parent.parent.parent
 SMALL = [

@@ -12,17 +12,17 @@ from conftest import read_findings, read_json, read_study, write_json
 from test_gain import TINY
 from unlabeled.cli import main
 from unlabeled.errors import UserError
+from unlabeled.grammar.section import Context
+from unlabeled.grammar.words import Language
 from unlabeled.notebook import write_notebook
 from unlabeled.presets import resolve
 from unlabeled.report.document import Document
-from unlabeled.report.language import Language
 from unlabeled.report.page import write_report
-from unlabeled.report.sections.limits import caveats
-from unlabeled.report.sections.parts import Context
-from unlabeled.report.sections.protocol import protocol_line
+from unlabeled.report.protocol import protocol_line
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
 from unlabeled.studies.gain import GainFindings
+from unlabeled.studies.limits import caveats
 
 ENGLISH = Language("en")
 

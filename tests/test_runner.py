@@ -10,6 +10,8 @@ import pytest
 from joblib import delayed
 
 from unlabeled.errors import UserError
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.runner import run_tasks
 from unlabeled.outcomes import AutoencoderOutcome
 from unlabeled.presets import resolve
 from unlabeled.processes import in_processes
@@ -17,8 +19,6 @@ from unlabeled.progress import RunProgress
 from unlabeled.records import ArmKey
 from unlabeled.results import Run
 from unlabeled.sources import load
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.runner import run_tasks
 
 _kept = []
 

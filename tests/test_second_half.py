@@ -11,6 +11,12 @@ import torch
 from conftest import TINY_STUDIES as TINY
 from conftest import read_arrays, read_findings, read_json, read_study, write_json
 from unlabeled.errors import UserError
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.networks import new_joint_network, new_network
+from unlabeled.experiments.performing import perform
+from unlabeled.experiments.pretraining import describe_activations, describe_filters
+from unlabeled.experiments.specs import Learned, PatchesLearned
+from unlabeled.experiments.tasks import Joint, NetworkTask, PatchesTask
 from unlabeled.patches import as_numbers
 from unlabeled.presets import resolve
 from unlabeled.records import ArmKey, read_as
@@ -21,17 +27,11 @@ from unlabeled.sources import load
 from unlabeled.sources.shapes import write_shapes
 from unlabeled.sparse import mean_activations
 from unlabeled.statistics import holm
-from unlabeled.studies.convolved import FROM_FILTERS, Kind
 from unlabeled.studies.course import run_studies
+from unlabeled.studies.depths import error_effect, make_pairs, make_variants
 from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.networks import new_joint_network, new_network
-from unlabeled.studies.performing import perform
-from unlabeled.studies.pretraining import describe_activations, describe_filters
-from unlabeled.studies.sparse import BASE, IN_BATCHES, UNPENALISED, UNTRAINED, changed, prepared
-from unlabeled.studies.specs import Learned, PatchesLearned
-from unlabeled.studies.stacked import error_effect, make_pairs, make_variants
-from unlabeled.studies.tasks import Joint, NetworkTask, PatchesTask
+from unlabeled.studies.maps import FROM_FILTERS, Kind
+from unlabeled.studies.penalties import BASE, IN_BATCHES, UNPENALISED, UNTRAINED, changed, prepared
 from unlabeled.training import Fitted
 
 
@@ -148,7 +148,9 @@ def test_the_sparse_study_sees_neither_labels_nor_test(finished_studies, monkeyp
     shutil.copytree(finished_studies, tmp_path / "copy")
     config = resolve(TINY, {"study": "sparse", "test": 20, "folds": 3})
     before = read_findings(finished_studies, "sparse").variants
-    monkeypatch.setattr("unlabeled.studies.pretraining.fit_full_batch", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        "unlabeled.experiments.pretraining.fit_full_batch", lambda *_, **__: pytest.fail("trained again")
+    )
     run_studies(config, load(config), folder=tmp_path / "copy")
     assert read_findings(tmp_path / "copy", "sparse").variants == before
 
@@ -355,7 +357,7 @@ def test_a_short_last_batch_is_left_out(lab, monkeypatch):
     config = resolve(TINY, {"studies": {"sparse": {"patches": 650}}})
     one = Lab(config, lab.splits, lab.folder)
     monkeypatch.setattr(
-        "unlabeled.studies.pretraining.fit", lambda *a, **_: seen.append(len(a[2])) or Fitted([{"train_loss": 1.0}])
+        "unlabeled.experiments.pretraining.fit", lambda *a, **_: seen.append(len(a[2])) or Fitted([{"train_loss": 1.0}])
     )
     perform(one, PatchesTask(IN_BATCHES, PatchesLearned.of(config.studies.sparse, 0, solver="batches")))
     assert seen == [600]

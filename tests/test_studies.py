@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ from PIL import Image
 from conftest import TINY_STUDIES as TINY
 from conftest import read_arrays, read_findings, read_json, read_study, write_json
 from unlabeled.errors import UserError
+from unlabeled.experiments import networks, performing, pretraining, reconstructing, tasks
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.specs import Learned
+from unlabeled.experiments.tasks import NetworkTask
 from unlabeled.features import fit_components, pixel_features
 from unlabeled.optimizers import make_optimizer
 from unlabeled.presets import resolve
@@ -20,14 +25,12 @@ from unlabeled.report.page import write_report
 from unlabeled.results import write_result
 from unlabeled.sources import load
 from unlabeled.statistics import holm
-from unlabeled.studies import course, networks, performing, pretraining, reconstructing, tasks
+from unlabeled.studies import course
+from unlabeled.studies.codes import Kind
 from unlabeled.studies.course import STUDIES, run_studies
-from unlabeled.studies.features import CODES, QUADRANTS, Kind
-from unlabeled.studies.finetune import from_random, is_gain, tuned
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.network import variants
-from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import NetworkTask
+from unlabeled.studies.features import CODES, QUADRANTS
+from unlabeled.studies.points import from_random, is_gain, tuned
+from unlabeled.studies.variants import variants
 
 
 def study(folder, **changes):
@@ -544,7 +547,7 @@ def test_a_study_that_fails_says_why_and_the_others_go_on(tmp_path, monkeypatch)
     def fail(lab, do):
         raise UserError("no luck")
 
-    monkeypatch.setattr(course, "STUDIES", (STUDIES[0], course.CourseStudy("network", (), fail)))
+    monkeypatch.setattr(course, "STUDIES", (STUDIES[0], replace(STUDIES[1], run=fail)))
     study(tmp_path)
     assert read_study(tmp_path / "network").failed == "no luck"
     assert read_study(tmp_path / "baselines").answered

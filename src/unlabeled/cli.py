@@ -27,8 +27,8 @@ from unlabeled.plain import printable, tolerate_output
 from unlabeled.presets import explain, read_file, resolve, suggestion
 
 if TYPE_CHECKING:
+    from unlabeled.grammar.parts import Table as TableOfReport
     from unlabeled.images import Splits
-    from unlabeled.report.sections.parts import Table as TableOfReport
 
 
 class _Console(Console):
@@ -291,9 +291,9 @@ def _run(config: Config) -> None:
 
 
 def _run_gain(config: Config) -> None:
+    from unlabeled.grammar.parts import Table as TableOfReport
     from unlabeled.report.document import Document
     from unlabeled.report.page import write_page
-    from unlabeled.report.sections.parts import Table as TableOfReport
     from unlabeled.studies.course import run_gain
 
     document = Document(run_gain(config, _load(config), folder=config.folder), config.lang)

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from unlabeled.errors import UserError
 from unlabeled.files import write_atomically
+from unlabeled.grammar.words import Language
 from unlabeled.presets import explain
 from unlabeled.records import StudyResult
 from unlabeled.report.document import Document
 from unlabeled.report.environment import reading
-from unlabeled.report.language import Language
 from unlabeled.settings import EncoderConfig
 
 _MINUTES = 60

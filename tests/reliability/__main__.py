@@ -17,7 +17,6 @@ from pathlib import Path
 import sklearn.datasets  # noqa: F401
 import torch
 
-import unlabeled.report.course
 import unlabeled.report.page
 import unlabeled.studies.course  # noqa: F401
 from reliability import damage, kills, sanitizers, surroundings

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unlabeled.experiments.specs import FeatureSpec
+from unlabeled.experiments.tasks import Classical, ClassicalTask
 from unlabeled.methods.method import Colour, Message, Part
 from unlabeled.records import ArmKey, Contrast
 from unlabeled.settings import Section
-from unlabeled.studies.specs import FeatureSpec
-from unlabeled.studies.tasks import Classical, ClassicalTask
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
 MODELS: tuple[Classical, ...] = ("logistic", "trees")
 

@@ -1,8 +1,8 @@
 """Frozen codes of an autoencoder that was trained on the unlabeled images."""
 
+from unlabeled.experiments.specs import Learned, LearnedCodes
 from unlabeled.methods.features import FeatureMethod
 from unlabeled.methods.method import Colour, Message
-from unlabeled.studies.specs import Learned, LearnedCodes
 
 FROZEN_CODES = FeatureMethod(
     name="frozen",

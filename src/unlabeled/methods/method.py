@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from unlabeled.experiments.tasks import Task
 from unlabeled.records import ArmKey, Contrast
 from unlabeled.settings import Section
-from unlabeled.studies.tasks import Task
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
 Part: TypeAlias = Literal["labeled", "unlabeled"]
 

@@ -7,14 +7,14 @@ from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from unlabeled.config import JointGrid
+from unlabeled.experiments.specs import Learned
+from unlabeled.experiments.tasks import Joint, NetworkTask, Supervised
 from unlabeled.methods.method import Colour, Message, Part
 from unlabeled.records import ArmKey, Contrast
 from unlabeled.settings import Section
-from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import Joint, NetworkTask, Supervised
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
 
 @dataclass(frozen=True)

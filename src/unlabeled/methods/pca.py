@@ -1,8 +1,8 @@
 """Principal components of the unlabeled images, as many as a code has numbers: the linear way to learn from them."""
 
+from unlabeled.experiments.specs import ComponentFeatures
 from unlabeled.methods.features import FeatureMethod
 from unlabeled.methods.method import Colour, Message
-from unlabeled.studies.specs import ComponentFeatures
 
 PCA = FeatureMethod(
     name="pca",

@@ -1,8 +1,8 @@
 """The pixels themselves: what one gets without any representation learning."""
 
+from unlabeled.experiments.specs import PixelFeatures
 from unlabeled.methods.features import FeatureMethod
 from unlabeled.methods.method import Colour, Message
-from unlabeled.studies.specs import PixelFeatures
 
 PIXELS = FeatureMethod(
     name="pixels",

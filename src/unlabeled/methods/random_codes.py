@@ -1,8 +1,8 @@
 """Codes of an encoder that nothing was learned for: what the encoder's shape alone is worth."""
 
+from unlabeled.experiments.specs import RandomCodes
 from unlabeled.methods.features import FeatureMethod
 from unlabeled.methods.method import Colour, Message
-from unlabeled.studies.specs import RandomCodes
 
 RANDOM_CODES = FeatureMethod(
     name="random",

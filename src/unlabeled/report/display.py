@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from unlabeled.grammar.parts import Section
+from unlabeled.grammar.words import Language
 from unlabeled.report.document import Document
 from unlabeled.report.environment import methods_css
-from unlabeled.report.language import Language
 from unlabeled.report.page import environment
-from unlabeled.report.sections.parts import Section
 
 _STYLE = """
 .unlabeled { %s --ink: currentColor; --muted: currentColor; --line: #8886; max-width: 66rem; }

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from unlabeled.errors import UserError
+from unlabeled.grammar.parts import Answer, Section
+from unlabeled.grammar.section import Context
+from unlabeled.grammar.words import Language, words
 from unlabeled.records import Protocol, StudyResult, read_as
-from unlabeled.report.course import WRITERS
+from unlabeled.report.answer import answer_of
 from unlabeled.report.environment import reading
-from unlabeled.report.language import Language
-from unlabeled.report.sections import gain
-from unlabeled.report.sections.parts import Answer, Context, Section
-from unlabeled.report.sections.protocol import protocol_line
-from unlabeled.report.summary import answer
+from unlabeled.report.protocol import protocol_line
 from unlabeled.results import has_result, read_result
-from unlabeled.studies.gain import GainFindings
+from unlabeled.studies import GAIN, STUDIES
+
+_KNOWN = {study.name: study for study in (GAIN, *STUDIES)}
+_PARTS = {"labeled": words("labeled images"), "unlabeled": words("unlabeled images"), "test": words("test images")}
 
 
 class Document:
@@ -41,7 +44,7 @@ class Document:
     @cached_property
     def answer(self) -> Answer:
         """What the results answer."""
-        return answer(self.folder, self.results, self.language)
+        return answer_of(self.folder, self.results, self.language)
 
     @cached_property
     def protocols(self) -> list[Protocol]:
@@ -83,7 +86,7 @@ def read_results(folder: Path) -> dict[str, StudyResult]:
                 f"its files into a folder {result.study} of a new folder, and give that"
             )
         return {"gain": result}
-    results = {name: _read(folder / name) for name in WRITERS if has_result(folder / name)}
+    results = {name: _read(folder / name) for name in _KNOWN if has_result(folder / name)}
     if not results:
         raise UserError(f"{folder}: no result.json, so nothing was finished here; run unlabeled run again to go on")
     return results
@@ -95,27 +98,15 @@ def _read(folder: Path) -> StudyResult:
 
 
 def _sections(name: str, result: StudyResult, folder: Path, language: Language) -> list[Section]:
-    if name == "gain":
-        return gain.write(Context.of(GainFindings, result, folder, language))
-    kind, write = WRITERS[name]
+    study = _KNOWN[name]
     if result.answered:
-        return [write(Context.of(kind, result, folder / name, language))]
-    _ = language.gettext
-    titles = {
-        "baselines": _("Baselines"),
-        "network": _("Convolutional network"),
-        "autoencoder": _("One-layer autoencoder"),
-        "features": _("Features of the autoencoder for classical models"),
-        "finetune": _("Fine-tuning"),
-        "stacked": _("Deeper and stacked autoencoders"),
-        "sparse": _("Sparse autoencoder on patches"),
-        "convolved": _("Filters of patches as a convolution"),
-        "joint": _("Classifying and reconstructing at once"),
-    }
+        context: Context[Any] = Context.of(
+            study.findings, result, folder if name == "gain" else folder / name, language
+        )
+        return [page.write(context) for page in study.pages]
     if result.failed:
-        reason = _("This study could not be run: {reason}").format(reason=result.failed)
+        reason = language.say("This study could not be run: {reason}", reason=result.failed)
     else:
-        parts = {"labeled": _("labeled images"), "unlabeled": _("unlabeled images"), "test": _("test images")}
-        needed = language.listed([parts[part] for part in result.missing])
-        reason = _("This study was not run: it needs {needed}, and there are none.").format(needed=needed)
-    return [Section(name, titles[name], setup=[reason])]
+        needed = language.listed(language.say(_PARTS[part]) for part in result.missing)
+        reason = language.say("This study was not run: it needs {needed}, and there are none.", needed=needed)
+    return [Section(name, language.say(study.pages[0].title), setup=[reason])]

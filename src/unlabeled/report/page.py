@@ -9,12 +9,12 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from unlabeled.files import write_atomically
+from unlabeled.grammar.parts import Code, Listing, Matrix, Photographs, Picture, Points, Table
+from unlabeled.grammar.words import Language
 from unlabeled.presets import command_of
 from unlabeled.report.document import Document
 from unlabeled.report.environment import make_environment, reading
-from unlabeled.report.language import Language
-from unlabeled.report.sections.parts import Code, Listing, Matrix, Photographs, Picture, Points, Table
-from unlabeled.report.sections.protocol import interval_note, protocol_line
+from unlabeled.report.protocol import interval_note, protocol_line
 
 
 def write_report(folder: Path, code: str = "en") -> Path:

@@ -2,56 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unlabeled.config import AutoencoderConfig, AutoencoderGrid, EncoderConfig
-from unlabeled.errors import UserError
-from unlabeled.files import write_arrays
-from unlabeled.geometry import Geometry, GeometryError
+from unlabeled.experiments.tasks import Perform
+from unlabeled.grammar.drawing import filter_sheet
+from unlabeled.grammar.parts import Listing, Part, Photographs, Picture, Points, Table
+from unlabeled.grammar.plots import Curve, curves_figure, map_figure, picture_row
+from unlabeled.grammar.section import Context, Page
+from unlabeled.grammar.tables import Column, table
+from unlabeled.grammar.words import illegal_line, words
 from unlabeled.outcomes import AutoencoderOutcome
-from unlabeled.records import ArmKey, Illegal, Row, of_arm, outcomes_of
-from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import AutoencoderTask, Perform
+from unlabeled.records import ArmKey, Illegal, Row, outcomes_of
+from unlabeled.studies.search import Line, longest, search
+from unlabeled.studies.study import Study
 
 if TYPE_CHECKING:
-    from unlabeled.models import ConvAutoEncoder
-    from unlabeled.studies.lab import Lab
-    from unlabeled.studies.reconstructing import Rivals
+    from unlabeled.experiments.lab import Lab
 
-_CANDIDATES_SHOWN = 4
-
-
-@dataclass(frozen=True)
-class Line:
-    """A candidate in numbers: its parameters, the size of its code, its errors on held-out images, and those of linear ways.
-
-    ``mse`` is None if it diverged with a seed: then it can't be relied on. ``bicubic`` and ``pca`` are the errors of as many numbers.
-    """
-
-    arm: ArmKey
-    kernel: int
-    padding: int
-    stride: int
-    pool: str
-    pool_size: int
-    filters: int
-    loss: str
-    code_size: tuple[int, ...]
-    code_length: int
-    compression: float
-    switch_bits: float
-    errors: tuple[float, ...]
-    diverged: int
-    mse: float | None
-    images_per_second: float | None
-    seconds: float | None
-    pca: float | None = None
-    bicubic: float | None = None
+_MOST_ROWS = 24
+_EXACT = 1e-9
+_SWITCHES = {
+    "true": words("true code, true switches"),
+    "constant_code": words("constant code, true switches"),
+    "wrong_switches": words("true code, wrong switches"),
+    "neither": words("constant code, wrong switches"),
+}
+_POOLS = {"max": words("maximum"), "average": words("average"), "none": words("none")}
+_FACTORS = {
+    "kernel": words("kernel"),
+    "padding": words("padding"),
+    "stride": words("stride"),
+    "pool": words("pool"),
+    "filters": words("filters"),
+    "loss": words("loss"),
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +72,7 @@ class Switches:
 
 @dataclass(frozen=True)
 class AutoencoderFindings:
-    """What study 3 found."""
+    """Findings of study 3."""
 
     candidates: tuple[Line, ...]
     illegal: tuple[Illegal, ...]
@@ -102,78 +90,33 @@ class AutoencoderFindings:
     model: str
     rows: tuple[Row, ...]
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """An autoencoder of the search."""
-
-    encoder: EncoderConfig
-    config: AutoencoderConfig
+    @property
+    def best(self) -> Line:
+        """The chosen candidate in numbers."""
+        return next(line for line in self.candidates if line.arm == self.chosen)
 
     @property
-    def arm(self) -> ArmKey:
-        """Its arm, named by kernel, padding, stride, pool, filters and loss."""
-        e = self.encoder
-        pool = "-" if e.pool_kernel_size[0] == 1 else f"{e.pool}{e.pool_kernel_size[0]}"
-        name = f"k{e.conv_kernel_size[0]} p{e.conv_padding[0]} s{e.conv_stride[0]} {pool} f{e.conv_out_channels[0]}"
-        return ArmKey("autoencoder", value=f"{name} {self.config.loss}")
-
-    def learned(self, seed: int, images: int | None) -> Learned:
-        """Return the autoencoder of a seed, trained on so many images."""
-        return Learned(self.encoder, self.config, seed, images)
-
-    def describe(self, geometry: Geometry, rows: Sequence[Row]) -> Line:
-        """Put its parameters, the size of its code and what its runs came to into a line."""
-        e, block, outcomes = self.encoder, geometry.blocks[0], outcomes_of(rows, AutoencoderOutcome)
-        switches = geometry.code_length if block.pools and e.pool == "max" else 0
-        errors = tuple(outcome.held_out_mse for outcome in outcomes)
-        return Line(
-            arm=self.arm,
-            kernel=e.conv_kernel_size[0],
-            padding=e.conv_padding[0],
-            stride=e.conv_stride[0],
-            pool="none" if not block.pools else e.pool,
-            pool_size=e.pool_kernel_size[0],
-            filters=e.conv_out_channels[0],
-            loss=self.config.loss,
-            code_size=tuple(geometry.code_size),
-            code_length=geometry.code_length,
-            compression=geometry.input_length / geometry.code_length,
-            switch_bits=float(switches * np.log2(block.pool_kernel[0] * block.pool_kernel[1])),
-            errors=errors,
-            diverged=len(rows) - len(outcomes),
-            mse=float(np.mean(errors)) if len(errors) == len(rows) else None,
-            images_per_second=_median(outcome.images_per_second for outcome in outcomes),
-            seconds=_median(outcome.seconds for outcome in outcomes),
-        )
-
-
-@dataclass(frozen=True)
-class Search:
-    """What the search found: a line for each candidate, the illegal ones, the chosen one, and all rows."""
-
-    candidates: Mapping[ArmKey, Candidate]
-    lines: tuple[Line, ...]
-    illegal: tuple[Illegal, ...]
-    chosen: Candidate
-    rows: tuple[Row, ...]
+    def measured(self) -> list[tuple[Line, float]]:
+        """The candidates that came to an end with their errors, the least first."""
+        return sorted(((line, line.mse) for line in self.candidates if line.mse is not None), key=lambda pair: pair[1])
 
 
 def run(lab: Lab, do: Perform) -> AutoencoderFindings:
     """Search, compare with principal components and with a small picture, and look into the chosen one."""
+    from unlabeled.experiments.reconstructing import Rivals, confirm, keep_pictures
     from unlabeled.features import fit_components
-    from unlabeled.studies.reconstructing import Rivals, confirm
 
     found = search(lab, do)
     best = next(line for line in found.lines if line.arm == found.chosen.arm)
     watched = lab.watched(lab.config.studies.autoencoder.images)
-    components = fit_components(watched, max(_lengths(found.lines)))
-    rival, chosen = Rivals(lab, components, best.code_length), _trained(lab, found.chosen)
-    of_switches = _best_with_switches(found)
-    switches = _keep_pictures(lab, found, chosen, rival, of_switches)
+    components = fit_components(watched, max(found.lengths))
+    chosen, switched = found.chosen.trained(lab), found.with_switches
+    models = [found.candidates[arm].trained(lab) for arm in found.shown]
+    rival = Rivals(lab, components, best.code_length)
+    switches = keep_pictures(lab, models, chosen, rival, switched.trained(lab) if switched else None)
     # Shorter ones besides, for the curves of both.
     pixels = int(np.prod(lab.splits.unlabeled.shape))
-    lengths = sorted({*_lengths(found.lines), *(max(1, pixels // 2**power) for power in range(1, 7))})
+    lengths = sorted({*found.lengths, *(max(1, pixels // 2**power) for power in range(1, 7))})
     rivals = {length: Rivals(lab, components, length) for length in lengths}
     errors = {length: rivals[length].errors(lab.held_out) for length in lengths}
     measured = confirm(lab, chosen, rivals[best.code_length])
@@ -184,146 +127,264 @@ def run(lab: Lab, do: Perform) -> AutoencoderFindings:
         ),
         illegal=found.illegal,
         chosen=found.chosen.arm,
-        longest=_longest(lab),
+        longest=longest(lab),
         images=len(watched),
         held_out=len(lab.held_out),
         held_out_variance=outcomes_of(found.rows, AutoencoderOutcome)[0].held_out_variance,
         pca=tuple(Linear(n, errors[n]["pca"]) for n in lengths),
         bicubic=tuple(Linear(rivals[n].numbers, errors[n]["bicubic"]) for n in lengths),
         confirmed=Confirmed(**measured) if measured else None,
-        shown=tuple(_shown(found)),
-        switches=switches,
-        switches_of=of_switches.arm if of_switches else None,
+        shown=found.shown,
+        switches=Switches(**switches) if switches else None,
+        switches_of=switched.arm if switched else None,
         model=repr(chosen),
         rows=found.rows,
     )
 
 
-def _keep_pictures(
-    lab: Lab, found: Search, chosen: ConvAutoEncoder, rival: Rivals, of_switches: Candidate | None
-) -> Switches | None:
-    """Write the pictures of the study, and measure what switches carry, if a candidate has some."""
-    import torch
-
-    from unlabeled.runtime import to_images
-    from unlabeled.studies.pretraining import to_pixels
-    from unlabeled.studies.reconstructing import error_map, measure_switches, pictures_of
-
-    pictures = pictures_of(lab, [_trained(lab, found.candidates[arm]) for arm in _shown(found)])
-    first = lab.held_out.subset(np.arange(len(pictures["originals"])))
-    pictures["pca"] = to_pixels(rival.by_components(first))
-    pictures["bicubic"] = to_pixels(rival.by_size(to_images(torch.from_numpy(pictures["originals"]))))
-    errors, more = measure_switches(lab, _trained(lab, of_switches)) if of_switches else (None, {})
-    write_arrays(lab.folder / "autoencoder" / "pictures.npz", **pictures, **more, error_map=error_map(lab, chosen))
-    return Switches(**errors) if errors else None
-
-
-def search(lab: Lab, do: Perform) -> Search:
-    """Train every candidate, then the chosen geometry with the other losses and kinds of pool.
-
-    Raises
-    ------
-    UserError
-        If no candidate is legal, or none came to an end.
-    """
-    grid = lab.config.studies.autoencoder
-    legal, illegal = _legal(lab, _geometries(lab.config.autoencoder, grid))
-    if not legal:
-        raise UserError(f"no candidate of --studies.autoencoder fits these images; the first: {illegal[0].reason}")
-    lines, rows = _train(lab, do, legal)
-    best = _choose(lab, legal, lines)
-    others, more_illegal = _legal(lab, [c for c in _relatives(best, grid) if c.arm not in legal])
-    if others:
-        more_lines, more_rows = _train(lab, do, others)
-        lines, rows = lines + more_lines, rows + more_rows
-    every = legal | others
-    return Search(every, tuple(lines), tuple(illegal + more_illegal), _choose(lab, every, lines), tuple(rows))
+def _parts(context: Context[AutoencoderFindings]) -> list[Part]:
+    findings, pictures = context.findings, context.pictures
+    parts: list[Part] = [
+        _table(context),
+        Picture(
+            _lengths_figure(context),
+            _lengths(context) + " " + context.say("Dots: candidates, the chosen one in another colour."),
+        ),
+        Points([*_by_factor(context), *_on_test(context)]),
+        _reconstructions(context),
+    ]
+    if findings.switches is not None:
+        parts.append(_switches(context, findings.switches))
+    filters = context.say(
+        "The filters of {name}, seed 0, each stretched to its own range: grey is zero.", name=findings.chosen.value
+    )
+    parts += [
+        Photographs([(context.say("filters"), filter_sheet(pictures["filters"]))], filters),
+        _error_map(context),
+    ]
+    if findings.illegal:
+        lines = [illegal_line(entry.arm.value, entry.reason, context.language) for entry in findings.illegal]
+        parts.append(Listing(context.say("Candidates whose sizes do not close: {n}", n=len(lines)), lines))
+    return parts
 
 
-def _geometries(base: AutoencoderConfig, grid: AutoencoderGrid) -> list[Candidate]:
-    config = base.model_copy(update={"loss": grid.losses[0], "training": grid.training})
+def _table(context: Context[AutoencoderFindings]) -> Table:
+    findings = context.findings
+    lines = [line for line, _mse in findings.measured] + [line for line in findings.candidates if line.mse is None]
+
+    def error(line: Line) -> str:
+        if line.mse is None:
+            return context.say("diverged ({n})", n=line.diverged)
+        ends = context.language.interval(min(line.errors), max(line.errors), 4)
+        return f"{context.language.number(line.mse, 4)} ({ends})"
+
+    columns: dict[str, Column[Line]] = {
+        words("candidate"): "{i.arm.value}",
+        words("held-out MSE (seeds)"): error,
+        words("code length"): "{i.code_length:0}",
+        words("compression"): "{i.compression:2}",
+        words("PCA, as long"): "{i.pca:4}",
+        words("bicubic, as long"): "{i.bicubic:4}",
+        words("switches, bits"): "{i.switch_bits:0}",
+        words("training, images/s"): "{i.images_per_second:0}",
+        words("seconds"): "{i.seconds:s}",
+    }
+    shown = lines[:_MOST_ROWS]
+    note = context.say(
+        "Mean over seeds, and the range of single ones. Compression: numbers of an image for one of the code."
+    )
+    if len(lines) > len(shown):
+        note += " " + context.say(
+            "The best {n} of {all} candidates; result.json holds the rest.", n=len(shown), all=len(lines)
+        )
+    chosen = next((number for number, line in enumerate(shown) if line.arm == findings.chosen), None)
+    return table(context, columns, shown, note=note, chosen=chosen)
+
+
+def _lengths_figure(context: Context[AutoencoderFindings]) -> str:
+    findings = context.findings
+
+    def curve(name: str, entries: Sequence[Linear], colour: str, *, dashed: bool) -> Curve:
+        # What is rebuilt exactly has no place on a logarithmic axis.
+        kept = [entry for entry in entries if entry.mse > _EXACT]
+        return Curve(name, [e.length for e in kept], [e.mse for e in kept], colour, dashed=dashed)
+
+    curves = [
+        curve(context.say("PCA"), findings.pca, "pixels", dashed=False),
+        curve(context.say("bicubic, small and back"), findings.bicubic, "bicubic", dashed=True),
+    ]
+    points = [
+        (line.code_length, mse, "pca" if line.arm == findings.chosen else "autoencoder")
+        for line, mse in findings.measured
+    ]
+    x, y = context.say("numbers in the code"), context.say("held-out MSE")
+    return curves_figure("code-length", curves, context.language, x=x, y=y, log="xy", points=points, height=3.2)
+
+
+def _lengths(context: Context[AutoencoderFindings]) -> str:
+    text = context.say(
+        "At the chosen code's length of {f.best.code_length:0} numbers: autoencoder {f.best.mse:4} and {f.best.switch_bits:0} bits of "
+        "switches, PCA {f.best.pca:4}, bicubic shrinking and enlarging {f.best.bicubic:4}."
+    )
+    if context.findings.best.code_length >= int(np.prod(context.protocol.image)):
+        text += " " + context.say(
+            "This code is as long as the image, where small pictures lose nothing and PCA only what its training images lack."
+        )
+    return text
+
+
+def _reconstructions(context: Context[AutoencoderFindings]) -> Photographs:
+    findings, pictures = context.findings, context.pictures
+    errors = {line.arm: mse for line, mse in findings.measured}
+    rows = [(context.say("originals"), picture_row(pictures["originals"]))]
+    for arm, images in zip(findings.shown, pictures["reconstructions"], strict=True):
+        rows.append((f"{arm.value}: {context.language.number(errors[arm], 4)}", picture_row(images)))
+    rows.append((context.say("PCA, {f.best.code_length:0} numbers"), picture_row(pictures["pca"])))
+    rows.append((context.say("bicubic, {f.best.code_length:0} numbers"), picture_row(pictures["bicubic"])))
+    caption = context.say(
+        "The same held-out images, and what the chosen candidate and others, from the best to the worst, make"
+        " of them (seed 0), with their mean squared error."
+    )
+    return Photographs(rows, caption)
+
+
+def _switches(context: Context[AutoencoderFindings], switches: Switches) -> Photographs:
+    rows = [(context.say("originals"), picture_row(context.pictures["originals"]))]
+    for key, name in _SWITCHES.items():
+        error = context.language.number(getattr(switches, key), 4)
+        rows.append((f"{context.say(name)}: {error}", picture_row(context.pictures[f"switches_{key}"])))
+    caption = context.say(
+        "What the switches alone carry, {name}: a constant code with the true switches has an error of {f.switches.constant_code:4}, "
+        "the true code with another image's switches {f.switches.wrong_switches:4}, both true {f.switches.true:4}; always guessing "
+        "the mean image {f.held_out_variance:4}.",
+        name=context.findings.switches_of.value if context.findings.switches_of else "",
+    )
+    return Photographs(rows, caption)
+
+
+def _error_map(context: Context[AutoencoderFindings]) -> Picture:
+    values = context.pictures["error_map"]
+    edge = np.ones(values.shape, dtype=bool)
+    edge[2:-2, 2:-2] = False
+    text = context.say(
+        "Error per pixel over all held-out images: {edge:4} in the two rows and columns at the edge, {inside:4} "
+        "inside; the largest is {most:4}.",
+        edge=float(values[edge].mean()),
+        inside=float(values[~edge].mean()) if (~edge).any() else None,
+        most=float(values.max()),
+    )
+    return Picture(map_figure("error-map", values, context.language, label=context.say("mean squared error")), text)
+
+
+def _choice(context: Context[AutoencoderFindings]) -> str:
+    findings = context.findings
+    explained = 1 - (findings.best.mse or 0.0) / findings.held_out_variance
+    worth = (
+        context.say("it explains {explained:%} % of the pixels' variance", explained=explained)
+        if explained > 0
+        else context.say("that is no better than always guessing the mean image")
+    )
+    return context.say(
+        "Chosen: {f.chosen.value}, with a held-out error of {f.best.mse:4}; {worth}. The worst of {count} candidates has {worst:4}.",
+        worth=worth,
+        count=len(findings.candidates),
+        worst=findings.measured[-1][1],
+    )
+
+
+def _on_test(context: Context[AutoencoderFindings]) -> list[str]:
+    """Repeat the comparison where nothing was chosen by."""
+    if context.findings.confirmed is None:
+        return []
     return [
-        Candidate(
-            EncoderConfig(
-                conv_out_channels=(filters,), conv_kernel_size=(kernel,), conv_stride=(stride,), conv_padding=(padding,),
-                pool_kernel_size=(pool,), pool_stride=(pool,),
+        context.say(
+            "On {c.images:0} test images, by which nothing was chosen (seed 0): autoencoder {c.autoencoder:4}, PCA {c.pca:4}, "
+            "bicubic {c.bicubic:4}.",
+            c=context.findings.confirmed,
+        )
+    ]
+
+
+def _against_rivals(context: Context[AutoencoderFindings]) -> str:
+    """Count where the autoencoder is better than the linear ways of the same length."""
+    measured = context.findings.measured
+    return context.say(
+        "Of {count} candidates {pca} are better than PCA of the same length and {bicubic} better than bicubic shrinking; those with a "
+        "max-pool have their switches besides.",
+        count=len(measured),
+        pca=sum(line.pca is not None and mse < line.pca for line, mse in measured),
+        bicubic=sum(line.bicubic is not None and mse < line.bicubic for line, mse in measured),
+    )
+
+
+def _weigh_switches(context: Context[AutoencoderFindings]) -> str | None:
+    """Weigh the switches against the code, by what is lost without each."""
+    switches = context.findings.switches
+    if switches is None:
+        return None
+    without_code, without_switches = switches.constant_code - switches.true, switches.wrong_switches - switches.true
+    if max(without_code, without_switches) <= 0:
+        return context.say(
+            "The error rises neither without the code nor with wrong switches: this autoencoder has learned nothing yet."
+        )
+    return context.say(
+        "Without the code the error rises by {code:4}, without the right switches by {switches:4}: more of the image is in {more}.",
+        code=without_code,
+        switches=without_switches,
+        more=context.say("the code") if without_code > without_switches else context.say("the switches"),
+    )
+
+
+def _by_factor(context: Context[AutoencoderFindings]) -> list[str]:
+    """Say for each property what the best candidate with each of its values reaches."""
+
+    def value(line: Line, factor: str) -> str:
+        if factor != "pool":
+            return str(getattr(line, factor))
+        return context.say(_POOLS[line.pool]) + (f" {line.pool_size}" if line.pool != "none" else "")
+
+    sentences = []
+    for factor, name in _FACTORS.items():
+        best: dict[str, float] = {}
+        for line, mse in context.findings.measured:
+            best.setdefault(value(line, factor), mse)
+        if len(best) > 1:
+            values = context.each("{i[0]} {i[1]:4}", best.items(), ", ")
+            sentences.append(context.say("Least error by {factor}: {values}.", factor=context.say(name), values=values))
+    return sentences
+
+
+AUTOENCODER = Study(
+    "autoencoder",
+    ("unlabeled",),
+    AutoencoderFindings,
+    run,
+    (
+        Page(
+            "autoencoder",
+            words("One-layer autoencoder"),
+            words(
+                "Which one-layer autoencoder reconstructs images that it has not seen best, and what does its code hold?"
             ),
-            config,
-        )
-        for kernel, padding, stride, pool, filters in product(
-            grid.kernels, grid.paddings, grid.strides, grid.pools, grid.filters
-        )
-    ]  # fmt: skip
-
-
-def _relatives(best: Candidate, grid: AutoencoderGrid) -> list[Candidate]:
-    """Return the best candidate with other losses, and with the mean in place of the maximum."""
-    losses = [Candidate(best.encoder, best.config.model_copy(update={"loss": loss})) for loss in grid.losses[1:]]
-    return [*losses, Candidate(best.encoder.model_copy(update={"pool": "average"}), best.config)]
-
-
-def _legal(lab: Lab, candidates: Iterable[Candidate]) -> tuple[dict[ArmKey, Candidate], list[Illegal]]:
-    legal, illegal = {}, []
-    for candidate in candidates:
-        try:
-            lab.geometry(candidate.encoder)
-        except GeometryError as error:
-            illegal.append(Illegal(candidate.arm, str(error)))
-        else:
-            legal[candidate.arm] = candidate
-    return legal, illegal
-
-
-def _train(lab: Lab, do: Perform, candidates: Mapping[ArmKey, Candidate]) -> tuple[list[Line], list[Row]]:
-    images, seeds = lab.config.studies.autoencoder.images, range(lab.config.seeds)
-    rows = do([AutoencoderTask(arm, c.learned(seed, images)) for seed in seeds for arm, c in candidates.items()])
-    lines = [c.describe(lab.geometry(c.encoder), of_arm(rows, arm)) for arm, c in candidates.items()]
-    return lines, rows
-
-
-def _median(values: Iterable[float]) -> float | None:
-    known = list(values)
-    return float(np.median(known)) if known else None
-
-
-def _longest(lab: Lab) -> int:
-    return int(lab.config.studies.autoencoder.longest * np.prod(lab.splits.unlabeled.shape))
-
-
-def _choose(lab: Lab, candidates: Mapping[ArmKey, Candidate], lines: Sequence[Line]) -> Candidate:
-    """Return the candidate with the least error, of those whose code is not too long, or else the shortest."""
-    whole = _by_error(lines)
-    if not whole:
-        raise UserError("every autoencoder of the search diverged; lower --studies.autoencoder.training.learning-rate")
-    least = min(line.code_length for line in whole)
-    short = [line for line in whole if line.code_length <= max(least, _longest(lab))]
-    return candidates[short[0].arm]
-
-
-def _by_error(lines: Sequence[Line]) -> list[Line]:
-    """Return the lines that have an error, the least first."""
-    return sorted((line for line in lines if line.mse is not None), key=lambda line: line.mse or 0.0)
-
-
-def _best_with_switches(found: Search) -> Candidate | None:
-    """Return the chosen candidate, or if it has no switches, the best one that has some and is no longer."""
-    whole = [line for line in _by_error(found.lines) if line.switch_bits > 0]
-    if found.chosen.arm in {line.arm for line in whole}:
-        return found.chosen
-    return found.candidates[whole[0].arm] if whole else None
-
-
-def _lengths(lines: Sequence[Line]) -> list[int]:
-    return sorted({line.code_length for line in lines})
-
-
-def _trained(lab: Lab, candidate: Candidate) -> ConvAutoEncoder:
-    """Read a candidate's first seed."""
-    return lab.trained_autoencoder(candidate.learned(0, lab.config.studies.autoencoder.images))
-
-
-def _shown(found: Search) -> list[ArmKey]:
-    """Return the candidates to show: the chosen one first, then others spread over the errors."""
-    names = [line.arm for line in _by_error(found.lines) if line.arm != found.chosen.arm]
-    places = np.unique(np.linspace(0, len(names) - 1, min(_CANDIDATES_SHOWN, len(names))).round().astype(int))
-    return [found.chosen.arm, *(names[place] for place in places)]
+            setup=(
+                lambda context: context.say(
+                    "Every candidate is trained on the same {f.images:0} unlabeled images, {t[epochs]} epochs of batches of "
+                    "{t[batch_size]} with {t[optimizer]} and learning rate {t[learning_rate]:g}; its mean squared error on pixels in "
+                    "[−1, 1] is measured on {f.held_out:0} other unlabeled images. No label and no test image is used.",
+                    t=context.config["studies"]["autoencoder"]["training"],
+                ),
+                words(
+                    "Names: k kernel, p padding, s stride, pool and its side, f filters, loss. The other losses and the average pool "
+                    "are tried for the geometry with the least error. Codes of more than {f.longest:0} numbers are measured but not "
+                    "chosen: a longer one can copy the image."
+                ),
+                words(
+                    "A max-pool's switches (which cell of each window was the largest) go round the code to the decoder; the table "
+                    "gives them in bits. PCA and the average pool have none."
+                ),
+            ),
+            parts=(_parts,),
+            conclusion=(_choice, _against_rivals, _weigh_switches),
+        ),
+    ),
+)

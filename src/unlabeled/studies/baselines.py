@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from unlabeled.comparison import compare, read_scores
+from unlabeled.experiments.tasks import Perform
+from unlabeled.grammar.parts import Picture
+from unlabeled.grammar.section import Context, Page
+from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, most_accurate
+from unlabeled.grammar.words import words
 from unlabeled.outcomes import ClassicalOutcome
-from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Row, of_arm
+from unlabeled.records import ArmKey, Comparison, Contrast, Row, of_arm
 from unlabeled.results import read_result
-from unlabeled.studies.specs import PixelFeatures
-from unlabeled.studies.tasks import Classical, ClassicalTask, Perform
+from unlabeled.studies.study import Study, experiment, pixel_tasks
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
 LOGISTIC, TREES, BOOSTING = (ArmKey("pixels", model) for model in ("logistic", "trees", "boosting"))
 CONTRASTS = (Contrast(TREES, LOGISTIC), Contrast(BOOSTING, LOGISTIC), Contrast(BOOSTING, TREES))
+SPEEDS = words(
+    "Speeds and seconds are for comparison with each other; runs at a time: {s.jobs:0}, processor threads of each: {s.threads:0}."
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class BaselinesFindings:
-    """What study 1 found."""
+    """Findings of study 1."""
 
     comparison: Comparison
     agreement: Agreement
@@ -47,27 +52,10 @@ class BaselinesFindings:
 
 def run(lab: Lab, do: Perform) -> BaselinesFindings:
     """Fit logistic regression both ways, a forest and gradient boosting on pixels."""
-    rows = do(list(baseline_tasks(lab)))
+    comparison, rows = experiment(lab, do, pixel_tasks(lab), CONTRASTS)
     # The network of one layer takes over what scikit-learn's regression chose, so it comes after it.
-    twins = do(list(baseline_tasks(lab, ("linear-network",))))
-    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
-    compared = compare(rows, scores, CONTRASTS, correlation=lab.folds.correlation)
-    return BaselinesFindings(compared, _agreement(lab, rows, twins), (*rows, *twins))
-
-
-def baseline_tasks(
-    lab: Lab, models: Sequence[Classical] = ("logistic", "trees", "boosting")
-) -> Iterator[ClassicalTask]:
-    """Yield the runs on pixels that every later study is drawn beside."""
-    for seed, model, fold in product(range(lab.config.seeds), models, range(len(lab.folds.folds))):
-        yield ClassicalTask(ArmKey("pixels", model), PixelFeatures(), model, fold, seed)
-
-
-def baseline_arms(lab: Lab, do: Perform) -> tuple[ArmSummary, ...]:
-    """Run the models on pixels, or read them, and return their means."""
-    rows = do(list(baseline_tasks(lab)))
-    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
-    return compare(rows, scores, (), correlation=lab.folds.correlation).arms
+    twins = do(list(pixel_tasks(lab, ("linear-network",))))
+    return BaselinesFindings(comparison, _agreement(lab, rows, twins), (*rows, *twins))
 
 
 def _agreement(lab: Lab, rows: Sequence[Row], twins: Sequence[Row]) -> Agreement:
@@ -92,3 +80,79 @@ def _agreement(lab: Lab, rows: Sequence[Row], twins: Sequence[Row]) -> Agreement
         agrees=min(same) >= 0.99 and max(least) <= 0.005,
         seconds=float(np.median([outcome.seconds for outcome in outcomes])),
     )
+
+
+def _best(context: Context[BaselinesFindings]) -> str:
+    best = most_accurate(context.findings.comparison.arms)
+    assert best is not None  # nothing that is fitted on pixels can diverge
+    return context.say(
+        "The most accurate on pixels is {model}, {accuracy:1} %; guessing would be right on {chance:1} %.",
+        model=context.model(best[0].model),
+        accuracy=best[1],
+        chance=100 / len(context.protocol.class_names),
+    )
+
+
+def _compared(context: Context[BaselinesFindings]) -> str:
+    named = [(context.pair(c), c.verdict) for c in context.findings.comparison.contrasts]
+    return context.say("Compared with each other: {verdicts}.", verdicts=context.verdicts(named))
+
+
+def _both_ways(context: Context[BaselinesFindings]) -> str:
+    start = (
+        context.say("Both ways to logistic regression agree")
+        if context.findings.agreement.agrees
+        else context.say("The two ways to logistic regression do not agree")
+    )
+    return context.say(
+        "{start}: the same answer on at least {f.agreement.same_answers:%2} % of a fold's test images, log losses at most "
+        "{f.agreement.log_loss:f2} nats apart; the network took {f.agreement.seconds:s} s in the median.",
+        start=start,
+    )
+
+
+BASELINES = Study(
+    "baselines",
+    ("labeled", "test"),
+    BaselinesFindings,
+    run,
+    (
+        Page(
+            "baselines",
+            words("Baselines"),
+            words("How well do classical models do on the pixels themselves?"),
+            setup=(
+                lambda context: context.say(
+                    "Every image is a row of {n:0} numbers in [−1, 1].", n=int(np.prod(context.protocol.image))
+                ),
+                words(
+                    "Multinomial logistic regression with an L2 penalty (strength and scaling chosen by validation log loss), a "
+                    "random forest and histogram gradient boosting (number of rounds chosen in the same way)."
+                ),
+                lambda context: context.say(
+                    "Logistic regression is fitted in two ways: by scikit-learn, and as a network of one linear layer with the same "
+                    "penalty, trained on all images at once by L-BFGS until no entry of the gradient exceeds {gradient:f1}. The study "
+                    "reports scikit-learn's; they agree if they answer alike on at least 99 % of the test images and their log losses "
+                    "differ by at most 0.005 nats.",
+                    gradient=max(context.findings.agreement.gradient, 1e-5),
+                ),
+                SPEEDS,
+            ),
+            parts=(
+                ArmTable(
+                    words("model on pixels"),
+                    {words("fit, s"): "seconds:s", words("predict, s"): "predict_seconds:s"},
+                    words("Seconds: median of a run, choices included."),
+                    swatches=False,
+                ),
+                lambda context: Picture(
+                    arms_figure(context, "baselines", context.findings.comparison.arms), _best(context)
+                ),
+                ContrastTable(merely=lambda _: True),
+            ),
+            conclusion=(_best, _compared, _both_ways),
+            names=lambda context, arm: context.model(arm.model),
+            colours=lambda _: "pixels",
+        ),
+    ),
+)

@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlabeled.comparison import compare, read_scores
-from unlabeled.config import EncoderConfig
 from unlabeled.errors import DataError
+from unlabeled.experiments.tasks import Perform
 from unlabeled.files import write_arrays
-from unlabeled.records import ArmKey, Comparison, Contrast, Row, of_arm
+from unlabeled.grammar.drawing import filter_sheet
+from unlabeled.grammar.parts import Photographs, Picture, Points, Table
+from unlabeled.grammar.plots import Level
+from unlabeled.grammar.section import Context, Page
+from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure
+from unlabeled.grammar.words import words
+from unlabeled.records import ArmKey, Comparison, ContrastResult, Row, of_arm
 from unlabeled.results import read_result
-from unlabeled.studies.sparse import check_size
-from unlabeled.studies.specs import FeatureSpec, Filters, Learned, LearnedMaps, PatchesLearned, PatchMaps, PixelFeatures
-from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask, NetworkTask, PatchesTask, Perform, Task
+from unlabeled.studies.maps import (
+    FROM_FILTERS,
+    MODELS,
+    PIXELS,
+    SCRATCH,
+    Kind,
+    chosen_stride,
+    fits,
+    learning,
+    make_contrasts,
+    make_plan,
+    network_encoder,
+    tasks,
+)  # fmt: skip
+from unlabeled.studies.sparse import check_size, prepared_by
+from unlabeled.studies.study import Study, experiment
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
-MODELS: tuple[Classical, ...] = ("logistic", "trees")
-_KINDS: tuple[Filters, ...] = ("sparse", "random", "centroids", "hand-made")
-# What a course report of 2016 trained with; whole maps are compared as it did, one layer with three.
-_REPORT: dict[str, Any] = {"preparation": "clip", "rho": 0.06, "beta": 3.0, "decay": 1e-4}
-SCRATCH, FROM_FILTERS = ArmKey("random", "network"), ArmKey("sparse", "network")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of features: the filters, and their stride where there are several."""
-
-    source: str
-    stride: int | None = None
-
-    def arm(self, model: str) -> ArmKey:
-        """Return the arm of a model on them."""
-        return ArmKey(self.source, model, stride=self.stride)
-
-
-PIXELS = Kind("pixels")
+_COLOURS = {
+    "pixels": "pixels", "sparse": "slow", "report": "bicubic",
+    "deep": "gradual", "random": "random", "centroids": "pca", "hand-made": "filters",
+    "autoencoder": "autoencoder",
+}  # fmt: skip
+_SOURCES = {
+    "pixels": words("pixels"),
+    "sparse": words("sparse filters"),
+    "report": words("as in 2016"),
+    "deep": words("as in 2016, 3 layers"),
+    "random": words("random filters"),
+    "centroids": words("k-means (triangle)"),
+    "hand-made": words("hand-made filters"),
+    "autoencoder": words("convolutional autoencoder"),
+}
 
 
 @dataclass(frozen=True)
 class ConvolvedFindings:
-    """What study 8 found."""
+    """Findings of study 8."""
 
     comparison: Comparison
     kinds: tuple[Kind, ...]
@@ -62,21 +74,10 @@ class ConvolvedFindings:
     rows: tuple[Row, ...]
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """The kinds of features of one seed, and what has to be learned for them."""
-
-    features: dict[Kind, FeatureSpec]
-    sparse: PatchesLearned
-    report: PatchesLearned
-    deep: PatchesLearned | None
-    autoencoder: Learned
-
-
 def check(lab: Lab) -> None:
     """Refuse patches and strides that do not fit these images."""
     check_size(lab)
-    if not any(_fits(lab, stride) for stride in lab.config.studies.convolved.strides):
+    if not any(fits(lab, stride) for stride in lab.config.studies.convolved.strides):
         raise DataError(
             "no stride of --studies.convolved.strides leaves a map on these images; use smaller patches or strides"
         )
@@ -85,122 +86,229 @@ def check(lab: Lab) -> None:
 def run(lab: Lab, do: Perform) -> ConvolvedFindings:
     """Fit logistic regression and trees on pooled maps, and train the network, for every kind of filters."""
     grid, sparse = lab.config.studies.convolved, lab.config.studies.sparse
-    strides = [stride for stride in grid.strides if _fits(lab, stride)]
-    plans = [_plan(lab, strides, seed) for seed in range(lab.config.seeds)]
-    learned = do([task for plan in plans for task in _learning(plan)])
-    rows = do(list(_tasks(lab, plans)))
+    strides = [stride for stride in grid.strides if fits(lab, stride)]
+    plans = [make_plan(lab, strides, seed) for seed in range(lab.config.seeds)]
+    learned = do([task for plan in plans for task in learning(plan)])
     kinds = tuple(plans[0].features)
-    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
+    contrasts = make_contrasts(kinds, chosen_stride(lab), strides)
+    comparison, rows = experiment(lab, do, tasks(lab, plans), contrasts)
     first = next((row for row in of_arm(learned, ArmKey("sparse")) if not row.diverged), None)
     filters = np.empty((0, 0, 0, 0), dtype=np.float32)
     if first is not None:
         filters = read_result(lab.folder / first.run).arrays("filters.npz")["filters"]
     write_arrays(lab.folder / "convolved" / "pictures.npz", filters=filters)
-    contrasts = _contrasts(kinds, _stride(lab), strides)
     return ConvolvedFindings(
-        comparison=compare(rows, scores, contrasts, correlation=lab.folds.correlation),
+        comparison=comparison,
         kinds=kinds,
         strides=tuple(strides),
-        stride=_stride(lab),
+        stride=chosen_stride(lab),
         grid=grid.grid,
         side=sparse.side,
         filters=sparse.hidden,
-        unpooled=tuple(stride for stride in grid.unpooled if _fits(lab, stride)),
+        unpooled=tuple(stride for stride in grid.unpooled if fits(lab, stride)),
         deep=tuple(grid.deep),
-        network=_network_encoder(lab).model_dump(mode="json"),
+        network=network_encoder(lab).model_dump(mode="json"),
         learned=tuple(learned),
-        rows=tuple(rows),
+        rows=rows,
     )
 
 
-def _fits(lab: Lab, stride: int) -> bool:
-    """Tell whether more than one patch a side fits, or one at all where the stride does not matter."""
-    return min(lab.splits.labeled.shape[1:]) - lab.config.studies.sparse.side >= (stride if stride > 1 else 0)
+def _features_name(context: Context[ConvolvedFindings], arm: ArmKey) -> str:
+    """Name a kind of features."""
+    return context.say(_SOURCES[arm.source]) + (context.say(", stride {n}", n=arm.stride) if arm.stride else "")
 
 
-def _stride(lab: Lab) -> int:
-    """Return the stride of the comparison with other filters: the one given, or the largest that fits below it."""
-    return max((s for s in range(1, lab.config.studies.convolved.stride + 1) if _fits(lab, s)), default=1)
+def _name(context: Context[ConvolvedFindings], arm: ArmKey) -> str:
+    if arm in (SCRATCH, FROM_FILTERS):
+        return context.say("network from scratch") if arm == SCRATCH else context.say("network from the sparse filters")
+    return f"{_features_name(context, arm)} → {context.model(arm.model)}"
 
 
-def _plan(lab: Lab, strides: Sequence[int], seed: int) -> _Plan:
-    grid, sparse = lab.config.studies.convolved, lab.config.studies.sparse
-    by_kind = {kind: PatchesLearned.of(sparse, seed, **({} if kind == "sparse" else _unused(kind))) for kind in _KINDS}
-    report = PatchesLearned.of(sparse, seed, **_REPORT)
-    deep = PatchesLearned.of(sparse, seed, hidden=tuple(grid.deep), **_REPORT) if grid.deep else None
-    stride, whole = _stride(lab), [every for every in grid.unpooled if _fits(lab, every)]
-    autoencoder = Learned(_autoencoder_encoder(lab, stride), lab.config.autoencoder, seed)
-    features: dict[Kind, FeatureSpec] = {PIXELS: PixelFeatures()}
-    for every in dict.fromkeys([stride, *strides]):
-        features[Kind("sparse", every)] = PatchMaps(by_kind["sparse"], every, grid.grid)
-    for every in whole:
-        features[Kind("report", every)] = PatchMaps(report, every)
-    if deep is not None and grid.unpooled and grid.unpooled[0] in whole:
-        features[Kind("deep", grid.unpooled[0])] = PatchMaps(deep, grid.unpooled[0])
-    for kind in _KINDS[1:]:
-        features[Kind(kind)] = PatchMaps(by_kind[kind], stride, grid.grid)
-    features[Kind("autoencoder")] = LearnedMaps(autoencoder, grid.grid)
-    return _Plan(features, by_kind["sparse"], report, deep, autoencoder)
+def _arms(context: Context[ConvolvedFindings]) -> Table:
+    keys = [kind.arm(model) for model in MODELS for kind in context.findings.kinds] + [SCRATCH, FROM_FILTERS]
+    arms = [context.findings.comparison.arm(key) for key in keys]
+    more = {words("features"): "features:0", words("fit, s"): "seconds:s"}
+    return ArmTable(words("features → model"), more).of(context, arms)
 
 
-def _unused(kind: Filters) -> dict[str, Any]:
-    """Return what has no part in filters that are not trained as a sparse autoencoder, so that it does not tell runs apart."""
-    nothing = {"kind": kind, "rho": 0.0, "beta": 0.0, "decay": 0.0, "iterations": 0}
-    return nothing if kind == "random" else nothing | {"preparation": "whitening"}
-
-
-def _autoencoder_encoder(lab: Lab, stride: int) -> EncoderConfig:
-    """Return the convolutional autoencoder of one layer with as many filters, as large, at the same places."""
-    sparse = lab.config.studies.sparse
-    return EncoderConfig(
-        conv_out_channels=(sparse.hidden,), conv_kernel_size=(sparse.side,), conv_stride=(stride,), conv_padding=(0,),
-        pool_kernel_size=(1,), pool_stride=(1,),
-    )  # fmt: skip
-
-
-def _network_encoder(lab: Lab) -> EncoderConfig:
-    """Return the network's one block: the filters, a sigmoid and a max-pool, if there is a map to pool."""
-    stride, sparse = _stride(lab), lab.config.studies.sparse
-    cells = (min(lab.splits.labeled.shape[1:]) - sparse.side) // stride + 1
-    pool = min(lab.config.studies.convolved.pool, cells)
-    block = _autoencoder_encoder(lab, stride).model_dump() | {"pool_kernel_size": pool, "pool_stride": pool}
-    return EncoderConfig.model_validate(block | {"activation": "sigmoid"})
-
-
-def _learning(plan: _Plan) -> Iterator[Task]:
-    yield PatchesTask(ArmKey("sparse"), plan.sparse)
-    yield PatchesTask(ArmKey("report"), plan.report)
-    if plan.deep is not None:
-        yield PatchesTask(ArmKey("deep"), plan.deep)
-    yield AutoencoderTask(ArmKey("autoencoder"), plan.autoencoder)
-
-
-def _tasks(lab: Lab, plans: Sequence[_Plan]) -> Iterator[Task]:
-    encoder = _network_encoder(lab)
-    for seed, plan in enumerate(plans):
-        for kind, spec in plan.features.items():
-            for model in MODELS:
-                for fold in range(len(lab.folds.folds)):
-                    yield ClassicalTask(kind.arm(model), spec, model, fold, seed)
-        for fold in range(len(lab.folds.folds)):
-            yield NetworkTask(SCRATCH, encoder, lab.config.network, fold, seed)
-            yield NetworkTask(FROM_FILTERS, encoder, lab.config.network, fold, seed, plan.sparse)
-
-
-def _contrasts(kinds: Sequence[Kind], stride: int, strides: Sequence[int]) -> list[Contrast]:
-    """Return the comparisons: a model's rivals, its strides and its whole maps are a family each."""
-    whole = [kind for kind in kinds if kind.source == "report"]
-    deep = [kind for kind in kinds if kind.source == "deep"]
-    pairs: list[tuple[Kind, Kind, str]] = []
-    rivals = ("pixels", "random", "centroids", "hand-made", "autoencoder")
-    pairs += [(Kind("sparse", stride), Kind(rival), "") for rival in rivals]
-    by_stride = sorted(strides, reverse=True)
-    pairs += [(Kind("sparse", fine), Kind("sparse", coarse), "stride ") for coarse, fine in pairwise(by_stride)]
-    pairs += [(after, before, "pattern ") for before, after in pairwise([PIXELS, *whole])]
-    pairs += [(kind, whole[0], "pattern ") for kind in deep if whole]
-    contrasts = [
-        Contrast(treated.arm(model), control.arm(model), family + model)
-        for model in MODELS
-        for treated, control, family in pairs
+def _figure(context: Context[ConvolvedFindings], model: str) -> Picture:
+    """Draw a model's arms; the sentence says what the sparse filters gain over each other kind."""
+    findings, beside = context.findings, []
+    marks = [(PIXELS.arm(other), f"{context.say('pixels')}, {context.model(other)}") for other in MODELS]
+    for key, name in [*marks, (SCRATCH, context.name(SCRATCH))]:
+        accuracy = findings.comparison.arm(key).accuracy
+        if accuracy is not None:
+            beside.append(Level(name, accuracy.mean, context.colour(key)))
+    figure = arms_figure(
+        context,
+        f"convolved-{model}",
+        [findings.comparison.arm(kind.arm(model)) for kind in findings.kinds if kind != PIXELS],
+        name=lambda arm: _features_name(context, arm),
+        label=f"{context.model(model)}: " + context.say("test accuracy, %"),
+        levels=beside,
+    )
+    told = [
+        context.say("over {source} {effect:told}", source=_features_name(context, c.control), effect=c)
+        for c in findings.comparison.family(model)
     ]
-    return [*contrasts, Contrast(FROM_FILTERS, SCRATCH, "network")]
+    text = context.say(
+        "Sparse filters at stride {f.stride} for {model}, in points: {told}.",
+        model=context.model(model),
+        told="; ".join(told),
+    )
+    return Picture(figure, text)
+
+
+def _verdicts(context: Context[ConvolvedFindings]) -> list[str]:
+    """Say over which other filters the sparse ones help each model."""
+    sentences = []
+    for model in MODELS:
+        contrasts = context.findings.comparison.family(model)
+        named = context.verdicts((_features_name(context, c.control), c.verdict) for c in contrasts)
+        text = words("Sparse filters vs others, {model}: {verdicts}.")
+        sentences.append(context.say(text, model=context.model(model), verdicts=named))
+    return sentences
+
+
+def _filters(context: Context[ConvolvedFindings]) -> Photographs | None:
+    filters = context.pictures["filters"]
+    if not len(filters):
+        return None
+    caption = context.say(
+        "The {f.filters} sparse filters of seed 0 on the pixels, as the convolution has them; grey is zero."
+    )
+    return Photographs([(context.say("filters"), filter_sheet(filters))], caption)
+
+
+def _all_told(
+    context: Context[ConvolvedFindings], contrasts: Sequence[ContrastResult], name: Callable[[ContrastResult], str]
+) -> str:
+    return "; ".join(f"{name(c)} {context.language.write(c, 'told')}" for c in contrasts)
+
+
+def _strides(context: Context[ConvolvedFindings]) -> str:
+    """Say what smaller strides bring, by model."""
+    contrasts = [c for model in MODELS for c in context.findings.comparison.family(f"stride {model}")]
+    if not contrasts:
+        return context.say("Only one stride fits these images.")
+    told = _all_told(context, contrasts, lambda c: context.name(c.treated))
+    return context.say("Pooled maps, each vs the next larger stride, in points: {told}.", told=told)
+
+
+def _patterns(context: Context[ConvolvedFindings]) -> dict[str, tuple[ContrastResult, ...]]:
+    families: dict[str, tuple[ContrastResult, ...]] = {
+        model: context.findings.comparison.family(f"pattern {model}") for model in MODELS
+    }
+    return families if families["logistic"] else {}
+
+
+def _whole_maps(context: Context[ConvolvedFindings]) -> list[str]:
+    def name(contrast: ContrastResult) -> str:
+        treated, control = (_features_name(context, arm) for arm in (contrast.treated, contrast.control))
+        return context.say("{treated} vs {control}", treated=treated, control=control)
+
+    return [
+        context.say(
+            "Whole maps, {model}, in points: {told}.",
+            model=context.model(model),
+            told=_all_told(context, contrasts, name),
+        )
+        for model, contrasts in _patterns(context).items()
+    ]
+
+
+def _as_in_2016(context: Context[ConvolvedFindings]) -> str:
+    """Say whether the pattern of the course report of 2016 appears: logistic regression gains, trees and depth do not."""
+    pattern = _patterns(context)
+    if not pattern:
+        return _network(context)
+    steps = {model: [c.verdict for c in pattern[model] if c.treated.source != "deep"] for model in MODELS}
+    yes = {True: context.say("yes"), False: context.say("no")}
+    told = [
+        context.say(
+            "each step helps logistic regression: {answer}", answer=yes[all(v == "helps" for v in steps["logistic"])]
+        ),
+        context.say("no step helps trees: {answer}", answer=yes[all(v != "helps" for v in steps["trees"])]),
+        *(
+            context.say(
+                "three hidden layers are worse than one, {model}: {answer}",
+                model=context.model(model),
+                answer=yes[c.verdict == "hurts"],
+            )
+            for model, contrasts in pattern.items()
+            for c in contrasts
+            if c.treated.source == "deep"
+        ),
+    ]
+    return context.say(
+        "A course report of 2016 found on STL-10 at 96×96, without intervals: pixels 34.0 %, stride 8 47.6 %, stride 4 50.6 % for "
+        "logistic regression, no gain for trees, three hidden layers worse. Here: {told}.",
+        told="; ".join(told),
+    )
+
+
+def _network(context: Context[ConvolvedFindings]) -> str:
+    contrast = context.findings.comparison.find(FROM_FILTERS, SCRATCH)
+    if contrast is None or contrast.accuracy is None:
+        return context.say("A network diverged, so there is no answer.")
+    return context.say(
+        "Fine-tuned whole, the network that begins with the sparse filters vs the same from scratch: {effect:told}.",
+        effect=contrast,
+    )
+
+
+CONVOLVED = Study(
+    "convolved",
+    ("labeled", "unlabeled", "test"),
+    ConvolvedFindings,
+    run,
+    (
+        Page(
+            "convolved",
+            words("Filters of patches as a convolution"),
+            words(
+                "What are filters learned on patches worth when they are applied to whole images, against other "
+                "filters of the same number?"
+            ),
+            setup=(
+                lambda context: context.say(
+                    "The sparse autoencoder of study 7 ({preparation}, ρ = {s[rho]:g}, β = {s[beta]:g}, λ = {s[decay]:g}) has "
+                    "{f.filters} filters of {f.side}×{f.side}; they are applied as a convolution, with preparation and offsets folded "
+                    "in exactly, every {f.strides} pixels, and the maps are pooled to {f.grid}×{f.grid} means at the most.",
+                    preparation=prepared_by(context, context.config["studies"]["sparse"]),
+                    s=context.config["studies"]["sparse"],
+                ),
+                words(
+                    "Against them, at stride {f.stride} and as many: the same autoencoder before training, k-means centroids with the "
+                    "triangle activation (Coates, Ng and Lee 2011), hand-made filters, and a convolutional autoencoder of one layer. "
+                    "Logistic regression and forest choose on validation data."
+                ),
+                lambda context: context.say(
+                    "Whole maps at strides {f.unpooled} have the settings of a course report of 2016: clip at three sigma, ρ = 0.06, "
+                    "β = 3, λ = 0.0001, one hidden layer or three ({deep}).",
+                    deep="-".join(map(str, context.findings.deep)) or "–",
+                ),
+                words(
+                    "The network has the filters as its first layer (sigmoid, max-pool {f.network[pool_kernel_size]}, linear layer), "
+                    "all trained on, against the same network from scratch."
+                ),
+            ),
+            parts=(
+                _arms,
+                lambda context: [_figure(context, model) for model in MODELS],
+                ContrastTable(
+                    words("Every comparison"),
+                    words(
+                        "p values are corrected within a model's rivals, its strides and its whole maps, each apart."
+                    ),
+                ),
+                lambda context: Points([_strides(context), *_whole_maps(context), _network(context)]),
+                _filters,
+            ),
+            conclusion=(_verdicts, _as_in_2016),
+            names=_name,
+            colours=lambda arm: _COLOURS[arm.source],
+        ),
+    ),
+    check,
+)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from unlabeled.config import STUDY_NAMES, Config
 from unlabeled.errors import DamagedFile, ProcessKilled, UserError
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.runner import run_tasks, spread
+from unlabeled.experiments.tasks import Task
+from unlabeled.experiments.workplace import working_in
 from unlabeled.files import fingerprint, write_arrays, write_json
 from unlabeled.images import Splits
 from unlabeled.kernels import building
@@ -19,51 +22,13 @@ from unlabeled.plain import printable
 from unlabeled.progress import RunProgress
 from unlabeled.records import Row, StudyResult, as_json
 from unlabeled.results import has_result, keep_earlier, read_result, write_result
-from unlabeled.studies import (
-    autoencoder,
-    baselines,
-    convolved,
-    features,
-    finetune,
-    gain,
-    joint,
-    network,
-    sparse,
-    stacked,
-)
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.runner import run_tasks, spread
-from unlabeled.studies.tasks import Perform, Task
-from unlabeled.studies.workplace import working_in
+from unlabeled.studies import GAIN, STUDIES
+from unlabeled.studies.study import Study
 
 # What makes an answer, beside the runs that it was made of.
 _FILES = ("result.json", "pictures.npz")
 _PAGES = ("report.html", "report.ru.html", "notebook.ipynb", "notebook.ru.ipynb")
 _GAIN_FILES = ("result.json", "config.json", "test.npz", *_PAGES)
-
-
-@dataclass(frozen=True)
-class CourseStudy:
-    """A study: what it needs of the data, what runs it and returns its result, and what refuses beforehand what can't be run."""
-
-    name: str
-    needs: tuple[str, ...]
-    run: Callable[[Lab, Perform], Any]
-    check: Callable[[Lab], None] | None = None
-
-
-STUDIES = (
-    CourseStudy("baselines", ("labeled", "test"), baselines.run),
-    CourseStudy("network", ("labeled", "test"), network.run),
-    CourseStudy("autoencoder", ("unlabeled",), autoencoder.run),
-    CourseStudy("features", ("labeled", "unlabeled", "test"), features.run, features.check),
-    CourseStudy("finetune", ("labeled", "unlabeled", "test"), finetune.run, features.check_encoder),
-    CourseStudy("stacked", ("labeled", "unlabeled", "test"), stacked.run),
-    CourseStudy("sparse", ("unlabeled",), sparse.run, sparse.check),
-    CourseStudy("convolved", ("labeled", "unlabeled", "test"), convolved.run, convolved.check),
-    CourseStudy("joint", ("labeled", "unlabeled", "test"), joint.run, joint.check),
-)
-GAIN = CourseStudy("gain", ("labeled", "unlabeled", "test"), gain.run, gain.check)
 
 
 def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgress | None = None) -> Path:
@@ -82,7 +47,8 @@ def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgr
         raise UserError(
             f"{folder}: holds answers of studies, whose report would be overwritten; give another folder with --out"
         )
-    gain.check(lab)
+    assert GAIN.check is not None
+    GAIN.check(lab)
     question = config.question | {"images": splits.origin.get("key")}
     with progress or RunProgress() as shown, working_in(folder, shown.note):
         _tell_kernels(lab, shown)
@@ -167,7 +133,7 @@ def _is_answered(place: Path, question: dict[str, Any]) -> bool:
     return "findings" in content and fingerprint(content.get("question")) == fingerprint(question)
 
 
-def _refusal(study: CourseStudy, lab: Lab) -> str:
+def _refusal(study: Study[Any], lab: Lab) -> str:
     """Say why a study can't be run on these images as it is asked, or nothing."""
     if missing := _missing(study, lab.splits):
         return f"study {study.name} needs {' and '.join(missing)} images, and there are none; add some, or run another study"
@@ -183,11 +149,11 @@ def _refusal(study: CourseStudy, lab: Lab) -> str:
     return ""
 
 
-def _missing(study: CourseStudy, splits: Splits) -> list[str]:
+def _missing(study: Study[Any], splits: Splits) -> list[str]:
     return [part for part in study.needs if len(getattr(splits, part)) == 0]
 
 
-def _try(study: CourseStudy, lab: Lab, progress: RunProgress, question: dict[str, Any], *, alone: bool) -> StudyResult:
+def _try(study: Study[Any], lab: Lab, progress: RunProgress, question: dict[str, Any], *, alone: bool) -> StudyResult:
     """Run a study; of several, one that can't be run says why."""
     try:
         return _run(study, lab, progress, question)
@@ -200,7 +166,7 @@ def _try(study: CourseStudy, lab: Lab, progress: RunProgress, question: dict[str
         return StudyResult(study.name, lab.config.preset, question, failed=str(error))
 
 
-def _run(study: CourseStudy, lab: Lab, progress: RunProgress, question: dict[str, Any]) -> StudyResult:
+def _run(study: Study[Any], lab: Lab, progress: RunProgress, question: dict[str, Any]) -> StudyResult:
     began = time.perf_counter()
     done: list[Row] = []
 
@@ -235,7 +201,7 @@ def computing_seconds(rows: Iterable[Row]) -> float:
     return float(sum(taken.values()))
 
 
-def _config_of(study: CourseStudy, config: Config) -> Config:
+def _config_of(study: Study[Any], config: Config) -> Config:
     """Return the configuration of a study; study 2 can be limited to fewer labels."""
     labels = config.studies.network.labels
     if study.name != "network" or labels is None:

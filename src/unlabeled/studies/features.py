@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from unlabeled.comparison import compare, read_scores
 from unlabeled.config import AutoencoderConfig, EncoderConfig
 from unlabeled.errors import DataError
-from unlabeled.outcomes import ClassicalOutcome
-from unlabeled.records import ArmKey, Comparison, Contrast, Row, of_arm, outcomes_of
-from unlabeled.studies.autoencoder import search
-from unlabeled.studies.network import base_network
-from unlabeled.studies.specs import (
+from unlabeled.experiments.specs import (
     ComponentFeatures,
     FeatureSpec,
     HandMadeCodes,
@@ -25,29 +17,36 @@ from unlabeled.studies.specs import (
     PixelFeatures,
     RandomCodes,
 )
-from unlabeled.studies.tasks import AutoencoderTask, Classical, ClassicalTask, NetworkTask, Perform, Scaling, Task
+from unlabeled.experiments.tasks import Classical, ClassicalTask, NetworkTask, Perform, Scaling, Task
+from unlabeled.grammar.parts import Picture, Points, Table
+from unlabeled.grammar.plots import Level
+from unlabeled.grammar.section import Context, Page
+from unlabeled.grammar.tables import ArmTable, Column, ContrastTable, arms_figure, levels, table
+from unlabeled.grammar.words import words
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, ContrastResult, Row
+from unlabeled.studies.codes import Fit, Kind, Shape, describe, make_fits
+from unlabeled.studies.search import search
+from unlabeled.studies.study import Study, experiment, train_autoencoders
+from unlabeled.studies.variants import base_network
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
+_SOURCES = {
+    ("pixels", ""): words("pixels"),
+    ("pca", ""): words("PCA"),
+    ("random", ""): words("random encoder"),
+    ("filters", ""): words("hand-made filters"),
+    ("autoencoder", ""): words("autoencoder"),
+    ("random", "quadrants"): words("random encoder, quadrants"),
+    ("autoencoder", "quadrants"): words("autoencoder, quadrants"),
+}
+_SCALED = {"common": words("one scale"), "each": words("standardised")}
 MODELS: tuple[Classical, ...] = ("logistic", "trees", "boosting", "neighbours")
 SCALED: tuple[Classical, ...] = ("logistic", "neighbours")
 _SCALINGS: tuple[Scaling, ...] = ("common", "each")
 CONTROLS = ("pixels", "pca", "filters", "random")
 NETWORK = ArmKey("random", "network")
-_MOST_COLUMNS = 512
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of features: where they come from, and how they are pooled."""
-
-    source: str
-    pooling: str = ""
-
-    def arm(self, model: str, scaling: str = "") -> ArmKey:
-        """Return the arm of a model on them."""
-        return ArmKey(self.source, model, pooling=self.pooling, scaling=scaling)
 
 
 CODES, QUADRANTS = Kind("autoencoder"), Kind("autoencoder", "quadrants")
@@ -56,29 +55,8 @@ KINDS = (*(Kind(source) for source in CONTROLS), CODES, Kind("random", "quadrant
 
 
 @dataclass(frozen=True)
-class Shape:
-    """How features hang together: how many there are and vary, their mean absolute correlation, directions, share of zeros."""
-
-    kind: Kind
-    features: int
-    alive: int
-    correlation: float
-    directions: float
-    zeros: float
-
-
-@dataclass(frozen=True)
-class Fit:
-    """The mean accuracy of an arm on its own training images, and the mean depth of its trees."""
-
-    arm: ArmKey
-    train_accuracy: float
-    depth: float | None = None
-
-
-@dataclass(frozen=True)
 class FeaturesFindings:
-    """What study 4 found."""
+    """Findings of study 4."""
 
     comparison: Comparison
     encoder: dict[str, Any]
@@ -108,25 +86,18 @@ def check(lab: Lab) -> None:
 def run(lab: Lab, do: Perform) -> FeaturesFindings:
     """Fit every model on every kind of features, and the network of study 2 on the images."""
     encoder, config = chosen_autoencoder(lab, do)
-    do([AutoencoderTask(ArmKey("autoencoder"), Learned(encoder, config, seed)) for seed in range(lab.config.seeds)])
-    rows = do(list(_plan(lab, encoder, config)))
+    train_autoencoders(do, [Learned(encoder, config, seed) for seed in range(lab.config.seeds)])
     kinds = _specs(encoder, config, 0)
-    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
+    comparison, rows = experiment(lab, do, _plan(lab, encoder, config), _contrasts(kinds))
     fitted = {row.arm for row in rows if row.seed == 0 and row.scored is not None}
-    return FeaturesFindings(
-        comparison=compare(rows, scores, _contrasts(kinds), correlation=lab.folds.correlation),
-        encoder=encoder.model_dump(mode="json"),
-        loss=config.loss,
-        code_length=lab.geometry(encoder).code_length,
-        # What nothing could be fitted on, for its autoencoder diverged, has no features either.
-        shapes=tuple(
-            _describe(kind, lab.features(spec).labeled)
-            for kind, spec in kinds.items()
-            if any(kind.arm(model) in fitted for model in MODELS)
-        ),
-        fits=_fits(rows),
-        rows=tuple(rows),
+    # What nothing could be fitted on, for its autoencoder diverged, has no features either.
+    shapes = tuple(
+        describe(kind, lab.features(spec).labeled)
+        for kind, spec in kinds.items()
+        if any(kind.arm(model) in fitted for model in MODELS)
     )
+    shape, length = encoder.model_dump(mode="json"), lab.geometry(encoder).code_length
+    return FeaturesFindings(comparison, shape, config.loss, length, shapes, make_fits(rows), rows)
 
 
 def chosen_autoencoder(lab: Lab, do: Perform) -> tuple[EncoderConfig, AutoencoderConfig]:
@@ -187,37 +158,224 @@ def _contrasts(kinds: Collection[Kind]) -> list[Contrast]:
     return [*contrasts, Contrast(CODES.arm("logistic"), NETWORK, "network")]
 
 
-def _describe(kind: Kind, features: NDArray[np.float32]) -> Shape:
-    """Return how features hang together: mean absolute correlation, and how many directions hold the variance.
+def _kind_name(context: Context[FeaturesFindings], arm: ArmKey | Kind) -> str:
+    return context.say(_SOURCES[arm.source, arm.pooling])
 
-    The second is the participation ratio (sum of the covariance's eigenvalues)^2 / sum of their squares; it needs no
-    eigenvalues, being trace(C)^2 / |C|^2.
-    """
-    centred = features - features.mean(axis=0)
-    covariance = (centred.T @ centred).astype(np.float64) / len(features)
-    ratio = float(np.trace(covariance) ** 2 / max(float((covariance**2).sum()), 1e-300))
-    deviations = np.sqrt(np.diag(covariance))
-    alive = np.flatnonzero(deviations > 1e-6 * deviations.max(initial=1e-300))
-    chosen = alive[np.unique(np.linspace(0, len(alive) - 1, min(_MOST_COLUMNS, len(alive))).astype(int))]
-    correlation = covariance[np.ix_(chosen, chosen)] / np.outer(deviations[chosen], deviations[chosen])
-    apart = ~np.eye(len(chosen), dtype=bool)
-    return Shape(
-        kind,
-        features=features.shape[1],
-        alive=len(alive),
-        correlation=float(np.abs(correlation[apart]).mean()) if len(chosen) > 1 else 0.0,
-        directions=ratio,
-        zeros=float((features == 0).mean()),
+
+def _name(context: Context[FeaturesFindings], arm: ArmKey) -> str:
+    """Name an arm: its features, its model, and how they were scaled."""
+    if arm == NETWORK:
+        return context.say("network of study 2")
+    scaling = ", " + context.say(_SCALED[arm.scaling]) if arm.scaling else ""
+    return f"{_kind_name(context, arm)} → {context.model(arm.model)}{scaling}"
+
+
+def _origin(context: Context[FeaturesFindings]) -> str:
+    given = context.config["studies"]["encoder"] == "given"
+    return context.say(
+        "{origin:cap}: filters {e[conv_out_channels]}, kernel {e[conv_kernel_size]}, stride {e[conv_stride]}, padding "
+        "{e[conv_padding]}, {e[pool]} pool {e[pool_kernel_size]}, loss {f.loss}; {f.code_length:0} numbers. It is trained on all "
+        "unlabeled images to train on, once a seed, and then frozen.",
+        origin=context.say("the encoder given") if given else context.say("the encoder that study 3 chose"),
+        e=context.findings.encoder,
     )
 
 
-def _fits(rows: Sequence[Row]) -> tuple[Fit, ...]:
-    """Return each classical arm's fit on its own training images."""
-    fits = []
-    for arm in dict.fromkeys(row.arm for row in rows):
-        outcomes = outcomes_of(of_arm(rows, arm), ClassicalOutcome)
-        if outcomes:
-            depths = [outcome.facts["depth"] for outcome in outcomes if "depth" in outcome.facts]
-            accuracy = float(np.mean([outcome.train_accuracy for outcome in outcomes]))
-            fits.append(Fit(arm, accuracy, float(np.mean(depths)) if depths else None))
-    return tuple(fits)
+def _hand_made(context: Context[FeaturesFindings]) -> str:
+    if any(shape.kind.source == "filters" for shape in context.findings.shapes):
+        return context.say(
+            "Hand-made filters (Sobel, Laplace, lines, blur) stand in an encoder of the same shape and are "
+            "applied by the same convolution."
+        )
+    return context.say("There are no hand-made filters here: they are one layer, and this encoder has more.")
+
+
+def _arms_of(context: Context[FeaturesFindings], model: str) -> list[ArmSummary]:
+    """Return a model's arms, each scaled as validation chose, in the order of tables."""
+    arms = {arm.arm: arm for arm in context.findings.comparison.arms}
+    return [arms[kind.arm(model)] for kind in KINDS if kind.arm(model) in arms]
+
+
+def _arms(context: Context[FeaturesFindings]) -> Table:
+    arms = [arm for model in MODELS for arm in _arms_of(context, model)] + [context.findings.comparison.arm(NETWORK)]
+    more = {words("features"): "features:0", words("fit, s"): "seconds:s"}
+    return ArmTable(words("features → model"), more).of(context, arms)
+
+
+def _figure(context: Context[FeaturesFindings], model: str) -> Picture:
+    """Draw a model's arms; the sentence says what the codes gain over each other kind of features."""
+    beside = levels(context, context.findings.comparison.arms)
+    network = context.findings.comparison.arm(NETWORK)
+    if network.accuracy is not None:
+        beside.append(Level(context.name(NETWORK), network.accuracy.mean, "frozen"))
+    label = f"{context.model(model)}: " + context.say("test accuracy, %")
+    figure = arms_figure(
+        context, f"features-{model}", _arms_of(context, model), name=lambda arm: _kind_name(context, arm), label=label, levels=beside
+    )  # fmt: skip
+    told = [
+        context.say("over {source} {effect:told}", source=_kind_name(context, Kind(source)), effect=contrast)
+        for source in ("pixels", "random", "filters", "pca")
+        if (contrast := _against(context, model, source)) is not None
+    ]
+    text = context.say(
+        "The autoencoder's codes for {model}, in points: {told}.", model=context.model(model), told="; ".join(told)
+    )
+    return Picture(figure, text)
+
+
+def _against(context: Context[FeaturesFindings], model: str, source: str) -> ContrastResult | None:
+    """Return what the codes gain over another kind of features, if that could be measured."""
+    contrast = context.findings.comparison.find(CODES.arm(model), ArmKey(source, model))
+    return contrast if contrast is not None and contrast.accuracy is not None else None
+
+
+def _fit(context: Context[FeaturesFindings], kind: Kind, model: str) -> Fit | None:
+    return next((fit for fit in context.findings.fits if fit.arm == kind.arm(model)), None)
+
+
+def _why(context: Context[FeaturesFindings]) -> Table:
+    def fit(shape: Shape, model: str, name: str) -> Any:
+        return getattr(_fit(context, shape.kind, model), name, None)
+
+    columns: dict[str, Column[Shape]] = {
+        words("features"): lambda shape: _kind_name(context, shape.kind),
+        words("features that vary"): "{i.alive:0}",
+        words("linear fit on training, %"): lambda s: context.language.write(fit(s, "logistic", "train_accuracy"), "%"),
+        words("depth of the trees"): lambda s: context.language.write(fit(s, "trees", "depth"), "1"),
+        words("mean correlation"): "{i.correlation:2}",
+        words("directions"): "{i.directions:1}",
+        words("zeros, %"): "{i.zeros:%0}",
+    }
+    note = words(
+        "Correlation: mean absolute one between features (of 512 at the most). Directions: participation ratio of the covariance's "
+        "eigenvalues, how many directions hold the variance. Seed 0, labeled images."
+    )
+    title, shapes = words("Why, as far as numbers show"), context.findings.shapes
+    return table(context, columns, shapes, title=title, note=note, swatch=lambda shape: shape.kind.source)
+
+
+def _verdicts(source: str, text: str) -> Callable[[Context[FeaturesFindings]], str]:
+    """Say which models gain from the codes over another kind of features."""
+
+    def say(context: Context[FeaturesFindings]) -> str:
+        find = context.findings.comparison.find
+        contrasts = [(model, find(CODES.arm(model), ArmKey(source, model))) for model in MODELS]
+        named = [(context.model(model), contrast.verdict) for model, contrast in contrasts if contrast is not None]
+        return context.say(text, verdicts=context.verdicts(named))
+
+    return say
+
+
+def _gains(context: Context[FeaturesFindings]) -> list[str]:
+    """Say which model gains most over pixels, and how much of that a random encoder has too."""
+    over = [(c.accuracy.mean, c) for model in MODELS if (c := _against(context, model, "pixels")) and c.accuracy]
+    if not over:
+        return []
+    mean, most = max(over, key=lambda pair: pair[0])
+    text = (
+        words("In the mean {model} gains most from the codes over pixels: {c.accuracy:e} points, {c:verdict}.")
+        if mean > 0
+        else words(
+            "No model gains from the codes over pixels; the least loss is {model}'s: {c.accuracy:e} points, {c:verdict}."
+        )
+    )
+    sentences = [context.say(text, model=context.model(most.treated.model), c=most)]
+    for source in ("pixels", "random", "filters"):
+        contrasts = [c for model in MODELS if (c := _against(context, model, source)) is not None]
+        if contrasts and contrasts[0].treated.model == "logistic":
+            told = context.told(contrasts, lambda c: context.model(c.treated.model))
+            name = _kind_name(context, Kind(source))
+            sentences.append(context.say("Over {source}, in points: {told}.", source=name, told=told))
+    return sentences
+
+
+def _reasons(context: Context[FeaturesFindings]) -> list[str]:
+    sentences, kinds = [], (CODES, Kind("pixels"))
+    ours, theirs = (_fit(context, kind, "logistic") for kind in kinds)
+    if ours and theirs:
+        sentences.append(
+            context.say(
+                "Linear separability: logistic regression is right on {ours.train_accuracy:%} % of its own training images with codes "
+                "and on {theirs.train_accuracy:%} % with pixels, at the penalties that validation chose.",
+                ours=ours,
+                theirs=theirs,
+            )
+        )
+    ours, theirs = (_fit(context, kind, "trees") for kind in kinds)
+    codes, pixels = (next((s for s in context.findings.shapes if s.kind == kind), None) for kind in kinds)
+    if ours and theirs and codes and pixels and ours.depth is not None and theirs.depth is not None:
+        sentences.append(
+            context.say(
+                "Trees are {ours.depth:1} deep on codes and {theirs.depth:1} on pixels; features correlate by {codes.correlation:2} "
+                "in the mean for codes and by {pixels.correlation:2} for pixels, and {codes.directions:1} directions hold the codes' "
+                "variance against {pixels.directions:1} of the pixels'.",
+                ours=ours,
+                theirs=theirs,
+                codes=codes,
+                pixels=pixels,
+            )
+        )
+    return sentences
+
+
+def _scalings(context: Context[FeaturesFindings]) -> list[str]:
+    contrasts = context.findings.comparison.family("scaling")
+    told = context.told(contrasts, lambda c: context.name(replace(c.treated, scaling="")), "differs")
+    text = words("Standardising each feature in place of one common scale, in points: {told}.")
+    return [context.say(text, told=told)] if told else []
+
+
+def _network(context: Context[FeaturesFindings]) -> str:
+    contrast = context.findings.comparison.find(CODES.arm("logistic"), NETWORK)
+    if contrast is None or contrast.accuracy is None:
+        return context.say("The network of study 2 diverged.")
+    return context.say(
+        "Codes with logistic regression vs the network of study 2 trained from scratch: {c.accuracy:e} points, {c:word}.",
+        c=contrast,
+    )
+
+
+FEATURES = Study(
+    "features",
+    ("labeled", "unlabeled", "test"),
+    FeaturesFindings,
+    run,
+    (
+        Page(
+            "features",
+            words("Features of the autoencoder for classical models"),
+            words("What are the frozen codes of the autoencoder worth to logistic regression, trees and neighbours?"),
+            setup=(
+                _origin,
+                words(
+                    "Codes are taken whole, or as each filter's mean over each quadrant (Coates, Ng and Lee 2011). Against them: "
+                    "pixels, PCA of the unlabeled images of the same length, and an encoder of the same shape with random weights."
+                ),
+                _hand_made,
+                words(
+                    "Every model chooses its strength, scaling, rounds or neighbours on validation data; the network is "
+                    "that of study 2."
+                ),
+            ),
+            parts=(
+                _arms,
+                lambda context: [_figure(context, model) for model in MODELS],
+                ContrastTable(
+                    words("Every comparison"),
+                    words("p values are corrected within a model's comparisons."),
+                    lambda c: c.contrast.family in ("scaling", "network"),
+                ),
+                _why,
+                lambda context: Points([*_gains(context), *_reasons(context), *_scalings(context)]),
+            ),
+            conclusion=(
+                _verdicts("pixels", words("Frozen codes vs pixels: {verdicts}.")),
+                _verdicts("random", words("Frozen codes vs those of a random encoder: {verdicts}.")),
+                _network,
+            ),
+            names=_name,
+            colours=lambda arm: "frozen" if arm == NETWORK else arm.source,
+        ),
+    ),
+    check,
+)

@@ -2,70 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from unlabeled.comparison import compare, decide, read_scores
-from unlabeled.config import AutoencoderConfig, EncoderConfig, NetworkConfig
-from unlabeled.errors import DataError
-from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, ContrastResult, Row
-from unlabeled.studies.baselines import baseline_arms
-from unlabeled.studies.features import chosen_autoencoder
-from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import AutoencoderTask, NetworkTask, Perform, Supervised, Way
+from unlabeled.comparison import decide
+from unlabeled.experiments.tasks import Perform
+from unlabeled.grammar.parts import Listing, Part, Picture, Table
+from unlabeled.grammar.plots import Curve, curves_figure
+from unlabeled.grammar.section import Context, Page
+from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, levels, most_accurate
+from unlabeled.grammar.words import words
+from unlabeled.records import ArmKey, ArmSummary, ContrastResult, Row
+from unlabeled.statistics import Effect
+from unlabeled.studies.features import check_encoder, chosen_autoencoder
+from unlabeled.studies.gain import STARTS
+from unlabeled.studies.points import CURVE, Finetuning, ImagesPoint, LabelsPoint, from_random, is_gain, tuned
+from unlabeled.studies.study import Study, pixel_arms
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
-WAYS: tuple[Way, ...] = ("plain", "slow", "gradual", "frozen")
-# With fewer labels, the ways that are asked for at every point.
-CURVE: tuple[Way, ...] = ("plain", "frozen")
-
-
-def tuned(way: str, labels: int | None = None, images: int | None = None) -> ArmKey:
-    """Return the arm that learns in a way from an autoencoder's weights."""
-    return ArmKey("autoencoder", "network", way=way, labels=labels, images=images)
-
-
-def from_random(way: str, labels: int | None = None) -> ArmKey:
-    """Return the arm that learns in that way from random weights."""
-    return ArmKey("random", "network", way=way, labels=labels)
-
-
-def is_gain(contrast: ContrastResult) -> bool:
-    """Tell whether two arms differ in nothing but the autoencoder's weights: that alone is what the unlabeled images are worth."""
-    return contrast.control == replace(contrast.treated, source="random", images=None)
-
-
-@dataclass(frozen=True)
-class LabelsPoint:
-    """All ways at a number of labels a class (None: all of them); ``train`` and ``valid`` images of a fold."""
-
-    labels: int | None
-    train: int
-    valid: int
-    comparison: Comparison
-
-
-@dataclass(frozen=True)
-class ImagesPoint:
-    """Fine-tuning less scratch, all labels in use, from an autoencoder of so many images."""
-
-    images: int
-    comparison: Comparison
-
-    @property
-    def contrast(self) -> ContrastResult:
-        """The only comparison of the point."""
-        return self.comparison.contrasts[0]
+_LEARNED = 1.5
+_COLOURS = {
+    from_random("plain"): "random", tuned("plain"): "autoencoder", tuned("slow"): "slow", tuned("gradual"): "gradual",
+    tuned("frozen"): "frozen", from_random("slow"): "pixels", from_random("gradual"): "pixels", from_random("frozen"): "pixels",
+}  # fmt: skip
+_NAMES = {
+    from_random("plain"): words("from scratch"),
+    tuned("plain"): words("fine-tuned"),
+    tuned("slow"): words("copied layers slower"),
+    tuned("gradual"): words("gradual unfreezing"),
+    tuned("frozen"): words("frozen autoencoder"),
+    from_random("slow"): words("random weights, slower"),
+    from_random("gradual"): words("random weights, gradual"),
+    from_random("frozen"): words("frozen random weights"),
+}
+_CURVES = (from_random("plain"), tuned("plain"), tuned("frozen"), from_random("frozen"))
 
 
 @dataclass(frozen=True)
 class FinetuneFindings:
-    """What study 5 found; ``missing_labels`` and ``missing_images`` are points that these images do not have."""
+    """Findings of study 5; ``missing_labels`` and ``missing_images`` are points that these images do not have."""
 
     encoder: dict[str, Any]
     loss: str
@@ -85,20 +63,18 @@ class FinetuneFindings:
 
     @property
     def named(self) -> ContrastResult:
-        """The comparison that was named beforehand: plain fine-tuning less scratch, with all labels and images."""
+        """The comparison that was named beforehand: plain fine-tuning vs scratch, with all labels and images."""
         return self.all_labels.comparison.named
 
 
 def run(lab: Lab, do: Perform) -> FinetuneFindings:
     """Train from scratch and from the autoencoder, over ways, numbers of labels and of unlabeled images."""
     encoder, config = chosen_autoencoder(lab, do)
-    study = _Finetuning(lab, encoder, config)
-    baselines = baseline_arms(lab, do)
-    autoencoders = do(study.autoencoders())
-    rows = do(list(study.tasks()))
+    study, baselines = Finetuning(lab, encoder, config), pixel_arms(lab, do)
+    autoencoders, rows = do(study.autoencoders()), do(list(study.tasks()))
     # One family a curve; the comparison named beforehand is no member of either.
-    points = _decided([study.compare(rows, labels) for labels in (*study.labels, None)])
-    unlabeled = _decided([study.compare_unlabeled(rows, images) for images in (*study.images, None)])
+    points = _decided([study.at_labels(rows, labels) for labels in (*study.labels, None)])
+    unlabeled = _decided([study.at_images(rows, images) for images in (*study.images, None)])
     grid = lab.config.studies.finetune
     return FinetuneFindings(
         encoder=encoder.model_dump(mode="json"),
@@ -126,94 +102,251 @@ def _decided(points: list[Any]) -> list[Any]:
     ]
 
 
-class _Finetuning:
-    """The points of the two curves that these images have, and their runs."""
+def _way(arm: ArmKey) -> ArmKey:
+    """Return what an arm is at any number of labels and images."""
+    return replace(arm, labels=None, images=None)
 
-    def __init__(self, lab: Lab, encoder: EncoderConfig, config: AutoencoderConfig) -> None:
-        grid = lab.config.studies.finetune
-        self.lab, self.encoder, self.config = lab, encoder, config
-        fold = lab.folds.folds[0]
-        smallest = np.bincount(lab.splits.labeled.classes[np.concatenate([fold.train, fold.valid])]).min()
-        possible = [n for n in sorted(set(grid.labels)) if n < smallest and n >= 2]
-        self.labels = [n for n in possible if self._has(n)]
-        self.images = [n for n in sorted(set(grid.unlabeled)) if n < len(lab.watched())]
 
-    def _has(self, per_class: int) -> bool:
-        try:
-            self.lab.folds_of(per_class)
-        except DataError:
-            return False
-        return True
+def _at(context: Context[FinetuneFindings], labels: int | None) -> str:
+    return context.say("all labels") if labels is None else context.say("{n} a class", n=labels)
 
-    def learned(self, seed: int, images: int | None = None) -> Learned:
-        """Return the autoencoder that is trained on so many images, for as many steps as on all."""
-        training = self.config.training
-        if images is not None:
-            share = len(self.lab.watched()) / images
-            training = training.model_copy(update={"epochs": max(1, round(training.epochs * share))})
-        return Learned(self.encoder, self.config.model_copy(update={"training": training}), seed, images)
 
-    def autoencoders(self) -> list[AutoencoderTask]:
-        """Return the trainings on all unlabeled images and on fewer."""
-        return [
-            AutoencoderTask(ArmKey("autoencoder", images=images), self.learned(seed, images))
-            for seed in range(self.lab.config.seeds)
-            for images in (None, *self.images)
+def _parts(context: Context[FinetuneFindings]) -> list[Part]:
+    findings = context.findings
+    ways = arms_figure(
+        context, "ways", findings.all_labels.comparison.arms, levels=levels(context, findings.baselines),
+        label=context.say("test accuracy, %, all labels (95 % interval; ticks: runs)"),
+    )  # fmt: skip
+    parts: list[Part] = [_arms(context), Picture(ways, _ways(context)), _effects(context)]
+    if len(findings.labels) > 1:
+        parts += [
+            Picture(_labels_figure(context), _labels_caption(context)),
+            Picture(_gain_figure(context), _labels_sentence(context)),
         ]
+    parts.append(_unlabeled(context))
+    missing = [
+        context.say("{n} labels a class: a fold has no more, or fewer", n=number) for number in findings.missing_labels
+    ] + [
+        context.say("{n:0} unlabeled images: there are no more, or fewer", n=number)
+        for number in findings.missing_images
+    ]
+    return [*parts, Listing(context.say("Points that these images do not have"), missing)] if missing else parts
 
-    def tasks(self) -> Iterator[NetworkTask]:
-        """Yield the networks of all points."""
-        for seed in range(self.lab.config.seeds):
-            for fold in range(len(self.lab.folds.folds)):
-                for labels in (*self.labels, None):
-                    for way in WAYS if labels is None else CURVE:
-                        # Each way from random weights too: what it does by itself is not the autoencoder's merit.
-                        yield self._task(from_random(way, labels), fold, seed)
-                        yield self._task(tuned(way, labels), fold, seed, self.learned(seed))
-                for images in self.images:
-                    yield self._task(tuned("plain", images=images), fold, seed, self.learned(seed, images))
 
-    def _task(self, arm: ArmKey, fold: int, seed: int, start: Learned | None = None) -> NetworkTask:
-        way: Way = next(way for way in WAYS if way == arm.way)
-        network = self._network(arm.labels)
-        return NetworkTask(arm, self.encoder, network, fold, seed, start, Supervised(way), labels=arm.labels)
+def _arms(context: Context[FinetuneFindings]) -> Table:
+    train = {point.labels: point.train for point in context.findings.labels}
+    arms = [arm for point in context.findings.labels for arm in point.comparison.arms]
 
-    def _network(self, labels: int | None) -> NetworkConfig:
-        """Return the configuration with more epochs where fewer labels make them shorter."""
-        config = self.lab.config.network
-        if labels is None:
-            return config
-        full, few = (len(folds.folds[0].train) for folds in (self.lab.folds, self.lab.folds_of(labels)))
-        times = min(self.lab.config.studies.finetune.most_epochs, max(1, round(full / few)))
-        training = config.training
-        more = {"epochs": training.epochs * times, "patience": training.patience * times}
-        return config.model_copy(update={"training": training.model_copy(update=more)})
+    def name(arm: ArmSummary) -> str:
+        return f"{_at(context, arm.arm.labels)}: {context.name(arm.arm)}"
 
-    def compare(self, rows: Sequence[Row], labels: int | None) -> LabelsPoint:
-        """Compare each way with itself from random weights, and the ways with each other, at a number of labels."""
-        ways = WAYS if labels is None else CURVE
-        plain, scratch, frozen = tuned("plain", labels), from_random("plain", labels), tuned("frozen", labels)
-        contrasts = [
-            Contrast(tuned(way, labels), from_random(way, labels), "labels", named=way == "plain" and labels is None)
-            for way in ways
+    before = {words("training images"): lambda arm: context.language.number(train[arm.arm.labels], 0)}
+    return ArmTable(words("network"), {words("training, s"): "seconds:s"}).of(context, arms, name=name, before=before)
+
+
+def _effects(context: Context[FinetuneFindings]) -> Table:
+    findings = context.findings
+    images = {point.contrast.treated.images: point.images for point in findings.unlabeled}
+
+    def pair(contrast: ContrastResult) -> str:
+        few = contrast.treated.images
+        where = (
+            _at(context, contrast.treated.labels)
+            if few is None
+            else context.say("{n:0} unlabeled images", n=images[few])
+        )
+        return f"{where}: {context.pair(contrast)}"
+
+    contrasts = [contrast for point in findings.labels for contrast in point.comparison.contrasts]
+    contrasts += [point.contrast for point in findings.unlabeled if point.contrast.treated.images is not None]
+    note = words(
+        "The row in bold was named as the answer before any run. p values of the others are corrected for their number, by number of "
+        "labels and by number of unlabeled images."
+    )
+    return ContrastTable(words("Verdict at every point"), note, lambda c: not is_gain(c)).of(context, contrasts, pair)
+
+
+def _ways(context: Context[FinetuneFindings]) -> str:
+    gains = [c for c in context.findings.all_labels.comparison.contrasts if is_gain(c)]
+    told = context.told(gains, lambda c: context.name(c.treated))
+    return context.say("With all labels, vs the same way from random weights, in points: {told}.", told=told)
+
+
+def _by_way(context: Context[FinetuneFindings]) -> str:
+    """Say which ways gain from the autoencoder's weights, with all labels; warn if the network has hardly learned anything."""
+    contrasts, chance = context.findings.all_labels.comparison.contrasts, 100 / len(context.protocol.class_names)
+    scratch = context.findings.all_labels.comparison.arm(from_random("plain"))
+    if scratch.accuracy is not None and scratch.accuracy.mean <= _LEARNED * chance:
+        return context.say(
+            "The network from scratch is right on {accuracy:1} %, guessing on {chance:1} %: it has hardly learned, so these "
+            "differences say little yet; train longer or with more labels.",
+            accuracy=scratch.accuracy.mean,
+            chance=chance,
+        )
+    named = context.verdicts((context.name(c.treated), c.verdict) for c in contrasts if is_gain(c))
+    return context.say("With all labels, each way vs itself from random weights: {verdicts}.", verdicts=named)
+
+
+def _by_labels(context: Context[FinetuneFindings]) -> str:
+    """Say at which numbers of labels fine-tuning gains from the autoencoder's weights."""
+    named = [
+        (_at(context, point.labels), c.verdict)
+        for point in context.findings.labels
+        for c in point.comparison.contrasts
+        if is_gain(c) and _way(c.treated) == tuned("plain")
+    ]
+    return context.say("Fine-tuned vs from scratch, by number of labels: {verdicts}.", verdicts=context.verdicts(named))
+
+
+def _curve(context: Context[FinetuneFindings], way: ArmKey, measured: Sequence[tuple[float, Effect]]) -> Curve:
+    """Draw what was measured at numbers of labels; a little aside, so that one way's intervals do not hide another's."""
+    aside, effects = 1.03 ** _CURVES.index(way), [effect for _train, effect in measured]
+    return Curve(
+        context.name(way), [train * aside for train, _effect in measured], [effect.mean for effect in effects], _COLOURS[way],
+        [effect.low for effect in effects], [effect.high for effect in effects],
+    )  # fmt: skip
+
+
+def _labels_figure(context: Context[FinetuneFindings]) -> str:
+    findings, curves = context.findings, []
+    for way in _CURVES:
+        measured = [
+            (point.train, arm.accuracy)
+            for point in findings.labels
+            for arm in point.comparison.arms
+            if _way(arm.arm) == way and arm.accuracy is not None
         ]
-        contrasts += [Contrast(frozen, scratch, "labels"), Contrast(plain, frozen, "labels")]
-        arms = {arm for way in ways for arm in (tuned(way, labels), from_random(way, labels))}
-        folds = self.lab.folds_of(labels)
-        compared = self._compare(rows, arms, contrasts, folds.correlation)
-        part = folds.folds[0]
-        return LabelsPoint(labels, len(part.train), len(part.valid), compared)
+        curves.append(_curve(context, way, measured))
+    beside, y = levels(context, findings.baselines), context.say("test accuracy, %")
+    return _over_labels(context, "labels", curves, y=y, levels=beside)
 
-    def compare_unlabeled(self, rows: Sequence[Row], images: int | None) -> ImagesPoint:
-        """Compare fine-tuning from an autoencoder of so many images with scratch, all labels in use."""
-        treated, scratch = tuned("plain", images=images), from_random("plain")
-        contrast = Contrast(treated, scratch, "unlabeled", named=images is None)
-        compared = self._compare(rows, {treated, scratch}, [contrast], self.lab.folds.correlation)
-        return ImagesPoint(len(self.lab.watched(images)), compared)
 
-    def _compare(
-        self, rows: Sequence[Row], arms: set[ArmKey], contrasts: Sequence[Contrast], correlation: float
-    ) -> Comparison:
-        own = [row for row in rows if row.arm in arms]
-        scores = read_scores(self.lab.folder, own, self.lab.splits.test.classes)
-        return compare(own, scores, contrasts, correlation=correlation)
+def _over_labels(context: Context[FinetuneFindings], key: str, curves: Sequence[Curve], **options: Any) -> str:
+    ticks = [(point.train, context.language.number(point.train, 0)) for point in context.findings.labels]
+    x = context.say("training images with labels")
+    return curves_figure(key, curves, context.language, x=x, log="x", ticks=ticks, **options)
+
+
+def _labels_caption(context: Context[FinetuneFindings]) -> str:
+    """Say where each way is the most accurate."""
+    told = []
+    for point in context.findings.labels:
+        best = most_accurate(arm for arm in point.comparison.arms if _way(arm.arm) in _CURVES)
+        if best is not None:
+            told.append(f"{_at(context, point.labels)}: {context.name(best[0])}")
+    return context.say(
+        "The highest mean accuracy, by number of labels: {told}. Bars: 95 % intervals; the baselines have all labels.",
+        told=told,
+    )
+
+
+def _gains(context: Context[FinetuneFindings]) -> list[tuple[int, ContrastResult, Effect]]:
+    """Return what fine-tuning and frozen codes gain at every number of labels."""
+    return [
+        (point.train, contrast, contrast.accuracy)
+        for point in context.findings.labels
+        for contrast in point.comparison.contrasts
+        if is_gain(contrast) and contrast.treated.way in CURVE and contrast.accuracy is not None
+    ]
+
+
+def _gain_figure(context: Context[FinetuneFindings]) -> str:
+    curves = [
+        _curve(context, way, [(train, effect) for train, c, effect in _gains(context) if _way(c.treated) == way])
+        for way in (tuned("plain"), tuned("frozen"))
+    ]
+    return _over_labels(context, "gain", curves, y=context.say("points over random weights"), zero=True)
+
+
+def _labels_sentence(context: Context[FinetuneFindings]) -> str:
+    """Say at every number of labels what fine-tuning and frozen codes gain."""
+
+    def name(contrast: ContrastResult) -> str:
+        return f"{_at(context, contrast.treated.labels)}, {context.name(contrast.treated)}"
+
+    contrasts = [contrast for _train, contrast, _effect in _gains(context)]
+    told = context.told(contrasts, name)
+    sentences = [context.say("By number of labels, vs the same way from random weights, in points: {told}.", told=told)]
+    helps, hurts = ("; ".join(name(c) for c in contrasts if c.verdict == word) for word in ("helps", "hurts"))
+    if helps:
+        sentences.append(context.say("The unlabeled images help with: {where}.", where=helps))
+    else:
+        sentences.append(context.say("At none of these points is there evidence that they help."))
+    if hurts:
+        sentences.append(context.say("They hurt with: {where}.", where=hurts))
+    return " ".join(sentences)
+
+
+def _unlabeled(context: Context[FinetuneFindings]) -> Picture:
+    points = [(p, p.contrast.accuracy) for p in context.findings.unlabeled if p.contrast.accuracy is not None]
+    effects, places = [effect for _point, effect in points], [0, *range(1, len(points) + 1)]
+    curve = Curve(
+        context.name(tuned("plain")), places, [0.0, *(effect.mean for effect in effects)], "autoencoder",
+        [0.0, *(effect.low for effect in effects)], [0.0, *(effect.high for effect in effects)],
+    )  # fmt: skip
+    names = ["0", *(context.language.number(point.images, 0) for point, _effect in points)]
+    figure = curves_figure(
+        "unlabeled", [curve], context.language, x=context.say("unlabeled images (not to scale)"),
+        y=context.say("points over scratch"), ticks=list(zip(map(float, places), names, strict=True)), zero=True,
+    )  # fmt: skip
+    caption = context.say(
+        "Fine-tuned vs from scratch with all labels, by number of unlabeled images, in points: {told}.",
+        told=context.each("{i[0].images:0}: {i[0].contrast:told}", points),
+    )
+    return Picture(figure, caption)
+
+
+def _answer(context: Context[FinetuneFindings]) -> str:
+    findings, contrast = context.findings, context.findings.named
+    if contrast.accuracy is None:
+        return context.say("A network diverged, so there is no answer.")
+    text = context.say(
+        "{start}: with all labels and all unlabeled images, fine-tuned vs from scratch: {effect:e} points",
+        start=context.say(STARTS[contrast.verdict]),
+        effect=contrast.accuracy,
+    )
+    frozen = findings.all_labels.comparison.find(tuned("plain"), tuned("frozen"))
+    if frozen is not None and frozen.accuracy is not None:
+        text += context.say("; fine-tuned vs a frozen encoder: {effect:differs}", effect=frozen)
+    return f"{text}."
+
+
+FINETUNE = Study(
+    "finetune",
+    ("labeled", "unlabeled", "test"),
+    FinetuneFindings,
+    run,
+    (
+        Page(
+            "finetune",
+            words("Fine-tuning"),
+            words(
+                "Does a network that starts from the autoencoder's weights beat the same network from scratch, and where?"
+            ),
+            setup=(
+                lambda context: context.say(
+                    "The encoder of study 4 and linear layers; all networks of a point have the same labels, first weights of the "
+                    "head, augmentation and budget: up to {t[epochs]} epochs of batches of {t[batch_size]}, {t[optimizer]}, learning "
+                    "rates {c[network][learning_rates]:g}, epoch and rate chosen by validation log loss.",
+                    t=context.config["network"]["training"],
+                ),
+                words(
+                    "Ways: fine-tuned (all layers alike), copied layers slower ({f.slow:g} of the learning rate), gradual unfreezing "
+                    "(the head alone for the first quarter with one block), frozen (the encoder keeps its bytes). Each way is run "
+                    "from random weights too: only that difference is the unlabeled images' worth."
+                ),
+                words(
+                    "Fewer labels are drawn anew for each fold, a fifth of them to choose with; epochs rise up to "
+                    "{c[studies][finetune][most_epochs]}-fold so that few labels still give enough steps. Autoencoders of fewer "
+                    "unlabeled images take as many steps as the one of all, and choose their epoch by the same held-out unlabeled "
+                    "images."
+                ),
+            ),
+            parts=(_parts,),
+            conclusion=(_answer, _by_way, _by_labels),
+            names=lambda context, arm: context.say(_NAMES[_way(arm)]),
+            colours=lambda arm: _COLOURS[_way(arm)],
+        ),
+    ),
+    check_encoder,
+)

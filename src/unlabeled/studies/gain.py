@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from unlabeled.comparison import compare, read_scores
+import numpy as np
+from numpy.typing import NDArray
+
 from unlabeled.errors import TrainingDiverged
-from unlabeled.methods import METHODS, all_contrasts
-from unlabeled.outcomes import ClassicalOutcome, Diverged
-from unlabeled.records import ArmKey, Comparison, Row, outcomes_of
-from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import AutoencoderTask, Perform, Task
+from unlabeled.experiments.specs import Learned
+from unlabeled.experiments.tasks import Perform, Task
+from unlabeled.files import refuse_name
+from unlabeled.grammar.drawing import filter_sheet, png, tile
+from unlabeled.grammar.parts import Answer, Code, Matrix, Part, Photographs, Picture, Points
+from unlabeled.grammar.plots import Line, Pair, effects_figure, pairs_figure, training_figure
+from unlabeled.grammar.section import Context, Page
+from unlabeled.grammar.tables import ArmTable, ContrastTable, answer, arms_figure, best_sentence
+from unlabeled.grammar.words import words
+from unlabeled.methods import METHODS, all_contrasts, arm_name, method_of
+from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Row, of_arm, outcomes_of
+from unlabeled.results import Result, read_result
+from unlabeled.studies.limits import caveats
+from unlabeled.studies.study import Study, experiment, train_autoencoders
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
+
+_MOST_CLASSES_IN_TABLE = 20
+_MOST_CONFUSIONS = 3
+STARTS = {
+    "helps": words("The unlabeled images help"),
+    "hurts": words("Using the unlabeled images this way hurts"),
+    "no evidence": words("No evidence that the unlabeled images help or hurt"),
+}
 
 
 @dataclass(frozen=True)
 class GainFindings:
-    """What the main job found; ``code_length`` and ``pca_length`` are the numbers of a code and of principal components."""
+    """Findings of the main job; ``code_length`` and ``pca_length`` are the numbers of a code and of principal components."""
 
     comparison: Comparison
     code_length: int
@@ -46,17 +67,19 @@ def run(lab: Lab, do: Perform) -> GainFindings:
     """
     config = lab.config
     learned = [Learned(config.encoder, config.autoencoder, seed) for seed in range(config.seeds)]
-    autoencoders = _whole(do([AutoencoderTask(ArmKey("autoencoder"), one) for one in learned]))
-    rows = _whole(do(list(plan(lab))))
-    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
+
+    def do_all(tasks: Sequence[Task]) -> list[Row]:
+        rows = do(tasks)
+        for row in rows:
+            if isinstance(row.outcome, Diverged):
+                raise TrainingDiverged(row.outcome.diverged)
+        return rows
+
+    autoencoders = train_autoencoders(do_all, learned)
+    comparison, rows = experiment(lab, do_all, plan(lab), all_contrasts())
     of_components = outcomes_of((row for row in rows if row.arm.source == "pca"), ClassicalOutcome)
-    return GainFindings(
-        comparison=compare(rows, scores, all_contrasts(), correlation=lab.folds.correlation),
-        code_length=lab.geometry(config.encoder).code_length,
-        pca_length=min(outcome.features for outcome in of_components),
-        autoencoders=tuple(autoencoders),
-        rows=tuple(rows),
-    )
+    code_length, pca_length = lab.geometry(config.encoder).code_length, min(one.features for one in of_components)
+    return GainFindings(comparison, code_length, pca_length, autoencoders, rows)
 
 
 def plan(lab: Lab) -> Iterator[Task]:
@@ -67,8 +90,262 @@ def plan(lab: Lab) -> Iterator[Task]:
                 yield from method.tasks(lab, fold, seed)
 
 
-def _whole(rows: Sequence[Row]) -> Sequence[Row]:
-    for row in rows:
-        if isinstance(row.outcome, Diverged):
-            raise TrainingDiverged(row.outcome.diverged)
-    return rows
+def name_of(context: Context[GainFindings], arm: ArmKey) -> str:
+    """Name an arm by its method."""
+    return arm_name(arm, say=context.language.title, model=context.model)
+
+
+def colour_of(arm: ArmKey) -> str:
+    """Return the name of an arm's colour."""
+    method = method_of(arm)
+    return f"method-{method.name}" if method is not None else "pixels"
+
+
+def lead(context: Context[GainFindings]) -> Answer:
+    """Say what the results answer: in a sentence, before whose colon stands the verdict, and a small table."""
+    compared, main = context.findings.comparison, context.findings.comparison.named
+    assert main.accuracy is not None  # a run that diverged ended the job
+    text = words("{start}: {treated} is {n:1} points more accurate than {control} {interval}.")
+    if round(main.accuracy.mean, 1) == 0:
+        text = words("{start}: {treated} is as accurate as {control} {interval}.")
+    elif main.accuracy.mean < 0:
+        text = words("{start}: {treated} is {n:1} points less accurate than {control} {interval}.")
+    headline = context.say(
+        text,
+        start=context.say(STARTS[main.verdict]),
+        treated=context.name(main.treated),
+        control=context.name(main.control),
+        n=abs(main.accuracy.mean),
+        interval=context.say(
+            "(95 % interval {interval} points; better on {e.folds_won} of {e.folds} folds)",
+            interval=context.language.interval(main.accuracy.low, main.accuracy.high, signed=True),
+            e=main.accuracy,
+        ),
+    )
+    if context.protocol.seeds == 1:
+        headline += " " + context.say("With one seed, this is about one autoencoder.")
+    return answer(
+        context.language, main.verdict, headline, [(context.pair(c), c) for c in compared.contrasts if c.contrast.lead]
+    )
+
+
+def _run(context: Context[GainFindings], row: Row) -> Result:
+    """Read the run of a row; an answer that was put aside is two folders below the runs."""
+    folder, name = context.folder, refuse_name(row.run)
+    aside = folder.parent.name == "earlier" and not (folder / name).is_dir()
+    return read_result(folder.parent.parent / name if aside else folder / name)
+
+
+def _arms(context: Context[GainFindings]) -> list[Part]:
+    findings = context.findings
+    notes = [context.say("Fit: median seconds of a run, choices included, features and autoencoder apart.")]
+    if any(arm.not_converged for arm in findings.comparison.arms):
+        notes.append(context.say("* Not every logistic regression converged; see the end of the page."))
+    notes.append(
+        context.say(
+            "PCA has {f.pca_length:0} components, as many as there can be; the code has {f.code_length:0} numbers."
+        )
+        if findings.pca_length < findings.code_length
+        else context.say("PCA has as many components as the code has numbers, {f.code_length:0}.")
+    )
+
+    def name(arm: ArmSummary) -> str:
+        return context.name(arm.arm) + (" *" if arm.not_converged else "")
+
+    arms = sorted(findings.comparison.arms, key=lambda arm: arm.accuracy.mean if arm.accuracy else 0.0, reverse=True)
+    table = ArmTable(words("way"), {words("fit, s"): "seconds:s"}, " ".join(notes))
+    figure = Picture(arms_figure(context, "accuracy", arms), best_sentence(context, arms))
+    return [table.of(context, arms, name=name, chosen=0), figure]
+
+
+def _effects(context: Context[GainFindings]) -> Picture:
+    compared = context.findings.comparison
+    lines = [
+        Line(context.pair(c), c.accuracy.mean, c.accuracy.low, c.accuracy.high, context.colour(c.treated),
+             [difference.accuracy for difference in c.differences])
+        for c in compared.contrasts
+        if c.accuracy is not None
+    ]  # fmt: skip
+    caption = context.say(
+        "Of {n} comparisons {helps} say that it helps, {hurts} that it hurts.",
+        n=len(compared.contrasts),
+        **{word: sum(c.verdict == word for c in compared.contrasts) for word in ("helps", "hurts")},
+    )
+    label = context.say("difference in accuracy, points: mean, 95 % interval, and each run")
+    return Picture(effects_figure("effects", lines, context.language, label=label), caption)
+
+
+def _folds(context: Context[GainFindings]) -> Picture:
+    """Draw the named contrast fold by fold, from the control's accuracy to the treated one's."""
+    main = context.findings.comparison.named
+    assert main.accuracy is not None
+    accuracies = {
+        (row.arm, row.fold, row.seed): 100 * row.scored.accuracy
+        for row in context.findings.rows
+        if row.scored is not None
+    }
+    pairs = [
+        Pair(d.fold, d.seed, accuracies[main.control, d.fold, d.seed], accuracies[main.treated, d.fold, d.seed])
+        for d in main.differences
+    ]
+    names = {context.colour(arm): context.name(arm) for arm in (main.control, main.treated)}
+    x, y = context.say("fold (seeds side by side)"), context.say("test accuracy, %")
+    caption = context.say(
+        "On {e.folds_won} of {e.folds} folds {name} is better in the mean over seeds; single differences range from {low:+} to "
+        "{high:+} points.",
+        e=main.accuracy,
+        name=context.name(main.treated),
+        low=min(difference.accuracy for difference in main.differences),
+        high=max(difference.accuracy for difference in main.differences),
+    )
+    return Picture(pairs_figure("folds", pairs, context.language, names=names, x=x, y=y), caption)
+
+
+def _histories(context: Context[GainFindings], rows: Sequence[Row], name: str) -> list[list[float]]:
+    # Layers that are joined as they are were measured as a whole, but not trained so.
+    return [[float(epoch.get(name, np.nan)) for epoch in _run(context, row).history()] for row in rows]
+
+
+def _curves(context: Context[GainFindings]) -> Picture:
+    """Draw the networks' validation loss over the epochs."""
+    main, series, told = context.findings.comparison.named, [], []
+    for arm in (main.control, main.treated):
+        runs = _histories(context, of_arm(context.findings.rows, arm), "valid_loss")
+        series.append((context.name(arm), runs, context.colour(arm)))
+        best = sorted(run.index(min(run)) + 1 for run in runs)[len(runs) // 2]
+        told.append(context.say("{name} is best at epoch {epoch} in the median", name=context.name(arm), epoch=best))
+    x, y = context.say("epoch"), context.say("validation log loss, nats")
+    figure = training_figure("curves", series, context.language, x=x, y=y)
+    return Picture(figure, "; ".join(told) + ". " + context.say("Thin: each run. Bold: their median."))
+
+
+def _errors(context: Context[GainFindings]) -> Picture:
+    """Draw the autoencoders' error on held-out unlabeled images over the epochs."""
+    language, autoencoders = context.language, context.findings.autoencoders
+    series = [
+        (context.say("held out"), _histories(context, autoencoders, "valid_mse"), "autoencoder"),
+        (context.say("training"), _histories(context, autoencoders, "train_mse"), "pixels"),
+    ]
+    x, y = context.say("epoch"), context.say("mean squared error on [−1, 1]")
+    outcomes = outcomes_of(autoencoders, AutoencoderOutcome)
+    errors = [outcome.held_out_mse for outcome in outcomes]
+    kept = [1 - o.held_out_mse / o.held_out_variance for o in outcomes if o.held_out_mse < o.held_out_variance]
+    text = context.say(
+        "On unlabeled images that it was not trained on its mean squared error is {error}",
+        error="–".join(dict.fromkeys(language.number(error, 4) for error in (min(errors), max(errors)))),
+    )
+    if kept:
+        text += context.say(", which explains {share:%} % of the pixels' variance", share=min(kept))
+    code = context.say(
+        "The code holds {o.code_length:0} numbers for the {o.input_length:0} of an image, the switches of the pools apart.",
+        o=outcomes[0],
+    )
+    return Picture(training_figure("autoencoder", series, language, x=x, y=y, log=True), f"{text}. {code}")
+
+
+def _learned(context: Context[GainFindings]) -> list[Part]:
+    pictures = _run(context, context.findings.autoencoders[0]).arrays("pictures.npz")
+    images = [image for name in ("originals", "reconstructions") for image in pictures[name]]
+    sheet = png(tile(images, columns=len(pictures["originals"])))
+    caption = context.say("Above: unlabeled images that it was not trained on. Below: what seed 0 makes of them.")
+    filters = context.say("The first convolution's filters, seed 0, each stretched to its own range: grey is zero.")
+    return [
+        Photographs([("", sheet)], caption),
+        Photographs([("", filter_sheet(pictures["filters"]))], filters),
+        Code(outcomes_of(context.findings.autoencoders, AutoencoderOutcome)[0].model),
+    ]
+
+
+def _confusions(context: Context[GainFindings]) -> list[Part]:
+    names, treated = context.protocol.class_names, context.findings.comparison.named.treated
+    table = confusion(context, treated)
+    apart = np.where(np.eye(len(names), dtype=bool), 0.0, table)
+    places = [np.unravel_index(place, table.shape) for place in np.argsort(-apart, axis=None, kind="stable")]
+    pairs = [
+        context.say(
+            "{truth} for {answer} ({share:0} %)",
+            truth=isolated(names[i]), answer=isolated(names[j]), share=float(apart[i, j]),
+        )
+        for i, j in places[:_MOST_CONFUSIONS]
+        if apart[i, j] > 0
+    ]  # fmt: skip
+    name = context.name(treated)
+    sentence = (
+        context.say("{name} takes {pairs} most often.", name=name, pairs=pairs)
+        if pairs
+        else context.say("No test image was answered wrongly.")
+    )
+    if len(names) > _MOST_CLASSES_IN_TABLE:
+        return [sentence]
+    note = context.say("Percent of each true class, {name}, all folds and seeds together.", name=name)
+    return [sentence, Matrix(names, table.round().astype(int).tolist(), note)]
+
+
+def isolated(name: str) -> str:
+    """Keep the direction of a name's script to itself (Unicode's first strong isolate)."""
+    return f"\u2068{name}\u2069"
+
+
+def confusion(context: Context[GainFindings], arm: ArmKey) -> NDArray[np.float64]:
+    """Return percent of each true class (rows) that was answered as each class, over all runs of an arm."""
+    labels = read_result(context.folder).arrays("test.npz")["labels"]
+    classes = len(context.protocol.class_names)
+    table = np.zeros((classes, classes))
+    for row in of_arm(context.findings.rows, arm):
+        predicted = _run(context, row).arrays("test.npz")["predicted"].astype(np.int64)
+        table += np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    totals = table.sum(axis=1, keepdims=True)
+    return 100 * np.divide(table, totals, out=np.zeros_like(table), where=totals > 0)
+
+
+def _page(key: str, title: str, *parts: Any, setup: str = "") -> Page[GainFindings]:
+    return Page(key, title, setup=(setup,) if setup else (), parts=parts, names=name_of, colours=colour_of)
+
+
+GAIN = Study(
+    "gain",
+    ("labeled", "unlabeled", "test"),
+    GainFindings,
+    run,
+    (
+        _page(
+            "arms",
+            words("The ways compared"),
+            _arms,
+            setup=words(
+                "Every way sees the same labels, the same folds and the same test images; they differ in where the features or "
+                "the first weights come from, or in what the network learns beside the classes."
+            ),
+        ),
+        _page(
+            "changes",
+            words("What the unlabeled images change"),
+            ContrastTable(
+                note=words("Log loss: lower is better."),
+                more={
+                    words("folds won"): lambda c: f"{c.accuracy.folds_won}/{c.accuracy.folds}" if c.accuracy else "–",
+                    words("log loss, nats (95 %)"): "{i.log_loss:e3}",
+                },
+            ),
+            _effects,
+            _folds,
+            setup=words(
+                "Each line compares two ways that differ in one thing, run by run on the same fold and seed. The line in bold was "
+                "named as the answer before any run; the p values of the others are corrected for their number (Holm)."
+            ),
+        ),
+        _page("curves", words("How the networks learned"), _curves, _errors),
+        _page("learned", words("What the autoencoder learned"), _learned),
+        _page("confusions", words("What is taken for what"), _confusions),
+        _page("limits", words("What this does not show"), lambda context: Points(caveats(context))),
+        _page(
+            "configuration",
+            words("Configuration"),
+            lambda context: Code(
+                json.dumps(context.config, indent=2, ensure_ascii=False),
+                title=context.say("Configuration, every field"),
+            ),
+        ),
+    ),
+    check,
+)

@@ -7,17 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlabeled.comparison import compare, read_scores
+from unlabeled.experiments.specs import Learned
+from unlabeled.experiments.tasks import Perform, Task
+from unlabeled.grammar.parts import Points
+from unlabeled.grammar.section import Context, Page
+from unlabeled.grammar.tables import ArmFigure, ArmTable, ContrastTable
+from unlabeled.grammar.words import words
 from unlabeled.methods import finetuned, joint, scratch
 from unlabeled.methods.networks import joint_weights
 from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Row, of_arm, outcomes_of
-from unlabeled.studies.baselines import baseline_arms
-from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import AutoencoderTask, NetworkTask, Perform
+from unlabeled.studies.study import Study, experiment, pixel_arms, repetitions, train_autoencoders
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
 SCRATCH, FINETUNED = scratch.SCRATCH.arm, finetuned.FINETUNED.arm
 LABELED_ONLY, JOINT = joint.LABELED_ONLY.arm, joint.JOINT.arm
@@ -39,6 +42,29 @@ CONTRASTS = (
     Contrast(STARTED, JOINT),
     Contrast(STARTED, SCRATCH),
 )
+_COLOURS = {SCRATCH: "random", FINETUNED: "autoencoder", LABELED_ONLY: "labeled", JOINT: "joint", STARTED: "slow"}
+_NAMES = {
+    SCRATCH: words("from scratch"),
+    FINETUNED: words("fine-tuned"),
+    LABELED_ONLY: words("joint, labeled images only"),
+    JOINT: words("joint, unlabeled images too"),
+    STARTED: words("joint, from the autoencoder's weights"),
+}
+_ANSWERS = {
+    "helps": words("Joint training helps: vs the same network from scratch {effect:e} points."),
+    "hurts": words("Joint training hurts: vs the same network from scratch {effect:e} points."),
+    "no evidence": words(
+        "No evidence that joint training helps or hurts: vs the same network from scratch {effect:e} points."
+    ),
+    "diverged": words("A network diverged, so there is no answer."),
+}
+_SOURCES = {
+    (JOINT, LABELED_ONLY): words("With unlabeled images vs reconstructing labeled images only: {effect:told}."),
+    (LABELED_ONLY, SCRATCH): words("Reconstructing labeled images only vs from scratch: {effect:told}."),
+    (FINETUNED, SCRATCH): words("Fine-tuned from the autoencoder vs from scratch: {effect:told}."),
+    (STARTED, JOINT): words("Starting joint training from the autoencoder's weights adds: {effect:told}."),
+    (STARTED, SCRATCH): words("Joint training from the autoencoder's weights vs from scratch: {effect:told}."),
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +79,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class JointFindings:
-    """What study 9 found; ``weights`` are the pairs (reconstruction, between) to choose from, ``chosen`` most often chosen first."""
+    """Findings of study 9; ``weights`` are the pairs (reconstruction, between) to choose from, ``chosen`` most often chosen first."""
 
     comparison: Comparison
     weights: tuple[tuple[float, float], ...]
@@ -73,33 +99,107 @@ def run(lab: Lab, do: Perform) -> JointFindings:
     """Train from scratch, fine-tuned and jointly, each with as many candidates to choose from."""
     config = lab.config
     learned = [Learned(config.encoder, config.autoencoder, seed) for seed in range(config.seeds)]
-    autoencoders = do([AutoencoderTask(ArmKey("autoencoder"), one) for one in learned])
-    baselines = baseline_arms(lab, do)
-    rows = do(list(_tasks(lab, learned)))
-    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
-    return JointFindings(
-        comparison=compare(rows, scores, CONTRASTS, correlation=lab.folds.correlation),
-        weights=joint_weights(config.studies.joint),
-        chosen=_chosen(rows),
-        encoder=config.encoder.model_dump(mode="json"),
-        baselines=baselines,
-        autoencoders=tuple(autoencoders),
-        rows=tuple(rows),
-    )
+    autoencoders, baselines = train_autoencoders(do, learned), pixel_arms(lab, do)
+    comparison, rows = experiment(lab, do, plan(lab), CONTRASTS)
+    weights, encoder = joint_weights(config.studies.joint), config.encoder.model_dump(mode="json")
+    return JointFindings(comparison, weights, _chosen(rows), encoder, baselines, autoencoders, rows)
 
 
-def _tasks(lab: Lab, learned: Sequence[Learned]) -> Iterator[NetworkTask]:
-    for seed in range(len(learned)):
-        for fold in range(len(lab.folds.folds)):
-            for method in METHODS:
-                yield from method.tasks(lab, fold, seed)
+def plan(lab: Lab) -> Iterator[Task]:
+    """Yield the networks of every fold and seed."""
+    for seed, fold in repetitions(lab):
+        for method in METHODS:
+            yield from method.tasks(lab, fold, seed)
 
 
 def _chosen(rows: Sequence[Row]) -> tuple[Weights, ...]:
     """Return the pairs of weights that the runs of each joint arm chose."""
-    found = []
+    chosen = []
     for arm in (LABELED_ONLY, JOINT, STARTED):
         outcomes = outcomes_of(of_arm(rows, arm), NetworkOutcome)
         pairs = Counter((outcome.choice["reconstruction"], outcome.choice["between"]) for outcome in outcomes)
-        found += [Weights(arm, float(a or 0), float(b or 0), count) for (a, b), count in pairs.most_common()]
-    return tuple(found)
+        chosen += [Weights(arm, float(a or 0), float(b or 0), count) for (a, b), count in pairs.most_common()]
+    return tuple(chosen)
+
+
+def _verdicts(context: Context[JointFindings]) -> str:
+    """Say what each way gains over the same network from scratch."""
+    contrasts = context.findings.comparison.contrasts
+    named = [(context.name(c.treated), c.verdict) for c in contrasts if c.control == SCRATCH]
+    return context.say("Each way vs from scratch: {verdicts}.", verdicts=context.verdicts(named))
+
+
+def _weights(context: Context[JointFindings]) -> str | None:
+    findings, count = context.findings, context.language.count
+    if len(findings.weights) < 2:
+        return None
+    chosen: dict[ArmKey, list[str]] = {}
+    for pair in findings.chosen:
+        weights = context.each("({i.reconstruction:g}; {i.between:g})", [pair])
+        chosen.setdefault(pair.arm, []).append(f"{weights} {count('{n} run', '{n} runs', pair.runs)}")
+    told = "; ".join(f"{context.name(arm)}: {', '.join(pairs)}" for arm, pairs in chosen.items())
+    return context.say("Weights that validation chose: {told}.", told=told)
+
+
+JOINTLY = Study(
+    "joint",
+    ("labeled", "unlabeled", "test"),
+    JointFindings,
+    run,
+    (
+        Page(
+            "joint",
+            words("Classifying and reconstructing at once"),
+            words("Are unlabeled images worth more to a network that reconstructs them while it learns to classify?"),
+            setup=(
+                words(
+                    "One encoder with a classifier and a decoder. Loss: cross-entropy of the labeled images + λ_rec · mean squared "
+                    "error of all images + λ_mid · those of the maps between the blocks (Zhao et al. 2015, what-where autoencoders). "
+                    "Every step sees a batch of {c[network][training][batch_size]} labeled images and as many unlabeled ones, "
+                    "augmented alike."
+                ),
+                lambda context: context.say(
+                    "Weights (λ_rec; λ_mid) to choose from by validation log loss: {weights}. The other networks are trained as many "
+                    "times over, with other orders and dropout, and choose too; up to {c[network][training][epochs]} epochs each, "
+                    "learning rates {c[network][learning_rates]:g}.",
+                    weights=context.each("({i[0]:g}; {i[1]:g})", context.findings.weights, ", "),
+                ),
+                words(
+                    "“Labeled images only” reconstructs too, but no unlabeled image: what it gains is the second task's merit, and "
+                    "not that of the unlabeled images."
+                ),
+            ),
+            parts=(
+                ArmTable(
+                    words("network"),
+                    {words("labeled images/s"): "images_per_second:0", words("training, s"): "seconds:s"},
+                ),
+                ArmFigure("joint"),
+                ContrastTable(
+                    words("Every comparison"),
+                    words(
+                        "The row in bold was named as the answer before any run; p values of the others are corrected for "
+                        "their number."
+                    ),
+                ),
+                lambda context: Points(
+                    [
+                        context.say(text, effect=context.findings.comparison.find(*pair))
+                        for pair, text in _SOURCES.items()
+                    ]
+                ),
+            ),
+            conclusion=(
+                lambda context: context.say(
+                    _ANSWERS[context.findings.comparison.named.verdict],
+                    effect=context.findings.comparison.named.accuracy,
+                ),
+                _verdicts,
+                _weights,
+            ),
+            names=_NAMES,
+            colours=_COLOURS,
+        ),
+    ),
+    check,
+)

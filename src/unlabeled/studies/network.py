@@ -2,96 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from unlabeled.comparison import compare, read_scores
-from unlabeled.config import EncoderConfig, NetworkConfig, NetworkGrid, TrainingConfig
 from unlabeled.errors import UserError
-from unlabeled.geometry import GeometryError
-from unlabeled.outcomes import NetworkOutcome
-from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Illegal, Row, of_arm, outcomes_of
-from unlabeled.studies.baselines import baseline_arms
-from unlabeled.studies.tasks import NetworkTask, Perform
+from unlabeled.experiments.tasks import NetworkTask, Perform
+from unlabeled.grammar.parts import Listing, Part, Picture, Table
+from unlabeled.grammar.plots import Curve, curves_figure, factor_figure, frontier_figure
+from unlabeled.grammar.section import Context, Page
+from unlabeled.grammar.tables import Column, accuracy_cell, arm_line, levels, table, verdict_cell
+from unlabeled.grammar.words import illegal_line, words
+from unlabeled.records import (
+    ArmKey,
+    ArmSummary,
+    Comparison,
+    Contrast,
+    ContrastResult,
+    Illegal,
+    Row,
+)
+from unlabeled.studies.baselines import SPEEDS
+from unlabeled.studies.study import Study, compared, pixel_arms, repetitions
+from unlabeled.studies.variants import (
+    Factor,
+    LayerGradients,
+    Rates,
+    chosen_rates,
+    layer_gradients,
+    legal_variants,
+    make_factors,
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
-_MOMENTA: dict[str, dict[str, Any]] = {
-    "none": {},
-    "0.5": {"momentum": 0.5},
-    "0.9": {"momentum": 0.9},
-    "0.99": {"momentum": 0.99},
-    "nesterov": {"momentum": 0.9, "nesterov": True},
-    "rising": {"momentum_start": 0.5, "momentum": 0.99},
-    "dampening": {"momentum": 0.9, "dampening": 0.9},
+_VANISHED = 0.01
+_FACTORS = {
+    "kernel": words("kernel size"),
+    "filters": words("filters"),
+    "blocks": words("blocks"),
+    "momentum": words("momentum of SGD"),
+    "optimizer": words("optimiser"),
+    "weight-decay": words("weight decay (L2)"),
+    "activation": words("activation"),
+    "deep-activation": words("activation of the deepest network"),
+    "batch": words("batch size"),
+    "pool": words("pool"),
 }
-# Whatever the base says, a kind of momentum is what its name says and nothing else.
-_STILL: dict[str, Any] = {"momentum": 0.0, "momentum_start": None, "dampening": 0.0, "nesterov": False}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """The base network with one thing changed; ``rates`` are learning rates to choose from."""
-
-    factor: str
-    value: str
-    encoder: EncoderConfig
-    training: TrainingConfig
-    rates: tuple[float, ...]
-
-    @property
-    def arm(self) -> ArmKey:
-        """The arm of its runs."""
-        return ArmKey("random", "network", factor=self.factor, value=self.value)
-
-    @property
-    def network(self) -> NetworkConfig:
-        """How it is trained: one linear layer after the encoder, no dropout."""
-        return base_network(self.training, self.rates)
-
-
-def base_network(training: TrainingConfig, rates: tuple[float, ...] = ()) -> NetworkConfig:
-    """Return the smallest network's configuration: one linear layer after the encoder, and no dropout."""
-    return NetworkConfig(dropout=0.0, learning_rates=rates or (training.learning_rate,), training=training)
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A property of the network: its values' arms, the one that others are compared with, and the one that validation prefers."""
-
-    name: str
-    reference: ArmKey
-    best: ArmKey | None
-    arms: tuple[ArmKey, ...]
-
-
-@dataclass(frozen=True)
-class Rates:
-    """The learning rates that an arm's runs chose, of how many, how often at an end of their list, and how many trials diverged."""
-
-    arm: ArmKey
-    rates: tuple[float, ...]
-    tried: int
-    at_edge: int
-    diverged: int
-
-
-@dataclass(frozen=True)
-class LayerGradients:
-    """The gradient of every layer of the deepest network, median over runs: before training and after it."""
-
-    activation: str
-    first: tuple[float, ...]
-    last: tuple[float, ...]
+_VALUES = {
+    "none": words("none"),
+    "nesterov": words("0.9, Nesterov"),
+    "rising": words("rising 0.5 to 0.99"),
+    "dampening": words("0.9, dampening 0.9"),
+    "max": words("maximum"),
+    "average": words("average"),
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "adagrad": "Adagrad",
+    "rmsprop": "RMSprop",
+}
 
 
 @dataclass(frozen=True)
 class NetworkFindings:
-    """What study 2 found."""
+    """Findings of study 2."""
 
     comparison: Comparison
     factors: tuple[Factor, ...]
@@ -104,176 +80,291 @@ class NetworkFindings:
 
 def run(lab: Lab, do: Perform) -> NetworkFindings:
     """Train every variant on every fold and seed."""
-    legal, illegal = [], []
-    grid = lab.config.studies.network
-    deepest = max((blocks for blocks in grid.blocks if _closes(lab, grid.encoder, blocks)), default=max(grid.blocks))
-    for variant in variants(grid, deepest):
-        try:
-            lab.geometry(variant.encoder)
-        except GeometryError as error:
-            illegal.append(Illegal(variant.arm, str(error)))
-        else:
-            legal.append(variant)
+    legal, illegal, deepest = legal_variants(lab)
     if not legal:
         raise UserError(f"no network of --studies.network fits these images; the first: {illegal[0].reason}")
     # One replicate after the other, so that the first of each kind tells how long the rest will take.
     tasks = [
         NetworkTask(v.arm, v.encoder, v.network, fold, seed, gradients=len(v.encoder.conv_out_channels) == deepest)
-        for seed in range(lab.config.seeds)
-        for fold in range(len(lab.folds.folds))
+        for seed, fold in repetitions(lab)
         for v in legal
     ]
-    baselines = baseline_arms(lab, do)
-    rows = do(tasks)
-    factors = _factors(lab, legal, rows)
+    baselines = pixel_arms(lab, do)
+    rows = tuple(do(tasks))
+    factors = make_factors(lab, legal, rows)
     contrasts = [
         Contrast(arm, factor.reference, factor.name)
         for factor in factors
         for arm in factor.arms
         if arm != factor.reference
     ]
-    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
-    compared = compare(rows, scores, contrasts, correlation=lab.folds.correlation)
-    rates = tuple(_chosen_rates(rows, variant.arm) for variant in legal)
-    return NetworkFindings(compared, factors, rates, tuple(illegal), _gradients(rows), baselines, tuple(rows))
+    rates = tuple(chosen_rates(rows, variant.arm) for variant in legal)
+    comparison = compared(lab, rows, contrasts)
+    return NetworkFindings(comparison, factors, rates, tuple(illegal), layer_gradients(rows), baselines, rows)
 
 
-def _closes(lab: Lab, encoder: EncoderConfig, blocks: int) -> bool:
+def factor_name(context: Context[NetworkFindings], factor: str) -> str:
+    """Name a factor."""
+    return context.say(_FACTORS[factor])
+
+
+def _value_name(context: Context[NetworkFindings], value: str) -> str:
+    if value in _VALUES:
+        return context.say(_VALUES[value])
     try:
-        lab.geometry(encoder.model_copy(update=_stack(encoder, blocks)))
-    except GeometryError:
-        return False
-    return True
+        return context.language.short(float(value))
+    except ValueError:
+        return value
 
 
-def variants(grid: NetworkGrid, deepest: int | None = None) -> Iterator[Variant]:
-    """Yield the base network and all its variants; a factor's variant that is the base stands for itself.
-
-    ``deepest`` is the number of blocks that activations are tried at; left out, the largest of the grid.
-    """
-    encoder, training = grid.encoder, grid.training
-
-    def change(factor: str, value: object, **changes: Any) -> Variant:
-        rates = changes.pop("rates", (training.learning_rate,))
-        of_encoder = {name: changes.pop(name) for name in list(changes) if name in EncoderConfig.model_fields}
-        shape = EncoderConfig.model_validate(encoder.model_dump() | of_encoder)
-        return Variant(factor, str(value), shape, training.model_copy(update=changes), rates)
-
-    for kernel in grid.kernels:
-        yield change("kernel", kernel, conv_kernel_size=kernel, conv_padding=kernel // 2)
-    for filters in grid.filters:
-        yield change("filters", filters, conv_out_channels=filters)
-    for blocks in grid.blocks:
-        yield change("blocks", blocks, **_stack(encoder, blocks))
-    for name in grid.momenta:
-        kind = _STILL | _MOMENTA[name]
-        yield change("momentum", name, optimizer="sgd", rates=_rates(grid.sgd_rates, **kind), **kind)
-    for optimizer in grid.optimizers:
-        rates = {"adagrad": grid.adagrad_rates, "rmsprop": grid.rmsprop_rates}.get(optimizer, grid.adam_rates)
-        # RMSprop is taken as it was proposed, without momentum.
-        more: dict[str, dict[str, Any]] = {
-            "adamw": {"weight_decay": grid.decoupled_decay},
-            "rmsprop": {"momentum": 0.0, "momentum_start": None},
-        }
-        yield change("optimizer", optimizer, optimizer=optimizer, rates=rates, **more.get(optimizer, {}))
-    for decay in grid.weight_decays:
-        yield change("weight-decay", f"{decay:g}", weight_decay=decay)
-    for activation in grid.activations:
-        yield change("activation", activation, activation=activation)
-    for activation in grid.activations:
-        yield change(
-            "deep-activation", activation, activation=activation, **_stack(encoder, deepest or max(grid.blocks))
-        )
-    for size in grid.batch_sizes:
-        yield change("batch", size, batch_size=size, rates=grid.adam_rates)
-    for pool in grid.pools:
-        yield change("pool", pool, pool=pool)
+def _arm_name(context: Context[NetworkFindings], arm: ArmKey) -> str:
+    return f"{factor_name(context, arm.factor)}: {_value_name(context, arm.value)}"
 
 
-def _rates(
-    steady: tuple[float, ...], *, momentum: float, momentum_start: float | None = None, dampening: float = 0.0, **_: Any
-) -> tuple[float, ...]:
-    """Return learning rates that move a steady gradient as far as plain SGD does with the given ones.
-
-    In the long run momentum m and dampening d multiply the step by (1 - d) / (1 - m); a rising m counts with its mean.
-    """
-    mean = momentum if momentum_start is None else (momentum_start + momentum) / 2
-    return tuple(float(f"{rate * (1 - mean) / (1 - dampening):.3g}") for rate in steady)
+def _value_of(context: Context[NetworkFindings], factor: Factor, arm: ArmKey) -> str:
+    """Name an arm by its value; the best SGD stands among the optimisers."""
+    value = _value_name(context, arm.value)
+    return value if arm.factor == factor.name else f"SGD, {value}"
 
 
-def _stack(encoder: EncoderConfig, blocks: int) -> dict[str, Any]:
-    """Return the fields of an encoder that repeats a block."""
-    names = [name for name in EncoderConfig.model_fields if name.startswith(("conv_", "pool_"))]
-    return {name: (getattr(encoder, name)[0],) * blocks for name in names}
-
-
-def _factors(lab: Lab, legal: Sequence[Variant], rows: Sequence[Row]) -> tuple[Factor, ...]:
-    """Return the values of each factor, with the reference that they are compared with."""
-    factors = []
-    for name in dict.fromkeys(variant.factor for variant in legal):
-        values = [variant for variant in legal if variant.factor == name]
-        if name == "optimizer":
-            # The best SGD, by validation, stands beside the other optimisers.
-            best = _best(rows, [variant.arm for variant in legal if variant.factor == "momentum"])
-            values = [variant for variant in legal if variant.arm == best] + values
-        arms = tuple(variant.arm for variant in values)
-        reference = _reference(lab.config.studies.network, name, values)
-        factors.append(Factor(name, reference, _best(rows, arms), arms))
-    return tuple(factors)
-
-
-def _best(rows: Sequence[Row], arms: Sequence[ArmKey]) -> ArmKey | None:
-    """Return the arm with the least mean validation log loss, of those without a diverged run."""
-    means = {}
-    for arm in arms:
-        losses = [np.inf if (outcome := row.scored) is None else outcome.valid_log_loss for row in of_arm(rows, arm)]
-        if losses and np.isfinite(mean := float(np.mean(losses))):
-            means[arm] = mean
-    return min(means, key=lambda arm: means[arm]) if means else None
-
-
-def _reference(grid: NetworkGrid, factor: str, values: Sequence[Variant]) -> ArmKey:
-    """Return the arm that the others of a factor are compared with: the base's value where it is among them."""
-    wanted = {
-        "kernel": str(grid.encoder.conv_kernel_size[0]),
-        "filters": str(grid.encoder.conv_out_channels[0]),
-        "blocks": "1",
-        "momentum": "none",
-        "weight-decay": f"{grid.training.weight_decay:g}",
-        "activation": grid.encoder.activation,
-        "deep-activation": grid.encoder.activation,
-        "batch": str(grid.training.batch_size),
-        "pool": grid.encoder.pool,
-    }.get(factor)
-    return next((variant.arm for variant in values if variant.value == wanted), values[0].arm)
-
-
-def _chosen_rates(rows: Sequence[Row], arm: ArmKey) -> Rates:
-    outcomes = outcomes_of(of_arm(rows, arm), NetworkOutcome)
-    edge = 0
-    for outcome in outcomes:
-        rates = sorted(float(trial["learning_rate"] or 0) for trial in outcome.tried)
-        edge += len(rates) > 1 and outcome.choice["learning_rate"] in (rates[0], rates[-1])
-    return Rates(
-        arm,
-        rates=tuple(sorted({float(outcome.choice["learning_rate"] or 0) for outcome in outcomes})),
-        tried=len(outcomes[0].tried) if outcomes else 0,
-        at_edge=edge,
-        diverged=sum("diverged" in trial for outcome in outcomes for trial in outcome.tried),
+def _base(context: Context[NetworkFindings]) -> str:
+    parameters = [arm.medians["parameters"] for arm in context.findings.comparison.arms if "parameters" in arm.medians]
+    grid = context.config["studies"]["network"]
+    return context.say(
+        "The network that one thing at a time is changed of: one convolution ({e[conv_out_channels]} filters of "
+        "{e[conv_kernel_size]}×{e[conv_kernel_size]}), one pool, one linear layer; {e[activation]}, {optimizer} with learning rate "
+        "{t[learning_rate]:g}, batch {t[batch_size]}, {t[epochs]} epochs, L2 penalty {t[weight_decay]:g}. The smallest here has "
+        "{parameters:0} weights.",
+        e=grid["encoder"],
+        t=grid["training"],
+        optimizer=_value_name(context, grid["training"]["optimizer"]),
+        parameters=min(parameters, default=0),
     )
 
 
-def _gradients(rows: Sequence[Row]) -> tuple[LayerGradients, ...]:
-    """Return the gradients of the deepest network, by activation."""
-    found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {}
-    for row in rows:
-        gradients = row.outcome.gradients if isinstance(row.outcome, NetworkOutcome) else None
-        if row.arm.factor == "deep-activation" and gradients is not None:
-            found.setdefault(row.arm.value, []).append((gradients.first, gradients.last))
-    return tuple(
-        LayerGradients(
-            activation,
-            *(tuple(float(np.median([run[when][name] for run in runs])) for name in runs[0][when]) for when in (0, 1)),
-        )
-        for activation, runs in found.items()
+def _parts(context: Context[NetworkFindings]) -> list[Part]:
+    findings = context.findings
+    parts: list[Part] = [Picture(_factor_figure(context, f), _factor_sentence(context, f)) for f in findings.factors]
+    if findings.gradients:
+        parts += [Picture(_gradient_figure(context, when), _gradients_at(context, when)) for when in ("first", "last")]
+    if points := _points(context):
+        parts.append(_frontier(context, points))
+    parts.append(_table(context))
+    if findings.illegal:
+        lines = [illegal_line(context.name(entry.arm), entry.reason, context.language) for entry in findings.illegal]
+        parts.append(Listing(context.say("Not run, for their sizes do not close: {n}", n=len(lines)), lines))
+    return parts
+
+
+def _factor_figure(context: Context[NetworkFindings], factor: Factor) -> str:
+    lines, speeds = [], []
+    for key in factor.arms:
+        arm = context.findings.comparison.arm(key)
+        colour = "autoencoder" if key == factor.best else "random"
+        line = arm_line(arm, context.findings.rows, name=_value_of(context, factor, key), colour=colour)
+        if line is not None:
+            lines.append(line)
+            speeds.append(arm.medians["images_per_second"])
+    labels = (context.say("test accuracy, %"), context.say("training, images/s"))
+    beside = levels(context, context.findings.baselines)
+    return factor_figure(f"network-{factor.name}", lines, speeds, context.language, labels=labels, levels=beside)
+
+
+def _factor_sentence(context: Context[NetworkFindings], factor: Factor) -> str:
+    """Say what validation prefers, what that is worth on the test split, what it costs, and what else differs."""
+    compared, name = context.findings.comparison, factor_name(context, factor.name)
+    if factor.best is None:
+        return context.say("{factor:cap}: every value diverged.", factor=name)
+    best, reference = (_value_of(context, factor, arm) for arm in (factor.best, factor.reference))
+    text = context.say(
+        "{factor:cap}: validation prefers {best} (test accuracy {arm.accuracy.mean:1} %)",
+        factor=name,
+        best=best,
+        arm=compared.arm(factor.best),
     )
+    contrast = compared.find(factor.best, factor.reference)
+    if contrast is not None and contrast.accuracy is not None:
+        text += context.say(
+            "; against {reference} {effect:e} points, {effect_word:word}",
+            reference=reference,
+            effect=contrast.accuracy,
+            effect_word=contrast,
+        )
+    speeds = [
+        (speed, arm) for arm in factor.arms if (speed := compared.arm(arm).medians.get("images_per_second")) is not None
+    ]
+    if len(speeds) > 1:
+        (fast, fastest), (slow, slowest) = max(speeds, key=itemgetter(0)), min(speeds, key=itemgetter(0))
+        text += context.say(
+            "; training speed from {low:0} ({slow}) to {high:0} images/s ({fast})",
+            low=slow,
+            slow=_value_of(context, factor, slowest),
+            high=fast,
+            fast=_value_of(context, factor, fastest),
+        )
+    names = [
+        context.language.fill("{name} ({c:word}, {c.accuracy.mean:+})", name=_value_of(context, factor, c.treated), c=c)
+        for c in compared.family(factor.name)
+        if c.verdict in ("helps", "hurts") and c.treated != factor.best
+    ]
+    more = context.say("; different from {reference} too: {names}", reference=reference, names=names) if names else ""
+    return f"{text}{more}."  # fmt: skip
+
+
+def _preferred(context: Context[NetworkFindings]) -> str | None:
+    """Say which optimiser validation prefers."""
+    factor = next((factor for factor in context.findings.factors if factor.name == "optimizer"), None)
+    if factor is None:
+        return None
+    if factor.best is None:
+        return context.say("{factor:cap}: every value diverged.", factor=factor_name(context, factor.name))
+    return context.say(
+        "Of the optimisers validation prefers {best}: {arm.accuracy.mean:1} % of the test images are right.",
+        best=_value_of(context, factor, factor.best),
+        arm=context.findings.comparison.arm(factor.best),
+    )
+
+
+def _effects(context: Context[NetworkFindings]) -> str:
+    """Name every difference to a reference that survives the correction, or say that none does."""
+    factors = {factor.name: factor for factor in context.findings.factors}
+    decided = [c for c in context.findings.comparison.contrasts if c.verdict in ("helps", "hurts")]
+    if not decided:
+        return context.say("No evidence that any value differs from the reference of its row.")
+
+    def name(family: str, arm: ArmKey) -> str:
+        return f"{factor_name(context, family)} {_value_of(context, factors[family], arm)}"
+
+    effects = [
+        context.language.fill("{name} {c.accuracy:e}", name=name(c.contrast.family, c.treated), c=c) for c in decided
+    ]
+    text = context.say("Different from the reference of their row, in points: {effects}.", effects="; ".join(effects))
+    silent = [factor_name(context, name) for name in factors if name not in {c.contrast.family for c in decided}]
+    return text + (" " + context.say("No evidence of a difference: {silent}.", silent=silent) if silent else "")
+
+
+def _gradient_figure(context: Context[NetworkFindings], when: str) -> str:
+    gradients = context.findings.gradients
+    colours = ("pixels", "random", "autoencoder", "pca")
+    layers = len(gradients[0].first)
+    curves = [
+        Curve(entry.activation, list(range(1, layers + 1)), getattr(entry, when), colours[number % 4])
+        for number, entry in enumerate(gradients)
+    ]
+    ticks = [(layer, str(layer)) for layer in range(1, layers)] + [(layers, context.say("linear"))]
+    y = context.say("gradient before training") if when == "first" else context.say("gradient after training")
+    x = context.say("layer; the image is on the left")
+    return curves_figure(f"gradients-{when}", curves, context.language, x=x, y=y, log="y", ticks=ticks)
+
+
+def _gradients_at(context: Context[NetworkFindings], when: str = "first") -> str:
+    """Say how much smaller the gradient is in the first layer than in the last."""
+    sizes = {entry.activation: getattr(entry, when) for entry in context.findings.gradients}
+    ratios = {name: size[0] / max(size[-1], 1e-300) for name, size in sizes.items()}
+    text = context.say(
+        "Root mean square of the loss's gradient in the first convolution, as a share of that in the linear layer, {moment}: {named}.",
+        moment=context.say("before training") if when == "first" else context.say("after training"),
+        named=context.each("{i[0]} {i[1]:f2}", ratios.items(), ", "),
+    )
+    vanished = [name for name, ratio in ratios.items() if ratio < _VANISHED]
+    if vanished:
+        return f"{text} " + context.say("It all but vanishes (below 0.01) with {names}.", names=vanished)
+    return f"{text} " + context.say("With none does it fall below 0.01: it does not vanish at this depth.")
+
+
+def _points(context: Context[NetworkFindings]) -> list[tuple[float, float, str, bool]]:
+    """Return (seconds to the best epoch, accuracy, name, whether no other is both faster and better)."""
+    # The same run can stand for several factors: the first one names it.
+    points = {
+        (arm.medians["seconds_to_best"], arm.accuracy.mean): context.name(arm.arm)
+        for arm in reversed(context.findings.comparison.arms)
+        if arm.accuracy is not None and "seconds_to_best" in arm.medians
+    }
+    return [
+        (s, a, name, not any((s2 <= s and a2 >= a) and (s2, a2) != (s, a) for s2, a2 in points))
+        for (s, a), name in points.items()
+    ]
+
+
+def _frontier(context: Context[NetworkFindings], points: list[tuple[float, float, str, bool]]) -> Picture:
+    x, y = context.say("seconds of training to the best epoch"), context.say("test accuracy, %")
+    beside = levels(context, context.findings.baselines)
+    figure = frontier_figure("frontier", points, context.language, x=x, y=y, levels=beside)
+    front = sorted(point for point in points if point[3])
+    text = context.say(
+        "No other network is both faster to its best epoch and more accurate than: {names}.",
+        names=context.each("{i[2]} ({i[0]:time}, {i[1]:1} %)", front, ", "),
+    )
+    return Picture(figure, text)
+
+
+def _table(context: Context[NetworkFindings]) -> Table:
+    findings, language = context.findings, context.language
+    rates = {entry.arm: entry for entry in findings.rates}
+    rows = [(factor, findings.comparison.arm(key)) for factor in findings.factors for key in factor.arms]
+
+    def against(row: tuple[Factor, ArmSummary]) -> ContrastResult | None:
+        return findings.comparison.find(row[1].arm, row[0].reference)
+
+    def median(name: str, form: str) -> Callable[[tuple[Factor, ArmSummary]], str]:
+        return lambda row: language.write(row[1].medians.get(name), form)
+
+    def chosen(row: tuple[Factor, ArmSummary]) -> str:
+        entry = rates[row[1].arm]
+        diverged = " " + context.say("({n} trials diverged)", n=entry.diverged) if entry.diverged else ""
+        return language.write(entry.rates, "g") + (" ↕" if entry.at_edge else "") + diverged
+
+    columns: dict[str, Column[tuple[Factor, ArmSummary]]] = {
+        words("changed"): lambda r: f"{factor_name(context, r[0].name)}: {_value_of(context, r[0], r[1].arm)}",
+        words("accuracy, % (95 %)"): lambda r: accuracy_cell(r[1], language),
+        words("log loss, nats (95 %)"): "{i[1].log_loss:m3}",
+        words("vs the reference, points"): lambda r: (
+            language.write(c.accuracy, "e") if (c := against(r)) else context.say("reference")
+        ),
+        words("verdict"): lambda r: verdict_cell(c, language, "word") if (c := against(r)) else "",
+        words("training, images/s"): median("images_per_second", "0"),
+        words("s to best epoch"): median("seconds_to_best", "s"),
+        words("predicting, images/s"): median("predictions_per_second", "0"),
+        words("learning rates chosen"): chosen,
+    }
+    note = words(
+        "Medians of speeds and seconds over runs. ↕ marks rates that lie at an end of their list in some runs."
+    )
+    return table(context, columns, rows, note=note)  # fmt: skip
+
+
+NETWORK = Study(
+    "network",
+    ("labeled", "test"),
+    NetworkFindings,
+    run,
+    (
+        Page(
+            "network",
+            words("Convolutional network"),
+            words(
+                "What do kernel, filters, depth, momentum, optimiser and the rest do to a small network's quality and speed?"
+            ),
+            setup=(
+                _base,
+                words(
+                    "Each optimiser, momentum and batch size chooses its learning rate on validation data from a list of its own, all "
+                    "lists equally long: the same budget. With momentum the rates are as much smaller as its steps add up. RMSprop "
+                    "runs without momentum. Epoch and learning rate are chosen by validation log loss."
+                ),
+                words(
+                    "The best SGD is the kind of momentum with the least validation log loss, one of several. "
+                    "p values are corrected within a property."
+                ),
+                SPEEDS,
+            ),
+            parts=(_parts,),
+            conclusion=(
+                _effects,
+                _preferred,
+                lambda context: _gradients_at(context) if context.findings.gradients else None,
+            ),
+            names=_arm_name,
+        ),
+    ),
+)

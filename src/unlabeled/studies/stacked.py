@@ -2,90 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from unlabeled.batches import batches
-from unlabeled.comparison import compare, read_scores
-from unlabeled.config import AutoencoderConfig, EncoderConfig
 from unlabeled.errors import UserError
-from unlabeled.files import write_arrays
-from unlabeled.geometry import GeometryError
-from unlabeled.outcomes import AutoencoderOutcome
-from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Decision, Illegal, Row, of_arm, outcomes_of
-from unlabeled.statistics import Effect, holm, paired_effect
-from unlabeled.studies.baselines import baseline_arms
-from unlabeled.studies.specs import Learned, LearnedCodes, RandomCodes
-from unlabeled.studies.tasks import AutoencoderTask, ClassicalTask, NetworkTask, Perform, Task
+from unlabeled.experiments.specs import Learned
+from unlabeled.experiments.tasks import AutoencoderTask, Perform
+from unlabeled.grammar.parts import Cell, Listing, Part, Photographs, Picture, Points, Table
+from unlabeled.grammar.plots import Line, lines_figure, picture_row
+from unlabeled.grammar.section import Context, Page
+from unlabeled.grammar.tables import Column, accuracy_cell, arms_figure, best_sentence, css, levels, table, verdict_cell
+from unlabeled.grammar.words import comparison_word, illegal_line, words
+from unlabeled.records import (
+    ArmKey,
+    ArmSummary,
+    Comparison,
+    Contrast,
+    ContrastResult,
+    Illegal,
+    Row,
+    of_arm,
+)
+from unlabeled.studies.depths import (
+    PairErrors,
+    VariantLine,
+    compare_errors,
+    describe,
+    make_pairs,
+    make_variants,
+    of_model,
+    plan,
+    untrained,
+)  # fmt: skip
+from unlabeled.studies.study import Study, experiment, pixel_arms
 
 if TYPE_CHECKING:
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
 
-_BATCH = 250
-_SHOWN = 10
 FACTORS = ("depth", "way", "switches", "noise")
 # What is measured of an autoencoder beside its error: the model on its frozen codes, and the network that begins with it.
 MEASURES = ("logistic", "network")
-Errors: TypeAlias = Mapping[ArmKey, NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """An autoencoder of the study: its depth, and what it is beside trained as a whole, with switches, on clean images."""
-
-    depth: int
-    way: str
-    encoder: EncoderConfig
-    config: AutoencoderConfig
-
-    @property
-    def arm(self) -> ArmKey:
-        """The arm of its training."""
-        return ArmKey("autoencoder", depth=self.depth, way=self.way)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two variants that differ in one thing, ``factor``: depth, way, switches or noise."""
-
-    factor: str
-    treated: ArmKey
-    control: ArmKey
-
-
-@dataclass(frozen=True)
-class PairErrors:
-    """What two variants' held-out errors differ by, in percent of the control's; negative is better."""
-
-    pair: Pair
-    effect: Effect | None = None
-    p: float | None = None
-    verdict: Decision = "diverged"
-
-
-@dataclass(frozen=True)
-class VariantLine:
-    """A variant in numbers; errors are mean squared ones on [-1, 1]."""
-
-    arm: ArmKey
-    filters: tuple[int, ...]
-    code_size: tuple[int, ...]
-    code_length: int
-    parameters: int | None
-    mse: Effect | None
-    held_out_variance: float | None
-    seconds: float | None
-    diverged: int
-    runs: int
+_COLOURS = {
+    "whole": "autoencoder", "greedy": "slow", "joined": "gradual", "switchless": "bicubic", "gaussian": "frozen", "masking": "pca",
+}  # fmt: skip
+_WAYS = {
+    "whole": words("as a whole"),
+    "greedy": words("greedy"),
+    "joined": words("joined"),
+    "switchless": words("without switches"),
+    "gaussian": words("gaussian noise"),
+    "masking": words("masked pixels"),
+}
+_LABELS = {
+    "logistic": words("codes, logistic regression: test accuracy, %"),
+    "network": words("network: test accuracy, %"),
+}
+_BEST = {
+    "logistic": words("Codes: the most accurate in the mean is {name}, {accuracy:1} %."),
+    "network": words("Network: the most accurate in the mean is {name}, {accuracy:1} %."),
+}
+_WORTH = {
+    "logistic": words(
+        "Over a random encoder of the same shape the codes help in {helps} of {n} cases and hurt in {hurts}."
+    ),
+    "network": words(
+        "Over the same network from scratch the weights help in {helps} of {n} cases and hurt in {hurts}."
+    ),
+}
+_CHANGES = {
+    "depth": words("Deeper vs one layer: {told}."),
+    "way": words("Layer by layer vs as a whole: {told}."),
+    "switches": words("Without switches vs with them: {told}."),
+    "noise": words("With noise on the input vs without: {told}."),
+}
 
 
 @dataclass(frozen=True)
 class StackedFindings:
-    """What study 6 found."""
+    """Findings of study 6."""
 
     variants: tuple[VariantLine, ...]
     illegal: tuple[Illegal, ...]
@@ -98,27 +93,16 @@ class StackedFindings:
     rows: tuple[Row, ...]
 
 
-def of_model(arm: ArmKey, model: str) -> ArmKey:
-    """Return the arm of the model that stands on an autoencoder."""
-    return replace(arm, model=model)
-
-
-def untrained(arm: ArmKey, model: str) -> ArmKey:
-    """Return the arm of random weights of the same shape."""
-    return ArmKey("random", model, depth=arm.depth)
-
-
 def run(lab: Lab, do: Perform) -> StackedFindings:
     """Train every variant; measure its reconstruction, its frozen codes and the network that begins with it."""
+    from unlabeled.experiments.reconstructing import image_errors, keep_reconstructions
+
     variants, illegal = make_variants(lab)
     if not variants:
         raise UserError(f"no depth of --studies.stacked fits these images; the first: {illegal[0].reason}")
     seeds = range(lab.config.seeds)
     trained = do([AutoencoderTask(v.arm, Learned(v.encoder, v.config, seed)) for seed in seeds for v in variants])
-    baselines = baseline_arms(lab, do)
-    rows = do(list(_plan(lab, variants)))
-    whole = [v for v in variants if not any(row.diverged for row in of_arm(trained, v.arm))]
-    errors = {v.arm: _errors(lab, v) for v in whole}
+    baselines = pixel_arms(lab, do)
     pairs = make_pairs(variants)
     contrasts = [
         contrast
@@ -128,154 +112,252 @@ def run(lab: Lab, do: Perform) -> StackedFindings:
             *(Contrast(of_model(v.arm, model), untrained(v.arm, model), model) for v in variants),
         )
     ]
-    scores = read_scores(lab.folder, rows, lab.splits.test.classes)
-    _write_pictures(lab, whole)
+    comparison, rows = experiment(lab, do, plan(lab, variants), contrasts)
+    models = {
+        v.arm: [lab.trained_autoencoder(Learned(v.encoder, v.config, seed)) for seed in seeds]
+        for v in variants
+        if not any(row.diverged for row in of_arm(trained, v.arm))
+    }
+    errors = {arm: image_errors(lab, of_seeds) for arm, of_seeds in models.items()}
+    keep_reconstructions(lab, [of_seeds[0] for of_seeds in models.values()])
     return StackedFindings(
-        variants=tuple(_describe(lab, v, of_arm(trained, v.arm), errors) for v in variants),
+        variants=tuple(describe(lab, v, of_arm(trained, v.arm), errors) for v in variants),
         illegal=tuple(illegal),
-        errors=_compare_errors(pairs, errors),
-        comparison=compare(rows, scores, contrasts, correlation=lab.folds.correlation),
+        errors=compare_errors(pairs, errors),
+        comparison=comparison,
         held_out=len(lab.held_out),
-        shown=tuple(v.arm for v in whole),
+        shown=tuple(models),
         baselines=baselines,
         autoencoders=tuple(trained),
-        rows=tuple(rows),
+        rows=rows,
     )
 
 
-def make_variants(lab: Lab) -> tuple[list[Variant], list[Illegal]]:
-    """Return the variants that fit the images, and why others do not."""
-    grid, base = lab.config.studies.stacked, lab.config.autoencoder
-    encoders: dict[int, EncoderConfig] = {}
-    illegal = []
-    for depth in range(1, len(grid.filters) + 1):
-        try:
-            encoders[depth] = _encoder(lab, depth)
-        except GeometryError as error:
-            illegal.append(Illegal(ArmKey("autoencoder", depth=depth), str(error)))
-    found = []
-    for depth, encoder in encoders.items():
-        ways: list[tuple[str, dict[str, Any]]] = [("whole", {})]
-        ways += [("greedy", {"stacking": "greedy"}), ("joined", {"stacking": "joined"})] if depth > 1 else []
-        ways += [("switchless", {"switches": False})] if grid.switchless else []
-        ways += [(noise, {"noise": noise}) for noise in grid.noises] if depth == max(encoders) else []
-        found += [Variant(depth, way, encoder, base.model_copy(update=changes)) for way, changes in ways]
-    return found, illegal
+def _depth(context: Context[StackedFindings], arm: ArmKey) -> str:
+    return context.language.count("{n} layer", "{n} layers", arm.depth or 0)
 
 
-def _encoder(lab: Lab, depth: int) -> EncoderConfig:
-    """Return the encoder of a depth whose code is as long as the others', as nearly as whole filters allow."""
-    grid = lab.config.studies.stacked
-    shape = {"conv_kernel_size": (grid.kernel,), "conv_padding": (grid.kernel // 2,), "pool_kernel_size": (2,)}
-    before = grid.filters[: depth - 1]
-    _, height, width = lab.geometry(EncoderConfig(conv_out_channels=(*before, 1), **_per_layer(shape, depth))).code_size
-    length = grid.share * float(np.prod(lab.splits.unlabeled.shape))
-    return EncoderConfig(
-        conv_out_channels=(*before, max(1, round(length / (height * width)))), **_per_layer(shape, depth)
+def _name(context: Context[StackedFindings], arm: ArmKey) -> str:
+    """Name an autoencoder of the study: depth, and what it is."""
+    if arm.source == "random":
+        way = context.say("from scratch") if arm.model == "network" else context.say("random weights")
+    else:
+        way = context.say(_WAYS[arm.way])
+    return f"{_depth(context, arm)}, {way}"
+
+
+def _equal(context: Context[StackedFindings]) -> str:
+    lengths = [variant.code_length for variant in context.findings.variants]
+    ends = dict.fromkeys(context.language.number(n, 0) for n in (min(lengths), max(lengths)))
+    return context.say(
+        "Every block halves the map, and the last one has as many filters as give codes of equal length: {lengths} numbers. All are "
+        "trained on the same unlabeled images, {t[epochs]} epochs of batches of {t[batch_size]} with {t[optimizer]}, and measured on "
+        "{f.held_out:0} others.",
+        lengths="–".join(ends),
+        t=context.config["autoencoder"]["training"],
     )
 
 
-def _per_layer(shape: dict[str, Any], depth: int) -> dict[str, Any]:
-    return {name: value * depth for name, value in shape.items()}
+def _parts(context: Context[StackedFindings]) -> list[Part]:
+    findings = context.findings
+    parts: list[Part] = [_table(context), _errors_figure(context)]
+    parts += [_figure(context, model) for model in MEASURES]
+    parts += [_pictures(context), _pairs(context)]
+    parts += [Points([_change(context, factor) for factor in _factors(context)]), _worth(context)]
+    if findings.illegal:
+        lines = [illegal_line(_depth(context, entry.arm), entry.reason, context.language) for entry in findings.illegal]
+        parts.append(Listing(context.say("Depths whose sizes do not close: {n}", n=len(lines)), lines))
+    return parts
 
 
-def _plan(lab: Lab, variants: Sequence[Variant]) -> Iterator[Task]:
-    """Yield the logistic regressions on codes and the networks, those from random weights too."""
-    shapes = {v.depth: v for v in variants}
-    network = lab.config.network
-    for seed in range(lab.config.seeds):
-        for fold in range(len(lab.folds.folds)):
-            for v in shapes.values():
-                codes = RandomCodes(v.encoder, seed)
-                yield ClassicalTask(untrained(v.arm, "logistic"), codes, "logistic", fold, seed)
-                yield NetworkTask(untrained(v.arm, "network"), v.encoder, network, fold, seed)
-        for v in variants:
-            learned = Learned(v.encoder, v.config, seed)
-            for fold in range(len(lab.folds.folds)):
-                yield ClassicalTask(of_model(v.arm, "logistic"), LearnedCodes(learned), "logistic", fold, seed)
-                yield NetworkTask(of_model(v.arm, "network"), v.encoder, network, fold, seed, learned)
+def _table(context: Context[StackedFindings]) -> Table:
+    def error(variant: VariantLine) -> str:
+        if variant.mse is None or variant.held_out_variance is None:
+            return context.say("{n} of {runs} runs diverged", n=variant.diverged, runs=variant.runs)
+        return context.language.write(replace(variant.mse, low=max(variant.mse.low, 0.0)), "m4")
+
+    def explained(variant: VariantLine) -> str:
+        known = variant.mse is not None and variant.held_out_variance is not None
+        share = 1 - variant.mse.mean / variant.held_out_variance if known else None  # type: ignore[union-attr,operator]
+        return context.language.write(share, "%")
+
+    def accuracy(model: str) -> Callable[[VariantLine], str]:
+        return lambda v: accuracy_cell(context.findings.comparison.arm(of_model(v.arm, model)), context.language)
+
+    columns: dict[str, Column[VariantLine]] = {
+        words("autoencoder"): lambda variant: context.name(variant.arm),
+        words("filters"): lambda variant: "-".join(str(n) for n in variant.filters),
+        words("code length"): "{i.code_length:0}",
+        words("held-out MSE (95 %)"): error,
+        words("variance explained, %"): explained,
+        words("codes, logistic regression, %"): accuracy("logistic"),
+        words("fine-tuned network, %"): accuracy("network"),
+        words("training, s"): "{i.seconds:s}",
+    }
+    return table(context, columns, context.findings.variants, swatch=lambda variant: context.colour(variant.arm))
 
 
-def make_pairs(variants: Sequence[Variant]) -> list[Pair]:
-    """Return the variants that differ in one thing."""
-    arms = {v.arm for v in variants}
-    shallow = ArmKey("autoencoder", depth=1, way="whole")
-    factors = {"greedy": "way", "joined": "way", "switchless": "switches", "gaussian": "noise", "masking": "noise"}
-    pairs = []
-    for v in variants:
-        if v.way == "whole" and v.depth > 1 and shallow in arms:
-            pairs.append(Pair("depth", v.arm, shallow))
-        elif v.way in factors:
-            pairs.append(Pair(factors[v.way], v.arm, replace(v.arm, way="whole")))
-    return pairs
+def _errors_figure(context: Context[StackedFindings]) -> Picture:
+    measured = sorted(((v.mse.mean, v) for v in context.findings.variants if v.mse), key=lambda pair: pair[0])
+    lines = [
+        Line(context.name(v.arm), v.mse.mean, max(0.0, v.mse.low), v.mse.high, context.colour(v.arm))
+        for v in context.findings.variants
+        if v.mse is not None
+    ]
+    label = context.say("held-out MSE on [−1, 1] (95 % interval)")
+    figure = lines_figure("stacked-errors", lines, context.language, label=label)
+    if not measured:
+        return Picture(figure, context.say("Every autoencoder diverged."))
+    (least, best), (most, worst) = measured[0], measured[-1]
+    ends = {"best": context.name(best.arm), "least": least, "worst": context.name(worst.arm), "most": most}
+    return Picture(figure, context.say("Least error: {best}, {least:4}; largest: {worst}, {most:4}.", **ends))
 
 
-def _errors(lab: Lab, variant: Variant) -> NDArray[np.float64]:
-    """Return every held-out image's mean squared error on [-1, 1], (seeds, images)."""
-    from unlabeled.runtime import evaluating
-
-    table = np.empty((lab.config.seeds, len(lab.held_out)))
-    for seed in range(lab.config.seeds):
-        model = lab.trained_autoencoder(Learned(variant.encoder, variant.config, seed)).to(lab.runtime.device)
-        with evaluating(model):
-            for rows in batches(len(lab.held_out), _BATCH):
-                images = lab.runtime.load(lab.held_out.take(rows))
-                table[seed, rows] = (model(images) - images).square().mean(dim=(1, 2, 3)).cpu().double().numpy()
-    return table
+def _figure(context: Context[StackedFindings], model: str) -> Picture:
+    """Draw the accuracies of a model, those from random weights last."""
+    arms = [arm for arm in context.findings.comparison.arms if arm.arm.model == model]
+    arms.sort(key=lambda arm: arm.arm.source == "random")
+    key = {"logistic": "stacked-codes", "network": "stacked-network"}[model]
+    beside = levels(context, context.findings.baselines)
+    figure = arms_figure(context, key, arms, label=context.say(_LABELS[model]), levels=beside)
+    return Picture(figure, best_sentence(context, arms, _BEST[model]))
 
 
-def _compare_errors(pairs: Sequence[Pair], errors: Errors) -> tuple[PairErrors, ...]:
-    """Compare held-out errors in percent of the control's; negative is better."""
-    compared = []
-    for pair in pairs:
-        effect = None
-        if pair.treated in errors and pair.control in errors:
-            control = errors[pair.control].mean()
-            effect = error_effect(100 * (errors[pair.treated] - errors[pair.control]) / control)
-        compared.append(PairErrors(pair, effect))
-    corrected = iter(holm([line.effect.p for line in compared if line.effect is not None]))
-    return tuple(line if line.effect is None else _judged(line, next(corrected)) for line in compared)
-
-
-def _judged(line: PairErrors, p: float) -> PairErrors:
-    better = line.effect is not None and line.effect.mean < 0
-    return replace(line, p=p, verdict="no evidence" if p >= 0.05 else "helps" if better else "hurts")
-
-
-def error_effect(values: NDArray[np.float64]) -> Effect:
-    """Return the mean of values (seeds, images) with its interval over seeds and images; with one seed, over images alone."""
-    of_images = float(values.mean(axis=0).var(ddof=1)) / values.shape[1] if values.shape[1] > 1 else 0.0
-    seeds = values.mean(axis=1)
-    if len(seeds) == 1:
-        # Two equal numbers have no spread between them.
-        seeds = np.repeat(seeds, 2)
-    return paired_effect(seeds, correlation=0.0, test_variance=of_images)
-
-
-def _describe(lab: Lab, variant: Variant, rows: Sequence[Row], errors: Errors) -> VariantLine:
-    outcomes, geometry = outcomes_of(rows, AutoencoderOutcome), lab.geometry(variant.encoder)
-    table = errors.get(variant.arm)
-    return VariantLine(
-        arm=variant.arm,
-        filters=tuple(variant.encoder.conv_out_channels),
-        code_size=tuple(geometry.code_size),
-        code_length=geometry.code_length,
-        parameters=outcomes[0].parameters if outcomes else None,
-        mse=None if table is None else error_effect(table),
-        held_out_variance=outcomes[0].held_out_variance if outcomes else None,
-        seconds=float(np.median([outcome.seconds for outcome in outcomes])) if outcomes else None,
-        diverged=len(rows) - len(outcomes),
-        runs=len(rows),
+def _pictures(context: Context[StackedFindings]) -> Photographs:
+    errors = {v.arm: v.mse.mean for v in context.findings.variants if v.mse is not None}
+    rows = [(context.say("originals"), picture_row(context.pictures["originals"]))]
+    for arm, images in zip(context.findings.shown, context.pictures["reconstructions"], strict=True):
+        rows.append((f"{context.name(arm)}: {context.language.number(errors[arm], 4)}", picture_row(images)))
+    return Photographs(
+        rows,
+        context.say(
+            "The same held-out images, and what each autoencoder makes of them (seed 0), with its mean squared error."
+        ),
     )
 
 
-def _write_pictures(lab: Lab, variants: Sequence[Variant]) -> None:
-    """Keep the same held-out images, and what each variant (seed 0) makes of them: (variants, images, c, h, w)."""
-    from unlabeled.studies.reconstructing import picture_of
+def _contrast(context: Context[StackedFindings], line: PairErrors, model: str) -> ContrastResult | None:
+    """Return what a pair's codes or networks differ by."""
+    return context.findings.comparison.find(of_model(line.pair.treated, model), of_model(line.pair.control, model))
 
-    originals = lab.held_out.take(np.arange(min(_SHOWN, len(lab.held_out))))
-    made = [picture_of(lab, lab.trained_autoencoder(Learned(v.encoder, v.config, 0)), originals) for v in variants]
-    empty = np.empty((0, *originals.shape), dtype=np.uint8)
-    write_arrays(
-        lab.folder / "stacked" / "pictures.npz", originals=originals, reconstructions=np.stack(made) if made else empty
-    )
+
+def _error(context: Context[StackedFindings], line: PairErrors) -> str:
+    word = comparison_word(line.verdict, context.language)
+    return word if line.effect is None else f"{context.language.write(line.effect, 'e')}, {word}"
+
+
+def _cell(context: Context[StackedFindings], contrast: ContrastResult | None, form: str) -> Cell:
+    return verdict_cell(contrast, context.language, form) if contrast else Cell("–")
+
+
+def _pairs(context: Context[StackedFindings]) -> Table:
+    """List what differs in one thing, by its three measures."""
+    columns: dict[str, Column[PairErrors]] = {
+        words("comparison"): lambda line: context.pair(line.pair),
+        words("error, % of the second (95 %)"): lambda line: Cell(_error(context, line), css(line.verdict)),
+        words("codes, points (95 %)"): lambda line: _cell(context, _contrast(context, line, "logistic"), "differs"),
+        words("network, points (95 %)"): lambda line: _cell(context, _contrast(context, line, "network"), "differs"),
+    }
+    note = words("p values are corrected within each column, those of the next table included.")
+    return table(context, columns, context.findings.errors, title=words("What differs in one thing"), note=note)
+
+
+def _worth(context: Context[StackedFindings]) -> Table:
+    """List what each autoencoder is worth over random weights of its shape."""
+
+    def worth(model: str) -> Callable[[VariantLine], Cell]:
+        find = context.findings.comparison.find
+        return lambda v: _cell(context, find(of_model(v.arm, model), untrained(v.arm, model)), "told")
+
+    columns: dict[str, Column[VariantLine]] = {
+        words("autoencoder"): lambda variant: context.name(variant.arm),
+        words("codes vs random codes, points (95 %)"): worth("logistic"),
+        words("network vs from scratch, points (95 %)"): worth("network"),
+    }
+    return table(context, columns, context.findings.variants, title=words("What each is worth over random weights"))
+
+
+def _factors(context: Context[StackedFindings]) -> list[str]:
+    present = {line.pair.factor for line in context.findings.errors}
+    return [factor for factor in FACTORS if factor in present]
+
+
+def _change(context: Context[StackedFindings], factor: str) -> str:
+    """Say what a factor does to error, codes and network."""
+    told = []
+    for line in context.findings.errors:
+        if line.pair.factor == factor:
+            codes, network = (_contrast(context, line, model) for model in MEASURES)
+            parts = [
+                context.say("error in %: {effect}", effect=_error(context, line)),
+                context.say("codes {effect:differs}", effect=codes),
+                context.say("network {effect:differs}", effect=network),
+            ]
+            told.append(f"{context.name(line.pair.treated)}: {'; '.join(parts)}")
+    return context.say(_CHANGES[factor], told=" · ".join(told))
+
+
+def _deeper(context: Context[StackedFindings]) -> str | None:
+    """Say what depth is good for."""
+    if "depth" not in _factors(context):
+        return None
+    measures = (context.say("frozen codes"), context.say("network"))
+    named = []
+    for line in context.findings.errors:
+        if line.pair.factor == "depth":
+            layers = _depth(context, line.pair.treated)
+            named.append((f"{context.say('error')} ({layers})", line.verdict))
+            for measure, model in zip(measures, MEASURES, strict=True):
+                contrast = _contrast(context, line, model)
+                named.append((f"{measure} ({layers})", contrast.verdict if contrast else "diverged"))
+    return context.say("Deeper vs one layer, at equal code length: {verdicts}.", verdicts=context.verdicts(named))
+
+
+def _count(context: Context[StackedFindings]) -> list[str]:
+    """Count where the autoencoders are worth something over random weights."""
+    sentences = []
+    for model, text in _WORTH.items():
+        worth = [c.verdict for c in context.findings.comparison.family(model) if c.control.source == "random"]
+        counts = {verdict: worth.count(verdict) for verdict in ("helps", "hurts")}
+        sentences.append(context.say(text, n=len(worth), **counts))
+    return sentences
+
+
+STACKED = Study(
+    "stacked",
+    ("labeled", "unlabeled", "test"),
+    StackedFindings,
+    run,
+    (
+        Page(
+            "stacked",
+            words("Deeper and stacked autoencoders"),
+            words(
+                "Does depth improve the reconstruction at equal code length, the frozen codes and the fine-tuned "
+                "network, and how is it best trained?"
+            ),
+            setup=(
+                _equal,
+                words(
+                    "Ways: as a whole; greedy, each new layer learns to reconstruct the codes of the layer below, in half of the "
+                    "epochs, then all learn together; joined, each layer in its share of all epochs, put together as they are. The "
+                    "number of passes over the images is the same."
+                ),
+                lambda context: context.say(
+                    "With switches a max-pool tells the decoder where each maximum stood: the “where” goes round the code. Without "
+                    "them a value is spread over its window. Noise is on the input alone ({level:g}: standard deviation, or share of "
+                    "grey pixels); the clean image is the target.",
+                    level=context.config["autoencoder"].get("noise_level", 0.3),
+                ),
+                words(
+                    "Frozen codes go to logistic regression; the network begins with the encoder and learns on. Both also start from "
+                    "random weights of the same shape."
+                ),
+            ),
+            parts=(_parts,),
+            conclusion=(_deeper, _count),
+            names=_name,
+            colours=lambda arm: _COLOURS.get(arm.way, "random"),
+        ),
+    ),
+)

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from joblib import delayed
 
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.performing import outcome_of, perform
+from unlabeled.experiments.tasks import Task
 from unlabeled.machine import own_peak, remember_worker
 from unlabeled.methods import arm_name
 from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome
@@ -16,9 +19,6 @@ from unlabeled.processes import in_processes
 from unlabeled.progress import RunProgress
 from unlabeled.records import Row, Spread
 from unlabeled.results import Run
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.performing import outcome_of, perform
-from unlabeled.studies.tasks import Task
 
 _MOST_A_CORE = 4
 

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from unlabeled.classifiers import log_losses, score
 from unlabeled.errors import TrainingDiverged
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.tasks import Task
 from unlabeled.files import write_arrays
 from unlabeled.locks import locked
 from unlabeled.outcomes import Diverged, Outcome
 from unlabeled.records import as_json, read_as
 from unlabeled.results import Run, read_result
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.tasks import Task
 from unlabeled.training import Fitted, Watcher
 
 

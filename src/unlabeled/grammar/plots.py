@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from unlabeled.report.drawing import COLOURS, figure, legend, panels, png, tile
-from unlabeled.report.drawing import colour as colour_of
-from unlabeled.report.language import Language
+from unlabeled.grammar.drawing import COLOURS, figure, legend, panels, png, tile
+from unlabeled.grammar.drawing import colour as colour_of
+from unlabeled.grammar.words import Language
 
 
 @dataclass(frozen=True)

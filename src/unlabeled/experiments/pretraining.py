@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from unlabeled.checkpoints import save_weights
 from unlabeled.errors import TrainingDiverged
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.performing import median_speed
+from unlabeled.experiments.specs import Learned, PatchesLearned
 from unlabeled.features import pixel_features
 from unlabeled.files import write_arrays, write_history
 from unlabeled.images import Images
@@ -23,9 +26,6 @@ from unlabeled.patches import as_numbers
 from unlabeled.runtime import Runtime, evaluating
 from unlabeled.sparse import SparseAutoencoder, SparseReconstruction, fit_full_batch, mean_activations
 from unlabeled.stacking import fit_stacked
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.performing import median_speed
-from unlabeled.studies.specs import Learned, PatchesLearned
 from unlabeled.training import Watcher, fit
 
 # A filter of equal energy everywhere has a quarter of it in each quarter of its area.

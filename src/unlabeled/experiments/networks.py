@@ -14,6 +14,10 @@ from unlabeled.batches import batches
 from unlabeled.checkpoints import save_weights
 from unlabeled.convolved import folded
 from unlabeled.errors import TrainingDiverged
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.performing import median_speed, score_test
+from unlabeled.experiments.specs import Learned
+from unlabeled.experiments.tasks import Joint, NetworkTask
 from unlabeled.files import write_history
 from unlabeled.images import Images
 from unlabeled.joint import JointNetwork
@@ -23,10 +27,6 @@ from unlabeled.objectives import Classification, JointClassification
 from unlabeled.optimizers import Group
 from unlabeled.outcomes import Gradients, NetworkOutcome, Settings
 from unlabeled.runtime import Runtime, evaluating, seeded
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.performing import median_speed, score_test
-from unlabeled.studies.specs import Learned
-from unlabeled.studies.tasks import Joint, NetworkTask
 from unlabeled.training import Fitted, Watcher, fit, gradient_norms
 
 _GRADIENT_BATCH = 256

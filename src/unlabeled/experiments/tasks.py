@@ -10,10 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from unlabeled.config import EncoderConfig, NetworkConfig
-from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, NetworkOutcome, Outcome, PatchesOutcome
-from unlabeled.records import ArmKey, Row
-from unlabeled.results import Run
-from unlabeled.studies.specs import (
+from unlabeled.experiments.specs import (
     ComponentFeatures,
     FeatureSpec,
     Learned,
@@ -24,11 +21,14 @@ from unlabeled.studies.specs import (
     features_key,
     pretrained,
 )
+from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, NetworkOutcome, Outcome, PatchesOutcome
+from unlabeled.records import ArmKey, Row
+from unlabeled.results import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unlabeled.studies.lab import Lab
+    from unlabeled.experiments.lab import Lab
     from unlabeled.training import Watcher
 
 Classical: TypeAlias = Literal["logistic", "linear-network", "trees", "boosting", "neighbours"]
@@ -99,7 +99,7 @@ class AutoencoderTask:
 
     def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> AutoencoderOutcome:
         """Train, and keep weights and pictures."""
-        from unlabeled.studies.pretraining import train_autoencoder
+        from unlabeled.experiments.pretraining import train_autoencoder
 
         return train_autoencoder(self.learned, lab, folder, watcher)
 
@@ -130,7 +130,7 @@ class PatchesTask:
 
     def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> PatchesOutcome:
         """Train, and keep weights, filters and mean activations."""
-        from unlabeled.studies.pretraining import train_patches
+        from unlabeled.experiments.pretraining import train_patches
 
         return train_patches(self.learned, lab, folder, watcher)
 
@@ -197,7 +197,7 @@ class ClassicalTask:
 
     def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> ClassicalOutcome:
         """Fit and score."""
-        from unlabeled.studies.classical import fit_classical
+        from unlabeled.experiments.classical import fit_classical
 
         twin = needed[-1] if self.model == "linear-network" else None
         return fit_classical(self, lab, folder, reference=twin if isinstance(twin, ClassicalOutcome) else None)
@@ -290,6 +290,6 @@ class NetworkTask:
 
     def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> NetworkOutcome:
         """Train every candidate, and score the one with the least validation loss."""
-        from unlabeled.studies.networks import train_network
+        from unlabeled.experiments.networks import train_network
 
         return train_network(self, lab, folder, watcher)

@@ -16,11 +16,11 @@ from unlabeled.classifiers import (
     choose_trees,
     score,
 )
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.performing import score_test
+from unlabeled.experiments.tasks import ClassicalTask
 from unlabeled.linear import fit_linear_network
 from unlabeled.outcomes import ClassicalOutcome
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.performing import score_test
-from unlabeled.studies.tasks import ClassicalTask
 
 
 def fit_classical(

@@ -16,6 +16,20 @@ from unlabeled.checkpoints import load_weights
 from unlabeled.config import AutoencoderConfig, Config, EncoderConfig, NetworkConfig
 from unlabeled.convolved import PatchEncoder, TriangleEncoder, fit_centroids, map_features
 from unlabeled.errors import DataError, UserError
+from unlabeled.experiments.specs import (
+    ComponentFeatures,
+    Features,
+    FeatureSpec,
+    HandMadeCodes,
+    Learned,
+    LearnedCodes,
+    LearnedMaps,
+    PatchesLearned,
+    PatchMaps,
+    PixelFeatures,
+    Pretrained,
+    RandomCodes,
+)
 from unlabeled.features import PrincipalComponents, encode, fit_components, pixel_features, pool_quadrants
 from unlabeled.files import fingerprint
 from unlabeled.filters import hand_made_filters
@@ -30,20 +44,6 @@ from unlabeled.records import Protocol
 from unlabeled.results import Run
 from unlabeled.runtime import Runtime, seeded
 from unlabeled.sparse import SparseAutoencoder
-from unlabeled.studies.specs import (
-    ComponentFeatures,
-    Features,
-    FeatureSpec,
-    HandMadeCodes,
-    Learned,
-    LearnedCodes,
-    LearnedMaps,
-    PatchesLearned,
-    PatchMaps,
-    PixelFeatures,
-    Pretrained,
-    RandomCodes,
-)
 
 # Raise it when the same configuration would give other results.
 VERSION = 3

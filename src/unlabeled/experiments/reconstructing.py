@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,30 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from unlabeled.batches import batches
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.pretraining import to_pixels
 from unlabeled.features import PrincipalComponents
+from unlabeled.files import write_arrays
 from unlabeled.images import Images
 from unlabeled.models import ConvAutoEncoder, Encoding
 from unlabeled.runtime import evaluating, to_images
-from unlabeled.studies.lab import Lab
-from unlabeled.studies.pretraining import to_pixels
 
 _SHOWN = 10
 _BATCH = 250
 _CONFIRMING = 2000
+
+
+def keep_pictures(
+    lab: Lab, models: list[ConvAutoEncoder], chosen: ConvAutoEncoder, rival: Rivals, switched: ConvAutoEncoder | None
+) -> dict[str, float] | None:
+    """Write the pictures of study 3, and return what switches carry, if a model has some."""
+    pictures = pictures_of(lab, models)
+    originals = pictures["originals"]
+    pictures["pca"] = to_pixels(rival.by_components(lab.held_out.subset(np.arange(len(originals)))))
+    pictures["bicubic"] = to_pixels(rival.by_size(to_images(torch.from_numpy(originals))))
+    errors, more = measure_switches(lab, switched) if switched else (None, {})
+    write_arrays(lab.folder / "autoencoder" / "pictures.npz", **pictures, **more, error_map=error_map(lab, chosen))
+    return errors
 
 
 def pictures_of(lab: Lab, models: list[ConvAutoEncoder]) -> dict[str, NDArray[Any]]:
@@ -36,14 +51,41 @@ def picture_of(lab: Lab, model: ConvAutoEncoder, originals: NDArray[np.uint8]) -
         return to_pixels(model(lab.runtime.load(originals)))
 
 
+def squared_errors(
+    lab: Lab, model: ConvAutoEncoder, images: Images
+) -> Iterator[tuple[NDArray[np.int64], torch.Tensor]]:
+    """Yield rows of images, and the squared errors of what a model makes of them: (n, c, h, w)."""
+    with evaluating(model.to(lab.runtime.device)):
+        for rows in batches(len(images), _BATCH):
+            batch = lab.runtime.load(images.take(rows))
+            yield rows, (model(batch) - batch).square()
+
+
 def error_map(lab: Lab, model: ConvAutoEncoder) -> NDArray[np.float32]:
     """Return the mean squared error at each pixel (h, w), over channels and all held-out images."""
     total = torch.zeros(lab.splits.unlabeled.shape[1:], dtype=torch.float64)
-    with evaluating(model):
-        for rows in batches(len(lab.held_out), _BATCH):
-            images = lab.runtime.load(lab.held_out.take(rows))
-            total += (model(images) - images).square().mean(dim=1).sum(dim=0).cpu().double()
+    for _rows, squares in squared_errors(lab, model, lab.held_out):
+        total += squares.mean(dim=1).sum(dim=0).cpu().double()
     return (total / len(lab.held_out)).numpy().astype(np.float32)
+
+
+def image_errors(lab: Lab, models: Sequence[ConvAutoEncoder]) -> NDArray[np.float64]:
+    """Return every held-out image's mean squared error on [-1, 1], (models, images)."""
+    table = np.empty((len(models), len(lab.held_out)))
+    for number, model in enumerate(models):
+        for rows, squares in squared_errors(lab, model, lab.held_out):
+            table[number, rows] = squares.mean(dim=(1, 2, 3)).cpu().double().numpy()
+    return table
+
+
+def keep_reconstructions(lab: Lab, models: Sequence[ConvAutoEncoder]) -> None:
+    """Write the same held-out images for study 6, and what each model makes of them: (models, images, c, h, w)."""
+    originals = lab.held_out.take(np.arange(min(_SHOWN, len(lab.held_out))))
+    made = [picture_of(lab, model, originals) for model in models]
+    empty = np.empty((0, *originals.shape), dtype=np.uint8)
+    write_arrays(
+        lab.folder / "stacked" / "pictures.npz", originals=originals, reconstructions=np.stack(made) if made else empty
+    )
 
 
 def measure_switches(lab: Lab, model: ConvAutoEncoder) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
@@ -132,9 +174,6 @@ def confirm(lab: Lab, model: ConvAutoEncoder, rivals: Rivals) -> dict[str, Any] 
     images = lab.splits.test.subset(np.arange(min(len(lab.splits.test), _CONFIRMING)))
     if not len(images):
         return None
-    total = 0.0
-    with evaluating(model):
-        for rows in batches(len(images), _BATCH):
-            batch = lab.runtime.load(images.take(rows))
-            total += float((model(batch) - batch).square().mean(dim=(1, 2, 3)).sum())
+    squares = (errors for _rows, errors in squared_errors(lab, model, images))
+    total = sum(float(errors.mean(dim=(1, 2, 3)).sum()) for errors in squares)
     return {"images": len(images), "autoencoder": total / len(images), **rivals.errors(images)}

@@ -1,0 +1,1 @@
+"""How runs are made: tasks said in values, what computes them, and how they are spread."""

@@ -1,0 +1,1 @@
+"""What a study and its report are declared with: words, parts, tables, figures."""

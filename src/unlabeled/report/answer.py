@@ -1,0 +1,83 @@
+"""What a report leads with: the answer of the main job, or of the course's studies, in a sentence and a small table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unlabeled.grammar.parts import Answer
+from unlabeled.grammar.section import Context
+from unlabeled.grammar.tables import answer
+from unlabeled.grammar.words import Language, model_name, words
+from unlabeled.records import ContrastResult, StudyResult, read_as
+from unlabeled.report.environment import reading
+from unlabeled.studies.codes import Kind
+from unlabeled.studies.features import CODES, FeaturesFindings
+from unlabeled.studies.finetune import FinetuneFindings
+from unlabeled.studies.gain import GAIN, lead
+from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH, JointFindings
+
+F = TypeVar("F")
+_SENTENCES = {
+    "helps": words(
+        "Yes: a network that starts from the autoencoder's weights is better by {effect:e} points than one from scratch."
+    ),
+    "hurts": words(
+        "No: a network that starts from the autoencoder's weights is worse than one from scratch, {effect:e} points."
+    ),
+    "no evidence": words(
+        "No evidence either way: a network that starts from the autoencoder's weights vs one from scratch, {effect:e} points."
+    ),
+}
+_CODES = (
+    ("logistic", "pixels", words("frozen codes vs pixels, {model}")),
+    ("logistic", "random", words("frozen codes vs random codes, {model}")),
+    ("trees", "pixels", words("frozen codes vs pixels, {model}")),
+)
+
+
+def answer_of(folder: Path, results: Mapping[str, StudyResult], language: Language) -> Answer:
+    """Say what the results of a folder answer."""
+    with reading(folder):
+        if "gain" not in results:
+            return _of_course(results, language)
+        context: Context[Any] = Context.of(GAIN.findings, results["gain"], folder, language)
+        return lead(replace(context, page=GAIN.pages[0]))
+
+
+def _of_course(results: Mapping[str, StudyResult], language: Language) -> Answer:
+    """Say whether unlabeled images improved classification."""
+    tuned = _findings(results, "finetune", FinetuneFindings)
+    named = None if tuned is None else tuned.named
+    rows = [(language.say("fine-tuned network vs from scratch"), named), *_further(results, language)]
+    if named is None or named.accuracy is None:
+        told = language.say(
+            "Whether unlabeled images improve classification is told by study 5, which has no result here."
+        )
+        return answer(language, "no evidence", told, rows, chosen=None)
+    return answer(language, named.verdict, language.say(_SENTENCES[named.verdict], effect=named.accuracy), rows)
+
+
+def _further(results: Mapping[str, StudyResult], language: Language) -> list[tuple[str, ContrastResult | None]]:
+    """Return what frozen codes and joint training are worth."""
+    rows: list[tuple[str, ContrastResult | None]] = []
+    if (features := _findings(results, "features", FeaturesFindings)) is not None:
+        for model, source, text in _CODES:
+            contrast = features.comparison.find(CODES.arm(model), Kind(source).arm(model))
+            rows.append((language.say(text, model=model_name(model, language)), contrast))
+    if (joint := _findings(results, "joint", JointFindings)) is not None:
+        rows += [
+            (language.say("reconstructing while classifying vs from scratch"), joint.comparison.find(JOINT, SCRATCH)),
+            (
+                language.say("the same vs reconstructing labeled images alone"),
+                joint.comparison.find(JOINT, LABELED_ONLY),
+            ),
+        ]
+    return rows
+
+
+def _findings(results: Mapping[str, StudyResult], name: str, kind: type[F]) -> F | None:
+    result = results.get(name)
+    return None if result is None or not result.answered else read_as(kind, result.findings)

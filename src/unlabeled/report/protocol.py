@@ -1,0 +1,48 @@
+"""What every number stands on, in words: images, folds, repetitions, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from unlabeled.grammar.words import Language, words
+from unlabeled.records import FoldsSummary, Protocol
+
+
+def protocol_line(protocol: Protocol, language: Language) -> str:
+    """Say in one line what every number stands on."""
+    channels, height, width = protocol.image
+    dropped = words("leaks dropped: {n:0}") if protocol.leaks.policy == "drop" else words("leaks kept: {n:0}")
+    facts = [f"{protocol.data}, {width}×{height}×{channels}"]
+    if protocol.folds is not None:
+        facts.append(_folds(protocol.folds, language))
+    facts.append(language.say("{n:0} unlabeled images", n=protocol.unlabeled))
+    if protocol.folds is not None:
+        facts.append(language.say("{n:0} test images", n=protocol.test))
+    facts.append(language.say(dropped, n=protocol.leaks.total))
+    facts.append(language.count("{n} seed", "{n} seeds", protocol.seeds))
+    facts.append(language.say("preset {preset}", preset=protocol.preset))
+    return language.say("Protocol: {facts}", facts="; ".join(facts))
+
+
+def _folds(folds: FoldsSummary, language: Language) -> str:
+    origin = words("the data set's own") if folds.own else words("stratified parts of the labeled images")
+    return language.say(
+        "{folds} ({origin}), each with {train} labels to train and {valid} to choose with",
+        folds=language.count("{n} fold", "{n} folds", folds.count),
+        origin=language.gettext(origin),
+        train=_range(folds.train, language),
+        valid=_range(folds.valid, language),
+    )
+
+
+def _range(ends: Sequence[int], language: Language) -> str:
+    numbers = dict.fromkeys(language.number(end, 0) for end in ends)
+    return "–".join(numbers)
+
+
+def interval_note(language: Language) -> str:
+    """Say what the intervals are."""
+    return language.gettext(
+        "Intervals: 95 %, corrected resampled t of Nadeau and Bengio with the variance between seeds and of the test images added. A "
+        "verdict holds after Holm's correction; an interval is for its own line alone."
+    )

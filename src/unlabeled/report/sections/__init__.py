@@ -1,1 +1,0 @@
-"""The sections of the studies' report, one module a study: results to words, tables and figures."""

@@ -1,0 +1,96 @@
+"""What the main job's numbers do not show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unlabeled.grammar.section import Context
+from unlabeled.grammar.tables import most_accurate
+from unlabeled.grammar.words import words
+
+_LEARNED = 1.2
+_FEW_SEEDS = {
+    1: words("With one seed there is one autoencoder, and how much autoencoders differ can't be known; use --seeds 3."),
+    2: words(
+        "Two seeds tell little about how much autoencoders differ; --seeds 3 or more makes the interval steadier."
+    ),
+}
+_OWN_FOLDS = words(
+    "The intervals cover the draw of the folds' labels, the random seeds and the choice of test images. They do not "
+    "cover images taken elsewhere."
+)
+_STRATIFIED = words(
+    "The intervals cover the split of these labels into training and validation, the random seeds and the choice of "
+    "test images. They do not cover another draw of labeled images, or images taken elsewhere."
+)
+
+
+def caveats(context: Context[Any]) -> list[str]:
+    """Say what the numbers do not show."""
+    protocol, folds = context.protocol, context.protocol.folds
+    assert folds is not None
+    labels = "–".join(dict.fromkeys(context.language.number(n, 0) for n in folds.train))
+    lines = [
+        context.say(
+            "It is about this encoder, trained this way. Another autoencoder, or a method that learns from unlabeled images "
+            "by other means, can be worth more or less."
+        ),
+        context.say(
+            "It is about {labels} training labels. With fewer or more the same images can be worth more or less.",
+            labels=labels,
+        ),
+        context.say(_OWN_FOLDS if folds.own else _STRATIFIED),
+    ]
+    if protocol.seeds in _FEW_SEEDS:
+        lines.append(context.say(_FEW_SEEDS[protocol.seeds]))
+    return lines + _of_networks(context) + _of_data(context) + _of_convergence(context)
+
+
+def _of_networks(context: Context[Any]) -> list[str]:
+    best = most_accurate(arm for arm in context.findings.comparison.arms if arm.arm.model == "network")
+    if best is None or best[1] >= _LEARNED * 100 / len(context.protocol.class_names):
+        return []
+    return [
+        context.say(
+            "No network is clearly better than guessing, so their difference says nothing yet: train them longer "
+            "(--network.training.epochs), or with another learning rate."
+        )
+    ]
+
+
+def _of_data(context: Context[Any]) -> list[str]:
+    lines, leaks = [], context.protocol.leaks
+    if leaks.policy == "keep" and leaks.unlabeled_in_test:
+        lines.append(
+            context.say(
+                "Unlabeled images that stand in the test split too were kept ({n:0}): the autoencoder has seen test images, so "
+                "its numbers are transductive.",
+                n=leaks.unlabeled_in_test,
+            )
+        )
+    if leaks.policy == "keep" and leaks.labeled_in_test:
+        lines.append(
+            context.say(
+                "Labeled images that stand in the test split too were kept ({n:0}): every accuracy is too high.",
+                n=leaks.labeled_in_test,
+            )
+        )
+    if context.protocol.data == "shapes":
+        lines.append(
+            context.say(
+                "Drawn shapes are not photographs: this data set shows how the comparison works, not what your images are worth."
+            )
+        )
+    return lines
+
+
+def _of_convergence(context: Context[Any]) -> list[str]:
+    return [
+        context.say(
+            "{name}: {arm.not_converged} of {arm.runs} runs had not converged; raise --classical.max-iter.",
+            name=context.name(arm.arm),
+            arm=arm,
+        )
+        for arm in context.findings.comparison.arms
+        if arm.not_converged
+    ]
