@@ -12,9 +12,9 @@ from unlabeled.grammar.parts import Answer, Section
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.words import Language, words
 from unlabeled.records import Protocol, StudyResult, read_as
-from unlabeled.report.answer import answer_of
 from unlabeled.report.environment import reading
 from unlabeled.report.protocol import protocol_line
+from unlabeled.report.summary import answer_of
 from unlabeled.results import has_result, read_result
 from unlabeled.studies import GAIN, STUDIES
 

@@ -1,22 +1,17 @@
-"""What a report leads with: the answer of the main job, or of the course's studies, in a sentence and a small table."""
+"""What the course's studies answer together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from unlabeled.grammar.parts import Answer
-from unlabeled.grammar.section import Context
 from unlabeled.grammar.tables import answer
 from unlabeled.grammar.words import Language, model_name, words
 from unlabeled.records import ContrastResult, StudyResult, read_as
-from unlabeled.report.environment import reading
 from unlabeled.studies.codes import Kind
 from unlabeled.studies.features import CODES, FeaturesFindings
 from unlabeled.studies.finetune import FinetuneFindings
-from unlabeled.studies.gain import GAIN, lead
 from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH, JointFindings
 
 F = TypeVar("F")
@@ -38,16 +33,7 @@ _CODES = (
 )
 
 
-def answer_of(folder: Path, results: Mapping[str, StudyResult], language: Language) -> Answer:
-    """Say what the results of a folder answer."""
-    with reading(folder):
-        if "gain" not in results:
-            return _of_course(results, language)
-        context: Context[Any] = Context.of(GAIN.findings, results["gain"], folder, language)
-        return lead(replace(context, page=GAIN.pages[0]))
-
-
-def _of_course(results: Mapping[str, StudyResult], language: Language) -> Answer:
+def course_answer(results: Mapping[str, StudyResult], language: Language) -> Answer:
     """Say whether unlabeled images improved classification."""
     tuned = _findings(results, "finetune", FinetuneFindings)
     named = None if tuned is None else tuned.named
