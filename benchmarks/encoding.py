@@ -14,7 +14,7 @@ from benchmarks.rivals import PlainAutoEncoder
 from benchmarks.training import CASES
 from unlabeled import encode
 from unlabeled.images import Images
-from unlabeled.runtime import Runtime
+from unlabeled.training.runtime import Runtime
 
 
 def run_encoding(*, images: int, repeats: int) -> list[Row]:

@@ -149,8 +149,8 @@ def _pipeline_rival(path: Path) -> nn.Module:
 
 
 def _pipeline_ours(path: Path) -> nn.Module:
+    from unlabeled.images.store import open_store
     from unlabeled.sources.stl10 import store_stl10
-    from unlabeled.store import open_store
 
     with tempfile.TemporaryDirectory() as cache:
         splits = open_store(store_stl10(path, Path(cache), side=SIDE, partly=True))

@@ -17,14 +17,14 @@ from benchmarks.rivals import PlainAutoEncoder, copy_weights, train_plainly
 from benchmarks.training import BLOCK
 from unlabeled import ConvAutoEncoder, Reconstruction, TrainingConfig, fit
 from unlabeled.config import Config
-from unlabeled.images import Images, Splits
-from unlabeled.presets import resolve
-from unlabeled.progress import RunProgress
-from unlabeled.results import Run
-from unlabeled.runtime import seeded
+from unlabeled.console.progress import RunProgress
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.runner import run_tasks
+from unlabeled.images import Images, Splits
+from unlabeled.keeping.results import Run
+from unlabeled.presets import resolve
 from unlabeled.training import Watcher
+from unlabeled.training.runtime import seeded
 
 FILTERS = (6, 8, 10, 12, 16, 20, 24, 32)
 EPOCHS, BATCH, RATE = 2, 32, 2e-3

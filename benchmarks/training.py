@@ -14,7 +14,7 @@ from benchmarks.measuring import Contender, Outcome, Row, compare, take_turns
 from benchmarks.rivals import PlainAutoEncoder, PlainNetwork, copy_weights, measure_loss, train_plainly
 from unlabeled import Classification, ConvAutoEncoder, ConvNet, Reconstruction, TrainingConfig, fit
 from unlabeled.images import Images
-from unlabeled.runtime import Runtime, seeded
+from unlabeled.training.runtime import Runtime, seeded
 
 BLOCK = {"conv_kernel_size": 3, "conv_stride": 1, "conv_padding": 1, "pool_kernel_size": 2, "pool_stride": 2}
 HELD_OUT = 2_000

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from unlabeled import files
 from unlabeled.images import Images
+from unlabeled.keeping import files
+from unlabeled.keeping.results import has_result, read_result, write_result
 from unlabeled.records import StudyResult, read_as
-from unlabeled.results import has_result, read_result, write_result
 from unlabeled.studies import GAIN, STUDIES
 
 # The tensors of the tests are so small that a second thread only costs.

@@ -9,7 +9,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from conftest import make_images
-from unlabeled.classifiers import (
+from unlabeled.config import ClassicalConfig
+from unlabeled.errors import DataError
+from unlabeled.evaluation.classifiers import (
     Labeled,
     Scale,
     choose_boosting,
@@ -19,14 +21,12 @@ from unlabeled.classifiers import (
     log_losses,
     score,
 )
-from unlabeled.config import ClassicalConfig
-from unlabeled.errors import DataError
-from unlabeled.features import encode, fit_components, pixel_features
-from unlabeled.folds import limit_folds, make_folds
+from unlabeled.evaluation.features import encode, fit_components, pixel_features
+from unlabeled.evaluation.folds import limit_folds, make_folds
+from unlabeled.evaluation.linear import fit_linear_network
 from unlabeled.images import Images, Splits
-from unlabeled.linear import fit_linear_network
-from unlabeled.models import ConvAutoEncoder
-from unlabeled.runtime import Runtime, to_images
+from unlabeled.networks.models import ConvAutoEncoder
+from unlabeled.training.runtime import Runtime, to_images
 
 CPU = Runtime.of("cpu")
 
@@ -127,7 +127,7 @@ def test_pixel_features_are_minus_one_to_one():
 
 @pytest.mark.parametrize("length", [4, 100, 500])
 def test_components_are_scikit_learns(length, monkeypatch):
-    monkeypatch.setattr("unlabeled.features._BATCH", 16)
+    monkeypatch.setattr("unlabeled.evaluation.features._BATCH", 16)
     images = make_images(150)
     found = fit_components(images, length)
     flat = pixel_features(images)
@@ -145,7 +145,7 @@ def test_there_are_no_more_components_than_images_less_one():
 
 
 def test_encoding_is_the_encoder_in_batches_and_changes_nothing(monkeypatch):
-    monkeypatch.setattr("unlabeled.features._BATCH", 4)
+    monkeypatch.setattr("unlabeled.evaluation.features._BATCH", 4)
     torch.manual_seed(0)
     model = ConvAutoEncoder(
         (3, 9, 12), conv_out_channels=5, conv_kernel_size=3, conv_stride=1, pool_kernel_size=2, pool_stride=2
@@ -246,7 +246,7 @@ def test_components_that_hold_nothing_but_rounding_are_left_out():
 def test_components_of_a_sample_are_those_of_the_whole_when_it_is_the_whole(monkeypatch):
     images = make_images(60)
     exact = fit_components(images, 5)
-    monkeypatch.setattr("unlabeled.features._MOST_PIXELS", 100)
+    monkeypatch.setattr("unlabeled.evaluation.features._MOST_PIXELS", 100)
     sampled = fit_components(images, 5)
     assert sampled.explained == pytest.approx(exact.explained, abs=1e-4)
     np.testing.assert_allclose(np.abs(sampled.components @ exact.components.T), np.eye(5), atol=1e-3)

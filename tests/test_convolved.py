@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from conftest import make_images
-from unlabeled.convolved import PatchEncoder, fit_centroids, folded, map_features, pool_to_grid
 from unlabeled.errors import DataError
-from unlabeled.models import ConvNet
-from unlabeled.patches import as_numbers, cut_patches, prepare
-from unlabeled.runtime import Runtime
-from unlabeled.sparse import SparseAutoencoder
+from unlabeled.evaluation.convolved import PatchEncoder, fit_centroids, folded, map_features, pool_to_grid
+from unlabeled.images.patches import as_numbers, cut_patches, prepare
+from unlabeled.networks.models import ConvNet
+from unlabeled.networks.sparse import SparseAutoencoder
+from unlabeled.training.runtime import Runtime
 
 CPU = Runtime.of("cpu")
 

@@ -15,11 +15,11 @@ from babel.messages.pofile import read_po
 import unlabeled
 from conftest import read_json, write_json
 from test_report import BROWSER, _Checker
-from unlabeled.bundle import write_bundle
 from unlabeled.cli import main
+from unlabeled.course.bundle import write_bundle
+from unlabeled.course.notebook import write_notebook
 from unlabeled.errors import UserError
 from unlabeled.grammar.words import Language
-from unlabeled.notebook import write_notebook
 from unlabeled.records import ArmKey, StudyResult, as_json
 from unlabeled.report.display import show
 from unlabeled.report.document import Document

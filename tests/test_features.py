@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from conftest import make_images
+from unlabeled.evaluation.features import fit_components, pixel_features, pool_quadrants
 from unlabeled.experiments.lab import Lab
-from unlabeled.features import fit_components, pixel_features, pool_quadrants
-from unlabeled.filters import BANK, hand_made_filters
+from unlabeled.networks.filters import BANK, hand_made_filters
 from unlabeled.presets import resolve
 from unlabeled.sources import load
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from conftest import read_history
-from unlabeled import files
-from unlabeled.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 from unlabeled.errors import DamagedFile, UserError
-from unlabeled.locks import abandoned, claim, locked
-from unlabeled.results import Run, keep_earlier, read_result, write_result
+from unlabeled.keeping import files
+from unlabeled.keeping.locks import abandoned, claim, locked
+from unlabeled.keeping.results import Run, keep_earlier, read_result, write_result
+from unlabeled.training.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), st.text()
@@ -346,7 +346,7 @@ def test_threads_that_write_the_same_file_end_with_one_of_their_contents(tmp_pat
 
 def test_a_lock_is_let_go_when_its_process_is_killed(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from unlabeled.locks import locked\n"
+        "import sys, time; from pathlib import Path; from unlabeled.keeping.locks import locked\n"
         f"with locked(Path({str(tmp_path)!r})):\n    print('in', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:

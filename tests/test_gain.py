@@ -7,18 +7,18 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import read_arrays, read_findings, read_json, read_study
+from unlabeled.console.progress import RunProgress
 from unlabeled.errors import TrainingDiverged
+from unlabeled.evaluation.features import encode
 from unlabeled.experiments import classical, lab, networks, pretraining
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.networks import new_network
 from unlabeled.experiments.specs import Learned, LearnedCodes
 from unlabeled.experiments.tasks import NetworkTask
-from unlabeled.features import encode
+from unlabeled.keeping.results import read_result
 from unlabeled.presets import resolve
-from unlabeled.progress import RunProgress
 from unlabeled.records import ArmKey, FoldsSummary
 from unlabeled.report.page import write_report
-from unlabeled.results import read_result
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
 

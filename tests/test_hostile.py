@@ -19,12 +19,12 @@ from PIL import Image
 
 from conftest import read_findings, read_json, read_study, write_json
 from test_cli import SMALL, fails
-from unlabeled import decoding, formats
 from unlabeled.cli import main
 from unlabeled.errors import DataError
-from unlabeled.fitting import Wanted
+from unlabeled.images import decoding, formats
+from unlabeled.images.fitting import Wanted
+from unlabeled.keeping.results import read_result
 from unlabeled.presets import resolve
-from unlabeled.results import read_result
 from unlabeled.sources import load
 from unlabeled.sources.stl10 import store_stl10
 
@@ -109,7 +109,7 @@ def test_a_large_picture_costs_little_more_than_its_pixels(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(_png(6000, 5000, 6, b"\0" + bytes(range(240)) * 100))
     code = (
-        "import resource, sys; from unlabeled.decoding import decode; from unlabeled.fitting import Wanted\n"
+        "import resource, sys; from unlabeled.images.decoding import decode; from unlabeled.images.fitting import Wanted\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "decode(sys.argv[1], Wanted((32, 32))); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
@@ -513,8 +513,8 @@ def test_what_computed_the_networks_is_part_of_every_runs_key_and_of_the_report(
 
 
 def test_a_foreign_folder_is_data_to_the_notebook(finished_studies, tmp_path):
+    from unlabeled.course.notebook import write_notebook
     from unlabeled.errors import UserError
-    from unlabeled.notebook import write_notebook
 
     folder = tmp_path / "studies"
     shutil.copytree(finished_studies, folder)

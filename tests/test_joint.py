@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from conftest import make_images
-from unlabeled.batches import Turns
 from unlabeled.config import TrainingConfig
-from unlabeled.joint import JointNetwork
-from unlabeled.models import ConvAutoEncoder
-from unlabeled.objectives import Classification, JointClassification
-from unlabeled.runtime import Runtime, seeded
+from unlabeled.images.batches import Turns
+from unlabeled.networks.joint import JointNetwork
+from unlabeled.networks.models import ConvAutoEncoder
 from unlabeled.training import evaluate, fit
+from unlabeled.training.objectives import Classification, JointClassification
+from unlabeled.training.runtime import Runtime, seeded
 
 CPU = Runtime.of("cpu")
 

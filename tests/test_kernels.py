@@ -12,8 +12,8 @@ from torch.nn.utils import prune
 from unlabeled.geometry import GeometryError, solve
 from unlabeled.kernels import building
 from unlabeled.kernels.blocks import convolve_pool, runs, to_switches, unpool_convolve
-from unlabeled.models import ConvAutoEncoder, ConvNet
-from unlabeled.pooling import max_pool, max_unpool
+from unlabeled.kernels.pooling import max_pool, max_unpool
+from unlabeled.networks.models import ConvAutoEncoder, ConvNet
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from unlabeled.geometry import GeometryError
-from unlabeled.layout import count_parameters
-from unlabeled.models import ConvAutoEncoder, ConvNet
-from unlabeled.runtime import to_images
+from unlabeled.networks.layout import count_parameters
+from unlabeled.networks.models import ConvAutoEncoder, ConvNet
+from unlabeled.training.runtime import to_images
 
 
 @st.composite

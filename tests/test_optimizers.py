@@ -5,10 +5,10 @@ import torch
 from conftest import make_images
 from test_training import network, same
 from unlabeled.config import TrainingConfig
-from unlabeled.objectives import Classification
-from unlabeled.optimizers import Group, make_optimizer, momentum
-from unlabeled.runtime import Runtime
 from unlabeled.training import fit, gradient_norms
+from unlabeled.training.objectives import Classification
+from unlabeled.training.optimizers import Group, make_optimizer, momentum
+from unlabeled.training.runtime import Runtime
 
 CPU = Runtime.of("cpu")
 SGD = TrainingConfig(optimizer="sgd", momentum=0, weight_decay=0.01, schedule="constant", learning_rate=0.05, epochs=1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unlabeled.plain import class_name, printable, tolerate
+from unlabeled.console.plain import class_name, printable, tolerate
 
 
 @given(text=st.text(st.characters(exclude_categories=())))

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unlabeled.pooling import average_pool, average_unpool, max_pool, max_unpool
+from unlabeled.kernels.pooling import average_pool, average_unpool, max_pool, max_unpool
 
 
 @st.composite

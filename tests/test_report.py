@@ -11,10 +11,10 @@ import pytest
 from conftest import read_findings, read_json, read_study, write_json
 from test_gain import TINY
 from unlabeled.cli import main
+from unlabeled.course.notebook import write_notebook
 from unlabeled.errors import UserError
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.words import Language
-from unlabeled.notebook import write_notebook
 from unlabeled.presets import resolve
 from unlabeled.report.document import Document
 from unlabeled.report.page import write_report

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from joblib import delayed
 
+from unlabeled.console.progress import RunProgress
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.runner import run_tasks
+from unlabeled.keeping.results import Run
 from unlabeled.outcomes import AutoencoderOutcome
 from unlabeled.presets import resolve
 from unlabeled.processes import in_processes
-from unlabeled.progress import RunProgress
 from unlabeled.records import ArmKey
-from unlabeled.results import Run
 from unlabeled.sources import load
 
 _kept = []

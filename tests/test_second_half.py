@@ -11,28 +11,28 @@ import torch
 from conftest import TINY_STUDIES as TINY
 from conftest import read_arrays, read_findings, read_json, read_study, write_json
 from unlabeled.errors import UserError
+from unlabeled.evaluation.statistics import holm
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.networks import new_joint_network, new_network
 from unlabeled.experiments.performing import perform
 from unlabeled.experiments.pretraining import describe_activations, describe_filters
 from unlabeled.experiments.specs import Learned, PatchesLearned
 from unlabeled.experiments.tasks import Joint, NetworkTask, PatchesTask
-from unlabeled.patches import as_numbers
+from unlabeled.images.patches import as_numbers
+from unlabeled.networks.sparse import mean_activations
 from unlabeled.presets import resolve
 from unlabeled.records import ArmKey, read_as
 from unlabeled.report.document import Document
 from unlabeled.report.page import write_report
-from unlabeled.runtime import evaluating
 from unlabeled.sources import load
 from unlabeled.sources.shapes import write_shapes
-from unlabeled.sparse import mean_activations
-from unlabeled.statistics import holm
 from unlabeled.studies.course import run_studies
 from unlabeled.studies.depths import error_effect, make_pairs, make_variants
 from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH
 from unlabeled.studies.maps import FROM_FILTERS, Kind
 from unlabeled.studies.penalties import BASE, IN_BATCHES, UNPENALISED, UNTRAINED, changed, prepared
 from unlabeled.training import Fitted
+from unlabeled.training.runtime import evaluating
 
 
 def result(folder, name):

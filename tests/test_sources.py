@@ -12,18 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unlabeled import decoding
 from unlabeled.config import Config, ShapesConfig
 from unlabeled.errors import DataError
-from unlabeled.fitting import Wanted
-from unlabeled.folds import make_folds
-from unlabeled.leaks import find_leaks
+from unlabeled.evaluation.folds import make_folds
+from unlabeled.images import decoding
+from unlabeled.images.fitting import Wanted
+from unlabeled.images.leaks import find_leaks
+from unlabeled.images.shrinking import shrink
+from unlabeled.images.store import open_store
 from unlabeled.presets import resolve
-from unlabeled.shrinking import shrink
 from unlabeled.sources import load, stl10
 from unlabeled.sources.shapes import CLASSES, draw, write_shapes
 from unlabeled.sources.stl10 import stl10_writer, store_stl10
-from unlabeled.store import open_store
 
 CUT = (
     "30 % of the pictures' area is cut off in the mean, at most 30 % of one, to come to the proportions of 32x32; --fit pad or stretch "
@@ -519,7 +519,7 @@ def test_unknown_data_are_refused(data):
 
 
 def test_too_small_a_disk_is_noticed_before_the_work(folder_of_images, monkeypatch):
-    monkeypatch.setattr("unlabeled.store.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1000))
+    monkeypatch.setattr("unlabeled.images.store.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1000))
     with pytest.raises(DataError, match=r"38 images of 32x32 take 0 MB and 0 MB are free; free some space"):
         in_folder(folder_of_images, cache=folder_of_images.parent / "small")
 

@@ -10,8 +10,8 @@ from conftest import make_images
 from unlabeled.config import TrainingConfig
 from unlabeled.errors import DataError, UserError
 from unlabeled.images import Images
-from unlabeled.patches import as_numbers, cut_patches, prepare
-from unlabeled.sparse import (
+from unlabeled.images.patches import as_numbers, cut_patches, prepare
+from unlabeled.networks.sparse import (
     SparseAutoencoder,
     SparseReconstruction,
     fit_full_batch,

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from conftest import make_images
-from unlabeled import stacking
 from unlabeled.config import TrainingConfig
-from unlabeled.models import ConvAutoEncoder
-from unlabeled.objectives import LayerReconstruction, Reconstruction
-from unlabeled.pooling import average_unpool
-from unlabeled.runtime import Runtime, seeded
-from unlabeled.stacking import fit_stacked
-from unlabeled.training import evaluate, fit
+from unlabeled.kernels.pooling import average_unpool
+from unlabeled.networks.models import ConvAutoEncoder
+from unlabeled.training import evaluate, fit, stacking
+from unlabeled.training.objectives import LayerReconstruction, Reconstruction
+from unlabeled.training.runtime import Runtime, seeded
+from unlabeled.training.stacking import fit_stacked
 
 CPU = Runtime.of("cpu")
 CONFIG = TrainingConfig(epochs=6, batch_size=16, learning_rate=1e-2)

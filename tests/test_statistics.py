@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unlabeled.comparison import compare
+from unlabeled.evaluation.comparison import compare
+from unlabeled.evaluation.statistics import fold_correlation, holm, paired_effect
 from unlabeled.methods import all_arms, all_contrasts
 from unlabeled.outcomes import ClassicalOutcome
 from unlabeled.records import Row
-from unlabeled.statistics import fold_correlation, holm, paired_effect
 from unlabeled.studies.joint import FINETUNED, SCRATCH
 
 numbers = st.lists(st.floats(-50, 50), min_size=3, max_size=12)

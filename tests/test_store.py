@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unlabeled import sources, store
+from unlabeled import sources
 from unlabeled.errors import DamagedFile
+from unlabeled.images import store
+from unlabeled.images.store import Deep, StoreWriter, open_store, stored
 from unlabeled.presets import resolve
 from unlabeled.sources import load
-from unlabeled.store import Deep, StoreWriter, open_store, stored
 
 
 def everything(splits):
@@ -117,7 +118,7 @@ def test_what_another_process_builds_is_waited_for_and_not_built_twice(tmp_path)
 
 def test_a_file_that_goes_while_it_is_compared_is_a_damaged_one(photos, tmp_path, monkeypatch):
     """Another process has found the store damaged, and removes it."""
-    from unlabeled import digests
+    from unlabeled.keeping import digests
 
     (folder,) = (tmp_path / "cache").glob("folder-*")
     digest_block = digests._digest_block

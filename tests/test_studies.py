@@ -13,24 +13,24 @@ from PIL import Image
 from conftest import TINY_STUDIES as TINY
 from conftest import read_arrays, read_findings, read_json, read_study, write_json
 from unlabeled.errors import UserError
+from unlabeled.evaluation.features import fit_components, pixel_features
+from unlabeled.evaluation.statistics import holm
 from unlabeled.experiments import networks, performing, pretraining, reconstructing, tasks
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import NetworkTask
-from unlabeled.features import fit_components, pixel_features
-from unlabeled.optimizers import make_optimizer
+from unlabeled.keeping.results import write_result
 from unlabeled.presets import resolve
 from unlabeled.records import ArmKey, as_json
 from unlabeled.report.page import write_report
-from unlabeled.results import write_result
 from unlabeled.sources import load
-from unlabeled.statistics import holm
 from unlabeled.studies import course
 from unlabeled.studies.codes import Kind
 from unlabeled.studies.course import STUDIES, run_studies
 from unlabeled.studies.features import CODES, QUADRANTS
 from unlabeled.studies.points import from_random, is_gain, tuned
 from unlabeled.studies.variants import variants
+from unlabeled.training.optimizers import make_optimizer
 
 
 def study(folder, **changes):

@@ -14,16 +14,16 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from conftest import make_images, read_history
-from unlabeled.augmentation import augment
-from unlabeled.checkpoints import load_weights, save_weights
 from unlabeled.config import TrainingConfig
 from unlabeled.errors import DataError, TrainingDiverged, UserError
 from unlabeled.images import Images
-from unlabeled.joint import JointNetwork
-from unlabeled.models import ConvAutoEncoder, ConvNet
-from unlabeled.objectives import Classification, Reconstruction
-from unlabeled.runtime import Alone, Runtime, choose_device, evaluating, seeded
+from unlabeled.images.augmentation import augment
+from unlabeled.networks.joint import JointNetwork
+from unlabeled.networks.models import ConvAutoEncoder, ConvNet
 from unlabeled.training import evaluate, fit, learning_rate, make_optimizer
+from unlabeled.training.checkpoints import load_weights, save_weights
+from unlabeled.training.objectives import Classification, Reconstruction
+from unlabeled.training.runtime import Alone, Runtime, choose_device, evaluating, seeded
 
 CPU = Runtime.of("cpu")
 SMALL = {"conv_out_channels": 6, "conv_kernel_size": 3, "conv_stride": 1, "pool_kernel_size": 2, "pool_stride": 2}
@@ -305,7 +305,7 @@ def test_a_device_that_is_not_there_is_named():
 def test_one_process_in_full_precision_trains_to_the_bytes_it_would_with_fabric(monkeypatch):
     found = {}
     for stand_in in (Alone, lambda: Fabric(accelerator="cpu", devices=1, precision="32-true")):
-        monkeypatch.setattr("unlabeled.runtime.Alone", stand_in)
+        monkeypatch.setattr("unlabeled.training.runtime.Alone", stand_in)
         model = network()
         config = TrainingConfig(epochs=3, batch_size=8)
         fitted = fit(model, Classification(), make_images(), valid=None, config=config, runtime=Runtime.of("cpu"))
@@ -318,7 +318,7 @@ def test_one_process_in_full_precision_trains_to_the_bytes_it_would_with_fabric(
 def test_fabric_is_not_imported_where_it_has_nothing_to_do():
     code = """
 import sys
-from unlabeled.runtime import Runtime
+from unlabeled.training.runtime import Runtime
 Runtime.of("cpu").fabric()
 assert "lightning_fabric" not in sys.modules
 Runtime.of("cpu", "bf16").fabric()
@@ -368,10 +368,10 @@ torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
 from conftest import make_images
 from test_training import joint_network, network
-from unlabeled.checkpoints import save_weights
+from unlabeled.training.checkpoints import save_weights
 from unlabeled.config import TrainingConfig
-from unlabeled.objectives import Classification, JointClassification
-from unlabeled.runtime import Runtime
+from unlabeled.training.objectives import Classification, JointClassification
+from unlabeled.training.runtime import Runtime
 from unlabeled.training import fit
 runtime = Runtime.of("cpu")
 model = network()

@@ -11,58 +11,58 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unlabeled.config import Config as Config
     from unlabeled.config import TrainingConfig as TrainingConfig
-    from unlabeled.convolved import PatchEncoder as PatchEncoder
-    from unlabeled.features import encode as encode
+    from unlabeled.evaluation.convolved import PatchEncoder as PatchEncoder
+    from unlabeled.evaluation.features import encode as encode
+    from unlabeled.evaluation.statistics import paired_effect as paired_effect
     from unlabeled.images import Images as Images
     from unlabeled.images import Splits as Splits
-    from unlabeled.joint import JointNetwork as JointNetwork
-    from unlabeled.models import ConvAutoEncoder as ConvAutoEncoder
-    from unlabeled.models import ConvNet as ConvNet
-    from unlabeled.objectives import Classification as Classification
-    from unlabeled.objectives import JointClassification as JointClassification
-    from unlabeled.objectives import Reconstruction as Reconstruction
-    from unlabeled.optimizers import Group as Group
-    from unlabeled.patches import cut_patches as cut_patches
-    from unlabeled.patches import prepare as prepare
+    from unlabeled.images.patches import cut_patches as cut_patches
+    from unlabeled.images.patches import prepare as prepare
+    from unlabeled.keeping.results import read_result as read_result
+    from unlabeled.networks.joint import JointNetwork as JointNetwork
+    from unlabeled.networks.models import ConvAutoEncoder as ConvAutoEncoder
+    from unlabeled.networks.models import ConvNet as ConvNet
+    from unlabeled.networks.sparse import SparseAutoencoder as SparseAutoencoder
+    from unlabeled.networks.sparse import SparseReconstruction as SparseReconstruction
+    from unlabeled.networks.sparse import fit_full_batch as fit_full_batch
     from unlabeled.presets import resolve as resolve
     from unlabeled.report.display import show as show
-    from unlabeled.results import read_result as read_result
     from unlabeled.sources import load as load
-    from unlabeled.sparse import SparseAutoencoder as SparseAutoencoder
-    from unlabeled.sparse import SparseReconstruction as SparseReconstruction
-    from unlabeled.sparse import fit_full_batch as fit_full_batch
-    from unlabeled.stacking import fit_stacked as fit_stacked
-    from unlabeled.statistics import paired_effect as paired_effect
     from unlabeled.studies.course import run_gain as run_gain
     from unlabeled.studies.course import run_studies as run_studies
     from unlabeled.training import evaluate as evaluate
     from unlabeled.training import fit as fit
+    from unlabeled.training.objectives import Classification as Classification
+    from unlabeled.training.objectives import JointClassification as JointClassification
+    from unlabeled.training.objectives import Reconstruction as Reconstruction
+    from unlabeled.training.optimizers import Group as Group
+    from unlabeled.training.stacking import fit_stacked as fit_stacked
 
 _HOMES = {
-    "Classification": "objectives",
+    "Classification": "training.objectives",
     "Config": "config",
-    "ConvAutoEncoder": "models",
-    "ConvNet": "models",
-    "Group": "optimizers",
+    "ConvAutoEncoder": "networks.models",
+    "ConvNet": "networks.models",
+    "Group": "training.optimizers",
     "Images": "images",
-    "JointClassification": "objectives",
-    "JointNetwork": "joint",
-    "PatchEncoder": "convolved",
-    "Reconstruction": "objectives",
-    "SparseAutoencoder": "sparse",
-    "SparseReconstruction": "sparse",
+    "JointClassification": "training.objectives",
+    "JointNetwork": "networks.joint",
+    "PatchEncoder": "evaluation.convolved",
+    "Reconstruction": "training.objectives",
+    "SparseAutoencoder": "networks.sparse",
+    "SparseReconstruction": "networks.sparse",
     "Splits": "images",
     "TrainingConfig": "config",
-    "cut_patches": "patches",
-    "encode": "features",
+    "cut_patches": "images.patches",
+    "encode": "evaluation.features",
     "evaluate": "training",
     "fit": "training",
-    "fit_full_batch": "sparse",
-    "fit_stacked": "stacking",
+    "fit_full_batch": "networks.sparse",
+    "fit_stacked": "training.stacking",
     "load": "sources",
-    "paired_effect": "statistics",
-    "prepare": "patches",
-    "read_result": "results",
+    "paired_effect": "evaluation.statistics",
+    "prepare": "images.patches",
+    "read_result": "keeping.results",
     "resolve": "presets",
     "run_gain": "studies.course",
     "run_studies": "studies.course",

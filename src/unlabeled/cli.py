@@ -21,9 +21,16 @@ from rich.table import Table
 from rich.text import Text
 
 from unlabeled.config import PLUGINS, Config, Lang
-from unlabeled.ending import Ended, Escaping, interruptible, is_out_of_memory, silence_output, what_the_system_says
+from unlabeled.console.ending import (
+    Ended,
+    Escaping,
+    interruptible,
+    is_out_of_memory,
+    silence_output,
+    what_the_system_says,
+)
+from unlabeled.console.plain import printable, tolerate_output
 from unlabeled.errors import UserError
-from unlabeled.plain import printable, tolerate_output
 from unlabeled.presets import explain, read_file, resolve, suggestion
 
 if TYPE_CHECKING:
@@ -126,7 +133,7 @@ def notebook(
     lang: Annotated[Lang, Parameter(help="Language: en or ru.")] = "en",
 ) -> None:  # fmt: skip
     """Write an executed Jupyter notebook that calls the package; needs the extra, unlabeled[notebook]."""
-    from unlabeled.notebook import write_notebook
+    from unlabeled.course.notebook import write_notebook
 
     _say(write_notebook(_studies(run), lang))
 
@@ -140,7 +147,7 @@ def bundle(
     out: Annotated[Path, Parameter(help="Folder for the archive.")] = Path(),
 ) -> None:  # fmt: skip
     """Write task1_SURNAME_NAME.zip, as the course asks for it: report, notebook, modules and results."""
-    from unlabeled.bundle import write_bundle
+    from unlabeled.course.bundle import write_bundle
 
     _say(write_bundle(_studies(run), surname=surname, name=name, code=lang, out=out))
 
@@ -148,8 +155,8 @@ def bundle(
 @data_app.command
 def fetch(*, archive: _ArchiveOption = None, cache: _CacheOption = None) -> None:
     """Download STL-10 (2.6 GB, goes on where it broke off), or check a copy at hand."""
+    from unlabeled.images.store import cache_folder
     from unlabeled.sources.download import fetch_stl10
-    from unlabeled.store import cache_folder
 
     if archive is not None:
         verify(archive)
@@ -271,7 +278,7 @@ def _dispatch(arguments: list[str]) -> None:
         # Their options are the command's; without any there is nothing to wait for.
         import unlabeled.methods  # noqa: F401
     if arguments[:1] == ["run"] and {"--help", "-h"} & set(arguments):
-        from unlabeled.options import print_help
+        from unlabeled.config.options import print_help
 
         print_help(_out, everything="all" in arguments)
         return

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from unlabeled.checks import check
 from unlabeled.config import Config
+from unlabeled.config.checks import check
 from unlabeled.errors import DamagedFile, UserError
-from unlabeled.files import fingerprint, read_bytes
+from unlabeled.keeping.files import fingerprint, read_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -14,10 +14,37 @@ from pydantic import ConfigDict, TypeAdapter
 
 from unlabeled.images import Leaks
 from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome, Scored
-from unlabeled.statistics import Effect
 
 Decision: TypeAlias = Literal["helps", "hurts", "no evidence", "diverged"]
+Verdict: TypeAlias = Literal["helps", "no evidence", "hurts"]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A paired effect: mean difference, 95 % interval, two-sided p, and how it came about.
+
+    ``deviation`` is the standard deviation of the differences; ``parts`` are the variances of the mean that come from
+    folds, seeds and test images.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    degrees: float
+    deviation: float
+    folds_won: int
+    folds: int
+    seeds: int
+    parts: tuple[float, float, float]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the interval lies above zero, below, or holds it."""
+        if self.low > 0:
+            return "helps"
+        return "hurts" if self.high < 0 else "no evidence"
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def small_disk(work: Path) -> str | None:
 
 def a_foreign_result(work: Path) -> str:
     """A results folder is data: with sound digests, but code in place of names, nothing of it is run."""
-    from unlabeled.results import read_result, write_result
+    from unlabeled.keeping.results import read_result, write_result
 
     place = work / "foreign"
     env = {"UNLABELED_CACHE": str(work / "cache")}

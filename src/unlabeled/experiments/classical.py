@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from unlabeled.classifiers import (
+from unlabeled.evaluation.classifiers import (
     Chosen,
     Labeled,
     choose_boosting,
@@ -16,10 +16,10 @@ from unlabeled.classifiers import (
     choose_trees,
     score,
 )
+from unlabeled.evaluation.linear import fit_linear_network
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import score_test
 from unlabeled.experiments.tasks import ClassicalTask
-from unlabeled.linear import fit_linear_network
 from unlabeled.outcomes import ClassicalOutcome
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from unlabeled.checkpoints import load_weights
 from unlabeled.config import AutoencoderConfig, Config, EncoderConfig, NetworkConfig
-from unlabeled.convolved import PatchEncoder, TriangleEncoder, fit_centroids, map_features
 from unlabeled.errors import DataError, UserError
+from unlabeled.evaluation.convolved import PatchEncoder, TriangleEncoder, fit_centroids, map_features
+from unlabeled.evaluation.features import PrincipalComponents, encode, fit_components, pixel_features, pool_quadrants
+from unlabeled.evaluation.folds import Folds, describe, limit_folds, make_folds
 from unlabeled.experiments.specs import (
     ComponentFeatures,
     Features,
@@ -30,20 +31,19 @@ from unlabeled.experiments.specs import (
     Pretrained,
     RandomCodes,
 )
-from unlabeled.features import PrincipalComponents, encode, fit_components, pixel_features, pool_quadrants
-from unlabeled.files import fingerprint
-from unlabeled.filters import hand_made_filters
-from unlabeled.folds import Folds, describe, limit_folds, make_folds
 from unlabeled.geometry import Geometry
 from unlabeled.images import Images, Splits
+from unlabeled.images.patches import Prepared, cut_patches, prepare
+from unlabeled.keeping.files import fingerprint
+from unlabeled.keeping.results import Run
 from unlabeled.kernels import building
-from unlabeled.layout import count_parameters
-from unlabeled.models import ConvAutoEncoder, ConvNet, Encoder
-from unlabeled.patches import Prepared, cut_patches, prepare
+from unlabeled.networks.filters import hand_made_filters
+from unlabeled.networks.layout import count_parameters
+from unlabeled.networks.models import ConvAutoEncoder, ConvNet, Encoder
+from unlabeled.networks.sparse import SparseAutoencoder
 from unlabeled.records import Protocol
-from unlabeled.results import Run
-from unlabeled.runtime import Runtime, seeded
-from unlabeled.sparse import SparseAutoencoder
+from unlabeled.training.checkpoints import load_weights
+from unlabeled.training.runtime import Runtime, seeded
 
 # Raise it when the same configuration would give other results.
 VERSION = 3

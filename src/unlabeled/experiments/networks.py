@@ -10,24 +10,24 @@ import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from unlabeled.batches import batches
-from unlabeled.checkpoints import save_weights
-from unlabeled.convolved import folded
 from unlabeled.errors import TrainingDiverged
+from unlabeled.evaluation.convolved import folded
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import median_speed, score_test
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import Joint, NetworkTask
-from unlabeled.files import write_history
 from unlabeled.images import Images
-from unlabeled.joint import JointNetwork
-from unlabeled.layout import count_parameters
-from unlabeled.models import ConvNet
-from unlabeled.objectives import Classification, JointClassification
-from unlabeled.optimizers import Group
+from unlabeled.images.batches import batches
+from unlabeled.keeping.files import write_history
+from unlabeled.networks.joint import JointNetwork
+from unlabeled.networks.layout import count_parameters
+from unlabeled.networks.models import ConvNet
 from unlabeled.outcomes import Gradients, NetworkOutcome, Settings
-from unlabeled.runtime import Runtime, evaluating, seeded
 from unlabeled.training import Fitted, Watcher, fit, gradient_norms
+from unlabeled.training.checkpoints import save_weights
+from unlabeled.training.objectives import Classification, JointClassification
+from unlabeled.training.optimizers import Group
+from unlabeled.training.runtime import Runtime, evaluating, seeded
 
 _GRADIENT_BATCH = 256
 _SEEDS_APART = 1000

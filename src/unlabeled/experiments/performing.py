@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unlabeled.classifiers import log_losses, score
 from unlabeled.errors import TrainingDiverged
+from unlabeled.evaluation.classifiers import log_losses, score
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.tasks import Task
-from unlabeled.files import write_arrays
-from unlabeled.locks import locked
+from unlabeled.keeping.files import write_arrays
+from unlabeled.keeping.locks import locked
+from unlabeled.keeping.results import Run, read_result
 from unlabeled.outcomes import Diverged, Outcome
 from unlabeled.records import as_json, read_as
-from unlabeled.results import Run, read_result
 from unlabeled.training import Fitted, Watcher
 
 

@@ -10,23 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unlabeled.checkpoints import save_weights
 from unlabeled.errors import TrainingDiverged
+from unlabeled.evaluation.features import pixel_features
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import median_speed
 from unlabeled.experiments.specs import Learned, PatchesLearned
-from unlabeled.features import pixel_features
-from unlabeled.files import write_arrays, write_history
 from unlabeled.images import Images
-from unlabeled.layout import count_parameters
-from unlabeled.models import ConvAutoEncoder
-from unlabeled.objectives import Reconstruction
+from unlabeled.images.patches import as_numbers
+from unlabeled.keeping.files import write_arrays, write_history
+from unlabeled.networks.layout import count_parameters
+from unlabeled.networks.models import ConvAutoEncoder
+from unlabeled.networks.sparse import SparseAutoencoder, SparseReconstruction, fit_full_batch, mean_activations
 from unlabeled.outcomes import Activations, AutoencoderOutcome, FilterShapes, PatchesOutcome
-from unlabeled.patches import as_numbers
-from unlabeled.runtime import Runtime, evaluating
-from unlabeled.sparse import SparseAutoencoder, SparseReconstruction, fit_full_batch, mean_activations
-from unlabeled.stacking import fit_stacked
 from unlabeled.training import Watcher, fit
+from unlabeled.training.checkpoints import save_weights
+from unlabeled.training.objectives import Reconstruction
+from unlabeled.training.runtime import Runtime, evaluating
+from unlabeled.training.stacking import fit_stacked
 
 # A filter of equal energy everywhere has a quarter of it in each quarter of its area.
 LOCALISED = 0.5

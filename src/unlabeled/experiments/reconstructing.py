@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from unlabeled.batches import batches
+from unlabeled.evaluation.features import PrincipalComponents
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.pretraining import to_pixels
-from unlabeled.features import PrincipalComponents
-from unlabeled.files import write_arrays
 from unlabeled.images import Images
-from unlabeled.models import ConvAutoEncoder, Encoding
-from unlabeled.runtime import evaluating, to_images
+from unlabeled.images.batches import batches
+from unlabeled.keeping.files import write_arrays
+from unlabeled.networks.models import ConvAutoEncoder, Encoding
+from unlabeled.training.runtime import evaluating, to_images
 
 _SHOWN = 10
 _BATCH = 250

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from joblib import delayed
 
+from unlabeled.console.progress import RunProgress
 from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.machine import own_peak, remember_worker
 from unlabeled.experiments.performing import outcome_of, perform
 from unlabeled.experiments.tasks import Task
-from unlabeled.machine import own_peak, remember_worker
-from unlabeled.methods import arm_name
+from unlabeled.keeping.results import Run
 from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome
 from unlabeled.processes import in_processes
-from unlabeled.progress import RunProgress
-from unlabeled.records import Row, Spread
-from unlabeled.results import Run
+from unlabeled.records import ArmKey, Row, Spread
 
 _MOST_A_CORE = 4
 
 
-def run_tasks(lab: Lab, tasks: Sequence[Task], progress: RunProgress) -> list[Row]:
-    """Perform tasks, what they need before them, and return their rows in the order given.
+def run_tasks(
+    lab: Lab, tasks: Sequence[Task], progress: RunProgress, *, title: Callable[[ArmKey], str] = str
+) -> list[Row]:
+    """Perform tasks, what they need before them, and return their rows in the order given; ``title`` names arms in lines of progress.
 
     Runs are spread over processes of one thread each where there are as many as cores: small networks gain little from a second
     thread, and logistic regression nothing. The number of threads follows from the number of tasks, finished or not, for it can
@@ -39,11 +40,11 @@ def run_tasks(lab: Lab, tasks: Sequence[Task], progress: RunProgress) -> list[Ro
         places.append(str(run.folder))
     outcomes = {name: outcome_of(run, tell=True) for name, (_, run) in runs.items()}
     results = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
-    waiting = [(name, task) for name, (task, _) in runs.items() if name not in results]
-    if needed := [other for _, task in waiting for other in task.needs]:
-        run_tasks(lab, needed, progress)
+    waiting = [(name, _label(task, title), task) for name, (task, _) in runs.items() if name not in results]
+    if needed := [other for _, _, task in waiting for other in task.needs]:
+        run_tasks(lab, needed, progress, title=title)
     jobs = _jobs(lab, len(runs))
-    progress.plan((task.kind for _, task in waiting), workers=jobs)
+    progress.plan((task.kind for _, _, task in waiting), workers=jobs)
     for name, outcome in _perform_all(lab, waiting, jobs, progress):
         progress.done(name, _told(outcome))
         results[name] = outcome
@@ -54,25 +55,25 @@ def run_tasks(lab: Lab, tasks: Sequence[Task], progress: RunProgress) -> list[Ro
 
 
 def _perform_all(
-    lab: Lab, waiting: list[tuple[str, Task]], jobs: int, progress: RunProgress
+    lab: Lab, waiting: list[tuple[str, str, Task]], jobs: int, progress: RunProgress
 ) -> Iterator[tuple[str, Outcome]]:
     """Perform tasks, here or spread over processes, and yield the name and result of each as it ends."""
     if jobs > 1 and waiting:
         yield from _spread(lab, waiting, jobs, progress)
         return
-    for name, task in waiting:
-        progress.start(name, task.kind, _label(task))
+    for name, label, task in waiting:
+        progress.start(name, task.kind, label)
         yield name, perform(lab, task, progress)
 
 
 def _spread(
-    lab: Lab, waiting: list[tuple[str, Task]], jobs: int, progress: RunProgress
+    lab: Lab, waiting: list[tuple[str, str, Task]], jobs: int, progress: RunProgress
 ) -> Iterator[tuple[str, Outcome]]:
     threads = max(1, _cores(lab) // jobs)
 
     def calls() -> Iterator[Any]:
-        for name, task in waiting:
-            progress.start(name, task.kind, _label(task))
+        for name, label, task in waiting:
+            progress.start(name, task.kind, label)
             yield delayed(_perform_apart)(lab, name, task, threads)
 
     # No more is handed out than is running, so what was started is what runs.
@@ -105,10 +106,10 @@ def _cores(lab: Lab) -> int:
     return lab.config.threads or torch.get_num_threads()
 
 
-def _label(task: Task) -> str:
+def _label(task: Task, title: Callable[[ArmKey], str]) -> str:
     """Name a run for a line of progress."""
     fold = "" if task.fold is None else f", fold {task.fold + 1}"
-    return f"{arm_name(task.arm)}{fold}, seed {task.seed}"
+    return f"{title(task.arm)}{fold}, seed {task.seed}"
 
 
 def _told(outcome: Outcome) -> str:

@@ -21,9 +21,9 @@ from unlabeled.experiments.specs import (
     features_key,
     pretrained,
 )
+from unlabeled.keeping.results import Run
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, NetworkOutcome, Outcome, PatchesOutcome
 from unlabeled.records import ArmKey, Row
-from unlabeled.results import Run
 
 if TYPE_CHECKING:
     from pathlib import Path

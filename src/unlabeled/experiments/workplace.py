@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from unlabeled.files import sweep
-from unlabeled.locks import locked
-from unlabeled.plain import printable
+from unlabeled.console.plain import printable
+from unlabeled.keeping.files import sweep
+from unlabeled.keeping.locks import locked
 from unlabeled.processes import stop_processes
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from unlabeled.grammar.parts import Part, Section
 from unlabeled.grammar.words import Language, model_name, verdict_lists
+from unlabeled.keeping.results import read_result
 from unlabeled.records import ArmKey, ContrastResult, Spread, StudyResult, read_as
 from unlabeled.records import Protocol as StudyProtocol
-from unlabeled.results import read_result
 
 F = TypeVar("F")
 

@@ -20,8 +20,7 @@ from babel.numbers import format_decimal
 
 from unlabeled.errors import UserError
 from unlabeled.methods.method import Message
-from unlabeled.records import ContrastResult
-from unlabeled.statistics import Effect
+from unlabeled.records import ContrastResult, Effect
 
 LANGUAGES = ("en", "ru")
 MINUS = "\N{MINUS SIGN}"

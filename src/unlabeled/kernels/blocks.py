@@ -18,7 +18,7 @@ from torch.utils import _python_dispatch as dispatching
 
 from unlabeled.geometry import Block
 from unlabeled.kernels.building import kernels, library, team
-from unlabeled.pooling import pick, put, transformed
+from unlabeled.kernels.pooling import pick, put, transformed
 
 _MOST_PLACES = 16
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

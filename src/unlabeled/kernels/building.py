@@ -30,11 +30,11 @@ from typing import Any
 
 import torch
 
-from unlabeled.caching import cache_folder
+from unlabeled.console.plain import printable
 from unlabeled.errors import UserError
-from unlabeled.files import sync_folder
-from unlabeled.locks import abandoned, locked
-from unlabeled.plain import printable
+from unlabeled.keeping.caching import cache_folder
+from unlabeled.keeping.files import sync_folder
+from unlabeled.keeping.locks import abandoned, locked
 
 _log = logging.getLogger("unlabeled")
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unlabeled.config.settings import Section
 from unlabeled.experiments.specs import FeatureSpec
 from unlabeled.experiments.tasks import Classical, ClassicalTask
 from unlabeled.methods.method import Colour, Message, Part
 from unlabeled.records import ArmKey, Contrast
-from unlabeled.settings import Section
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from unlabeled.config.settings import Section
 from unlabeled.experiments.tasks import Task
 from unlabeled.records import ArmKey, Contrast
-from unlabeled.settings import Section
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab

@@ -7,11 +7,11 @@ from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from unlabeled.config import JointGrid
+from unlabeled.config.settings import Section
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import Joint, NetworkTask, Supervised
 from unlabeled.methods.method import Colour, Message, Part
 from unlabeled.records import ArmKey, Contrast
-from unlabeled.settings import Section
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab

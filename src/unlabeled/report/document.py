@@ -11,11 +11,11 @@ from unlabeled.errors import UserError
 from unlabeled.grammar.parts import Answer, Section
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.words import Language, words
+from unlabeled.keeping.results import has_result, read_result
 from unlabeled.records import Protocol, StudyResult, read_as
 from unlabeled.report.environment import reading
 from unlabeled.report.protocol import protocol_line
 from unlabeled.report.summary import answer_of
-from unlabeled.results import has_result, read_result
 from unlabeled.studies import GAIN, STUDIES
 
 _KNOWN = {study.name: study for study in (GAIN, *STUDIES)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from unlabeled.errors import DamagedFile, UserError
-from unlabeled.files import AGAIN
+from unlabeled.keeping.files import AGAIN
 from unlabeled.methods import METHODS
 
 _ODD = (

@@ -8,9 +8,9 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from unlabeled.files import write_atomically
 from unlabeled.grammar.parts import Code, Listing, Matrix, Photographs, Picture, Points, Table
 from unlabeled.grammar.words import Language
+from unlabeled.keeping.files import write_atomically
 from unlabeled.presets import command_of
 from unlabeled.report.document import Document
 from unlabeled.report.environment import make_environment, reading

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from unlabeled.files import write_atomically
 from unlabeled.images import Images, Splits
+from unlabeled.keeping.files import write_atomically
 
 _COLUMNS = 10
 _GAP = 4

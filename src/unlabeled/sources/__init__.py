@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from unlabeled.caching import expand
 from unlabeled.config import Config
 from unlabeled.errors import DamagedFile, DataError
-from unlabeled.fitting import Wanted
 from unlabeled.images import Images, Splits
-from unlabeled.store import cache_folder, discard, open_store
+from unlabeled.images.fitting import Wanted
+from unlabeled.images.store import cache_folder, discard, open_store
+from unlabeled.keeping.caching import expand
 
 _log = logging.getLogger("unlabeled")
 KINDS = ("shapes", "digits", "stl10", "folder")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from unlabeled.errors import DataError
-from unlabeled.fitting import Wanted
-from unlabeled.shrinking import shrink
-from unlabeled.store import StoreWriter, digests_of, stored
+from unlabeled.images.fitting import Wanted
+from unlabeled.images.shrinking import shrink
+from unlabeled.images.store import StoreWriter, digests_of, stored
 
 _MOST_SIDE = 64
 _LABELED, _TEST = 300, 500  # of 1,797; the labels of the other 997 are hidden

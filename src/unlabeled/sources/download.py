@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from unlabeled.caching import expand
 from unlabeled.errors import DataError
-from unlabeled.locks import locked
+from unlabeled.keeping.caching import expand
+from unlabeled.keeping.locks import locked
 from unlabeled.sources.stl10 import ARCHIVE_MD5, URL
 
 _log = logging.getLogger("unlabeled")

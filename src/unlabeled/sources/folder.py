@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unlabeled.decoding import FILTER, Decoded, decode_all
+from unlabeled.console.plain import class_name, printable
 from unlabeled.errors import DataError
-from unlabeled.fitting import Wanted, cut_note
-from unlabeled.formats import suffixes
-from unlabeled.plain import class_name, printable
+from unlabeled.images.decoding import FILTER, Decoded, decode_all
+from unlabeled.images.fitting import Wanted, cut_note
+from unlabeled.images.formats import suffixes
+from unlabeled.images.store import StoreWriter, look_at, stored
 from unlabeled.sources.listing import (
     Part,
     count_images,
@@ -32,7 +33,6 @@ from unlabeled.sources.listing import (
     loose_names,
     refuse_left_out,
 )
-from unlabeled.store import StoreWriter, look_at, stored
 
 _TEST_SHARE = 0.2
 _PARTS = ("train", "unlabeled")

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unlabeled.console.plain import printable
 from unlabeled.errors import DataError
-from unlabeled.formats import suffixes
-from unlabeled.plain import printable
+from unlabeled.images.formats import suffixes
 
 # What systems, archives and storage boxes leave behind beside one's own; hidden names, which begin with a dot, are skipped as well.
 _SYSTEM = frozenset(

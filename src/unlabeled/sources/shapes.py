@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from unlabeled.config import ShapesConfig
-from unlabeled.fitting import Wanted
+from unlabeled.images.fitting import Wanted
+from unlabeled.images.store import stored, unfinished
 from unlabeled.sources.stl10 import SIDE, STL10Writer, build_store, stl10_writer
-from unlabeled.store import stored, unfinished
 
 Field: TypeAlias = NDArray[Any]  # float32
 

@@ -23,12 +23,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unlabeled.console.plain import class_name, printable
 from unlabeled.errors import DataError
-from unlabeled.files import sweep, sync_folder
-from unlabeled.fitting import Wanted, cut_note
-from unlabeled.locks import claim
-from unlabeled.plain import class_name, printable
-from unlabeled.store import StoreWriter, digests_of, look_at, stored
+from unlabeled.images.fitting import Wanted, cut_note
+from unlabeled.images.store import StoreWriter, digests_of, look_at, stored
+from unlabeled.keeping.files import sweep, sync_folder
+from unlabeled.keeping.locks import claim
 
 URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
 ARCHIVE_MD5 = "91f7769df0f17e558f3565bffb0c7dfb"
@@ -225,7 +225,7 @@ def _shrink_file(file: IO[bytes], where: str, size: int, wanted: Wanted, writer:
 
 def _shrink_chunk(chunk: bytes, turned: Wanted) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the shrunken images (n, 3, h, w), row-major, and the digests (n, 32) of their raw bytes."""
-    from unlabeled.shrinking import shrink
+    from unlabeled.images.shrinking import shrink
 
     images = np.frombuffer(chunk, dtype=np.uint8).reshape(-1, 3, SIDE, SIDE)
     # The filter treats both sides alike, so the small images are transposed instead of the large ones.

@@ -103,8 +103,8 @@ class AutoencoderFindings:
 
 def run(lab: Lab, do: Perform) -> AutoencoderFindings:
     """Search, compare with principal components and with a small picture, and look into the chosen one."""
+    from unlabeled.evaluation.features import fit_components
     from unlabeled.experiments.reconstructing import Rivals, confirm, keep_pictures
-    from unlabeled.features import fit_components
 
     found = search(lab, do)
     best = next(line for line in found.lines if line.arm == found.chosen.arm)

@@ -13,9 +13,9 @@ from unlabeled.grammar.parts import Picture
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, most_accurate
 from unlabeled.grammar.words import words
+from unlabeled.keeping.results import read_result
 from unlabeled.outcomes import ClassicalOutcome
 from unlabeled.records import ArmKey, Comparison, Contrast, Row, of_arm
-from unlabeled.results import read_result
 from unlabeled.studies.study import Study, experiment, pixel_tasks
 
 if TYPE_CHECKING:

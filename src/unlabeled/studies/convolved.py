@@ -10,15 +10,15 @@ import numpy as np
 
 from unlabeled.errors import DataError
 from unlabeled.experiments.tasks import Perform
-from unlabeled.files import write_arrays
 from unlabeled.grammar.drawing import filter_sheet
 from unlabeled.grammar.parts import Photographs, Picture, Points, Table
 from unlabeled.grammar.plots import Level
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure
 from unlabeled.grammar.words import words
+from unlabeled.keeping.files import write_arrays
+from unlabeled.keeping.results import read_result
 from unlabeled.records import ArmKey, Comparison, ContrastResult, Row, of_arm
-from unlabeled.results import read_result
 from unlabeled.studies.maps import (
     FROM_FILTERS,
     MODELS,

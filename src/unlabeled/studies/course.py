@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from unlabeled.config import STUDY_NAMES, Config
+from unlabeled.console.plain import printable
+from unlabeled.console.progress import RunProgress
 from unlabeled.errors import DamagedFile, ProcessKilled, UserError
 from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.machine import describe_machine, peak_of_all
 from unlabeled.experiments.runner import run_tasks, spread
 from unlabeled.experiments.tasks import Task
 from unlabeled.experiments.workplace import working_in
-from unlabeled.files import fingerprint, write_arrays, write_json
 from unlabeled.images import Splits
+from unlabeled.keeping.files import fingerprint, write_arrays, write_json
+from unlabeled.keeping.results import has_result, keep_earlier, read_result, write_result
 from unlabeled.kernels import building
-from unlabeled.machine import describe_machine, peak_of_all
+from unlabeled.methods import arm_name
 from unlabeled.outcomes import Diverged
-from unlabeled.plain import printable
-from unlabeled.progress import RunProgress
 from unlabeled.records import Row, StudyResult, as_json
-from unlabeled.results import has_result, keep_earlier, read_result, write_result
 from unlabeled.studies import GAIN, STUDIES
 from unlabeled.studies.study import Study
 
@@ -171,7 +172,7 @@ def _run(study: Study[Any], lab: Lab, progress: RunProgress, question: dict[str,
     done: list[Row] = []
 
     def do(tasks: Sequence[Task]) -> list[Row]:
-        rows = run_tasks(lab, tasks, progress)
+        rows = run_tasks(lab, tasks, progress, title=arm_name)
         done.extend(rows)
         return rows
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.config import AutoencoderConfig, EncoderConfig
+from unlabeled.evaluation.statistics import holm, paired_effect
 from unlabeled.experiments.specs import Learned, LearnedCodes, RandomCodes
 from unlabeled.experiments.tasks import ClassicalTask, NetworkTask, Task
 from unlabeled.geometry import GeometryError
 from unlabeled.outcomes import AutoencoderOutcome
-from unlabeled.records import ArmKey, Decision, Illegal, Row, outcomes_of
-from unlabeled.statistics import Effect, holm, paired_effect
+from unlabeled.records import ArmKey, Decision, Effect, Illegal, Row, outcomes_of
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from unlabeled.comparison import decide
+from unlabeled.evaluation.comparison import decide
 from unlabeled.experiments.tasks import Perform
 from unlabeled.grammar.parts import Listing, Part, Picture, Table
 from unlabeled.grammar.plots import Curve, curves_figure
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, levels, most_accurate
 from unlabeled.grammar.words import words
-from unlabeled.records import ArmKey, ArmSummary, ContrastResult, Row
-from unlabeled.statistics import Effect
+from unlabeled.records import ArmKey, ArmSummary, ContrastResult, Effect, Row
 from unlabeled.studies.features import check_encoder, chosen_autoencoder
 from unlabeled.studies.gain import STARTS
 from unlabeled.studies.points import CURVE, Finetuning, ImagesPoint, LabelsPoint, from_random, is_gain, tuned

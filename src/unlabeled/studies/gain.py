@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from unlabeled.errors import TrainingDiverged
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import Perform, Task
-from unlabeled.files import refuse_name
 from unlabeled.grammar.drawing import filter_sheet, png, tile
 from unlabeled.grammar.parts import Answer, Code, Matrix, Part, Photographs, Picture, Points
 from unlabeled.grammar.plots import Line, Pair, effects_figure, pairs_figure, training_figure
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import ArmTable, ContrastTable, answer, arms_figure, best_sentence
 from unlabeled.grammar.words import words
+from unlabeled.keeping.files import refuse_name
+from unlabeled.keeping.results import Result, read_result
 from unlabeled.methods import METHODS, all_contrasts, arm_name, method_of
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
 from unlabeled.records import ArmKey, ArmSummary, Comparison, Row, of_arm, outcomes_of
-from unlabeled.results import Result, read_result
 from unlabeled.studies.limits import caveats
 from unlabeled.studies.study import Study, experiment, train_autoencoders
 

@@ -19,7 +19,7 @@ from unlabeled.records import ArmKey, Illegal, Row, of_arm, outcomes_of
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
-    from unlabeled.models import ConvAutoEncoder
+    from unlabeled.networks.models import ConvAutoEncoder
 
 _CANDIDATES_SHOWN = 4
 

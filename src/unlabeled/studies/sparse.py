@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
 from unlabeled.experiments.tasks import PatchesTask, Perform
-from unlabeled.files import write_arrays
 from unlabeled.grammar.drawing import filter_sheet
 from unlabeled.grammar.parts import Part, Photographs, Picture, Points, Table
 from unlabeled.grammar.plots import Curve, bars_figure, curves_figure, histogram_figure
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import Column, table
 from unlabeled.grammar.words import words
+from unlabeled.keeping.files import write_arrays
+from unlabeled.keeping.results import read_result
 from unlabeled.records import ArmKey, Row, of_arm
-from unlabeled.results import read_result
 from unlabeled.studies.penalties import (
     BASE,
     IN_BATCHES,
@@ -89,7 +89,7 @@ def run(lab: Lab, do: Perform) -> SparseFindings:
 
 def check(lab: Lab) -> None:
     """Refuse patches that do not fit these images, and batches that say too little of how often a unit is active."""
-    from unlabeled.sparse import check_batch
+    from unlabeled.networks.sparse import check_batch
 
     check_size(lab)
     grid = lab.config.studies.sparse

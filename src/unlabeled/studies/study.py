@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from unlabeled.comparison import compare, read_scores
+from unlabeled.evaluation.comparison import compare, read_scores
 from unlabeled.experiments.specs import PixelFeatures
 from unlabeled.experiments.tasks import AutoencoderTask, Classical, ClassicalTask, Perform, Task
 from unlabeled.grammar.section import Page

@@ -1,0 +1,1 @@
+"""What people see on a terminal: names made safe, progress, how the command ends."""

@@ -1,0 +1,1 @@
+"""What the course asks for beside the report: the notebook, the archive."""

@@ -1,0 +1,1 @@
+"""What runs are measured by: features, classical models, folds, statistics, comparisons."""

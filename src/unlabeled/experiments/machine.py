@@ -1,0 +1,60 @@
+"""What a run ran on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from unlabeled.records import Machine
+from unlabeled.training.runtime import Runtime
+
+_PACKAGES = ("unlabeled", "torch", "numpy", "scipy", "scikit-learn", "pillow", "lightning-fabric")
+
+
+def describe_machine(runtime: Runtime, *, kernels: bool) -> Machine:
+    """Return what times and results depend on: device, kernels used or not, threads, processor, versions."""
+    return Machine(
+        device=str(runtime.device),
+        kernels=kernels,
+        threads=torch.get_num_threads(),
+        cores=os.cpu_count() or 1,
+        processor=_processor(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        packages={name: version(name) for name in _PACKAGES},
+    )
+
+
+def _processor() -> str:
+    """Return the processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+# The most that each process of the pool has held, MB, by its number; filled by what its runs report.
+_workers: dict[int, float] = {}
+
+
+def remember_worker(process: int, peak: float) -> None:
+    """Take note of the most memory that another process has held, in MB."""
+    _workers[process] = max(peak, _workers.get(process, 0.0))
+
+
+def peak_of_all() -> float:
+    """Return the most memory that this process and those of the pool have held, added up, in MB; what they share counts in each."""
+    return own_peak() + sum(_workers.values())
+
+
+def own_peak() -> float:
+    """Return the most memory that this process has held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
