@@ -90,7 +90,7 @@ def test_folder_and_archive_give_the_same_store_and_nothing_is_done_twice(tmp_pa
     first = store_stl10(tmp_path, cache, square(32))
     assert store_stl10(archive, cache, square(32)) == first
     assert store_stl10(tmp_path, cache, square(16)) != first
-    monkeypatch.setattr(stl10, "_build", lambda *_: pytest.fail("it was read again"))
+    monkeypatch.setattr(stl10, "_read", lambda *_: pytest.fail("it was read again"))
     assert store_stl10(tmp_path, cache, square(32)) == first
 
 

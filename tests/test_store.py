@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from unlabeled import sources
-from unlabeled.errors import DamagedFile
+from unlabeled.errors import DamagedFile, DataError
 from unlabeled.images import store
-from unlabeled.images.store import Deep, StoreWriter, open_store, stored
+from unlabeled.images.store import open_store, stored
+from unlabeled.images.writer import Batch, Deep, Description, Expected, fill
 from unlabeled.presets import resolve
 from unlabeled.sources import load
 
@@ -94,18 +95,17 @@ def test_an_index_that_leads_to_another_store_is_not_followed(photos, folder_of_
 def test_what_another_process_builds_is_waited_for_and_not_built_twice(tmp_path):
     built, together = [], threading.Barrier(3)
 
-    def build():
+    def read():
         built.append(1)
-        with StoreWriter(tmp_path, "a", (1, 2, 2)) as writer:
-            pixels = np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2)
-            writer.append("labeled", pixels, np.zeros((3, 32), dtype=np.uint8), np.zeros(3, dtype=np.int64))
-            return writer.finish(class_names=["x"])
+        pixels = np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2)
+        yield Batch("labeled", pixels, np.zeros((3, 32), dtype=np.uint8), np.zeros(3, dtype=np.int64))
+        yield Description(["x"])
 
     found = []
 
     def want():
         together.wait()
-        found.append(stored(tmp_path, ["the same"], build))
+        found.append(stored(tmp_path, ["the same"], "a", (1, 2, 2), read))
 
     threads = [threading.Thread(target=want) for _ in range(3)]
     for thread in threads:
@@ -176,14 +176,8 @@ def test_a_store_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     sync, rename = store.os.fsync, type(tmp_path).rename
     monkeypatch.setattr(store.os, "fsync", lambda handle: told.append("sync") or sync(handle))
     monkeypatch.setattr(type(tmp_path), "rename", lambda self, other: told.append("name") or rename(self, other))
-    with StoreWriter(tmp_path, "a", (1, 2, 2)) as writer:
-        writer.append(
-            "test",
-            np.zeros((1, 1, 2, 2), dtype=np.uint8),
-            np.zeros((1, 32), dtype=np.uint8),
-            np.zeros(1, dtype=np.int64),
-        )
-        writer.finish(class_names=["x"])
+    empty = np.zeros((1, 1, 2, 2), dtype=np.uint8), np.zeros((1, 32), dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    fill(tmp_path, "a", (1, 2, 2), (piece for piece in (Batch("test", *empty), Description(["x"]))))
     assert told[:9] == ["sync"] * 9  # three files a split
     assert told[-2:] == ["name", "sync"]
 
@@ -194,14 +188,14 @@ def test_images_that_are_all_grey_keep_one_channel(tmp_path, random, grey):
     pixels = np.repeat(pixels, 3, axis=1)
     if not grey:
         pixels[4999, 2, 1, 4] ^= 1
-    with StoreWriter(tmp_path, "a", (3, 3, 5)) as writer:
+
+    def read():
         for start in range(0, 5000, 700):
-            writer.append(
-                "unlabeled",
-                pixels[start : start + 700],
-                np.zeros((len(pixels[start : start + 700]), 32), dtype=np.uint8),
-            )
-        folder = writer.finish(class_names=["x", "y"])
+            some = pixels[start : start + 700]
+            yield Batch("unlabeled", some, np.zeros((len(some), 32), dtype=np.uint8))
+        yield Description(["x", "y"])
+
+    folder = fill(tmp_path, "a", (3, 3, 5), read())
     splits = open_store(folder, leaks="keep")
     assert splits.unlabeled.shape == ((1, 3, 5) if grey else (3, 3, 5))
     assert np.array_equal(splits.unlabeled.pixels, pixels[:, :1] if grey else pixels)
@@ -209,16 +203,17 @@ def test_images_that_are_all_grey_keep_one_channel(tmp_path, random, grey):
 
 
 def test_deep_images_of_all_splits_have_one_scale(tmp_path):
-    with StoreWriter(tmp_path, "a", (3, 1, 2)) as writer:
+    def read():
         for split, values, greatest in (("labeled", [[0, 1023]], 1023), ("unlabeled", [[4095, np.nan]], 4095)):
             nothing = np.zeros((2, 3, 1, 2), dtype=np.uint8)
             nothing[0] = 7
             deep = Deep(np.array([1]), np.array([values], dtype=np.float32), greatest)
             labels = np.zeros(2, dtype=np.int64) if split == "labeled" else None
-            writer.append(
-                split, nothing, np.random.default_rng(greatest).integers(0, 9, (2, 32)).astype(np.uint8), labels, deep
-            )
-        splits = open_store(writer.finish(class_names=["x"]))
+            digests = np.random.default_rng(greatest).integers(0, 9, (2, 32)).astype(np.uint8)
+            yield Batch(split, nothing, digests, labels, deep)
+        yield Description(["x"])
+
+    splits = open_store(fill(tmp_path, "a", (3, 1, 2), read()))
     assert splits.labeled.pixels[:, 0, 0].tolist() == [[7, 7], [0, 64]]
     assert splits.unlabeled.pixels[:, 0, 0].tolist() == [[7, 7], [255, 128]]
     assert splits.notes[0].startswith(
@@ -242,3 +237,22 @@ def test_pictures_in_a_store_are_those_of_the_files(photos, folder_of_images):
     image = Image.open(folder_of_images / "train" / "cat" / "0.png")
     expected = np.asarray(image.resize((8, 8), Image.Resampling.BILINEAR, box=(0, 3, 14, 17)))
     assert photos[1][0][0][: 3 * 64] == expected.transpose(2, 0, 1).tobytes()
+
+
+def test_a_source_is_closed_and_nothing_is_left_when_it_or_the_disk_fails(tmp_path, monkeypatch):
+    closed = []
+
+    def read(broken):
+        try:
+            yield Expected(10**15 if broken == "disk" else 1)
+            if broken == "source":
+                raise DataError("no picture")
+            yield Batch("test", np.zeros((1, 1, 2, 2), dtype=np.uint8), np.zeros((1, 32), dtype=np.uint8))
+        finally:
+            closed.append(broken)
+
+    for broken, error in (("disk", DataError), ("source", DataError), ("description", ValueError)):
+        with pytest.raises(error, match=r"free|no picture|without a description"):
+            fill(tmp_path, "a", (1, 2, 2), read(broken))
+        assert not list(tmp_path.iterdir())
+    assert closed == ["disk", "source", "description"]

@@ -28,7 +28,8 @@ from PIL import Image, ImageOps
 
 from unlabeled.images.fitting import PAD, Wanted
 from unlabeled.images.formats import formats
-from unlabeled.images.store import Deep, digest
+from unlabeled.images.store import digest
+from unlabeled.images.writer import Deep
 from unlabeled.processes import in_processes
 
 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from unlabeled.errors import DataError
 from unlabeled.images.fitting import Wanted
 from unlabeled.images.shrinking import shrink
-from unlabeled.images.store import StoreWriter, digests_of, stored
+from unlabeled.images.store import digests_of, stored
+from unlabeled.images.writer import Batch, Description, Piece
 
 _MOST_SIDE = 64
 _LABELED, _TEST = 300, 500  # of 1,797; the labels of the other 997 are hidden
@@ -27,10 +29,11 @@ def store_digits(cache: Path, wanted: Wanted) -> Path:
         raise DataError(
             f"digits are 8x8 pixels, and --side {wanted.text} enlarges them too much; give {_MOST_SIDE} or less"
         )
-    return stored(cache, ["digits", wanted.as_json()], lambda: _build(cache, wanted))
+    return stored(cache, ["digits", wanted.as_json()], "digits", (1, *wanted.size), lambda: read_digits(wanted))
 
 
-def _build(cache: Path, wanted: Wanted) -> Path:
+def read_digits(wanted: Wanted) -> Generator[Piece]:
+    """Yield the three splits."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -41,10 +44,7 @@ def _build(cache: Path, wanted: Wanted) -> Path:
         "test": order[_LABELED : _LABELED + _TEST],
         "unlabeled": order[_LABELED + _TEST :],
     }
-    with StoreWriter(cache, "digits", (1, *wanted.size)) as writer:
-        for split, rows in parts.items():
-            labels = None if split == "unlabeled" else data.target[rows]
-            writer.append(split, shrink(pixels[rows], wanted), digests_of(pixels[rows]), labels)
-        return writer.finish(
-            class_names=[str(digit) for digit in range(10)], origin={"source": "digits", "fit": wanted.fit}
-        )
+    for split, rows in parts.items():
+        labels = None if split == "unlabeled" else data.target[rows]
+        yield Batch(split, shrink(pixels[rows], wanted), digests_of(pixels[rows]), labels)
+    yield Description([str(digit) for digit in range(10)], origin={"source": "digits", "fit": wanted.fit})

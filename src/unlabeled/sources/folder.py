@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import groupby
@@ -20,7 +20,8 @@ from unlabeled.errors import DataError
 from unlabeled.images.decoding import FILTER, Decoded, decode_all
 from unlabeled.images.fitting import Wanted, cut_note
 from unlabeled.images.formats import suffixes
-from unlabeled.images.store import StoreWriter, look_at, stored
+from unlabeled.images.store import look_at, stored
+from unlabeled.images.writer import Batch, Description, Expected, Piece
 from unlabeled.sources.listing import (
     Part,
     count_images,
@@ -65,10 +66,10 @@ def store_folder(path: Path, cache: Path, wanted: Wanted, *, partly: bool = Fals
     listing = _list(path, partly)
     files = [file for file, _ in listing.train + listing.test] + listing.unlabeled
     signature = ["folder", wanted.as_json(), suffixes(), listing.class_names, listing.notes, look_at(files, path)]
-    return stored(cache, signature, lambda: _build(path, listing, cache, wanted))
+    return stored(cache, signature, "folder", (3, *wanted.size), lambda: _read(path, listing, wanted))
 
 
-def _build(path: Path, listing: _Listing, cache: Path, wanted: Wanted) -> Path:
+def _read(path: Path, listing: _Listing, wanted: Wanted) -> Generator[Piece]:
     train, test = listing.train, listing.test
     notes = []
     if train and not test and not (path / "test").is_dir():
@@ -82,30 +83,27 @@ def _build(path: Path, listing: _Listing, cache: Path, wanted: Wanted) -> Path:
     if absent:
         notes.append(f"No test image is of class {', '.join(absent)}: the accuracy says nothing of it.")
     notes += listing.notes
-    with StoreWriter(cache, "folder", (3, *wanted.size)) as writer:
-        writer.need(len(train) + len(test) + len(listing.unlabeled))
-        groups = [[file for file, _ in train], [file for file, _ in test], listing.unlabeled]
-        skipped: list[tuple[str, str]] = []
-        cut = _Cut()
-        for number, batches in groupby(decode_all(groups, wanted), key=itemgetter(0)):
-            if number < 2:
-                _store_labeled(writer, ("labeled", "test")[number], (train, test)[number], batches, cut)
-                continue
-            for _, batch in batches:
-                writer.append("unlabeled", batch.pixels, batch.digests, deep=batch.deep)
-                skipped += batch.problems
-                cut.add(batch)
-        if listing.unlabeled and not writer.counts["unlabeled"]:
-            raise DataError(
-                f"{printable(str(path / 'unlabeled'))}: none of its {len(skipped):,} images can be read, the first is {_named(skipped, 1)}"
-            )
-        if skipped:
-            notes.append(
-                f"{len(skipped):,} unlabeled images can't be read and were skipped: {_named(skipped, _NAMED)}."
-            )
-        notes += cut.notes(wanted)
-        origin = {"source": "folder", "filter": FILTER, "fit": wanted.fit, "test_set_aside": not listing.test}
-        return writer.finish(class_names=listing.class_names, notes=notes, origin=origin)
+    yield Expected(len(train) + len(test) + len(listing.unlabeled))
+    groups = [[file for file, _ in train], [file for file, _ in test], listing.unlabeled]
+    skipped: list[tuple[str, str]] = []
+    cut = _Cut()
+    for number, batches in groupby(decode_all(groups, wanted), key=itemgetter(0)):
+        if number < 2:
+            yield from _labeled(("labeled", "test")[number], (train, test)[number], batches, cut)
+            continue
+        for _, batch in batches:
+            yield Batch("unlabeled", batch.pixels, batch.digests, deep=batch.deep)
+            skipped += batch.problems
+            cut.add(batch)
+    if skipped and len(skipped) == len(listing.unlabeled):
+        raise DataError(
+            f"{printable(str(path / 'unlabeled'))}: none of its {len(skipped):,} images can be read, the first is {_named(skipped, 1)}"
+        )
+    if skipped:
+        notes.append(f"{len(skipped):,} unlabeled images can't be read and were skipped: {_named(skipped, _NAMED)}.")
+    notes += cut.notes(wanted)
+    origin = {"source": "folder", "filter": FILTER, "fit": wanted.fit, "test_set_aside": not listing.test}
+    yield Description(listing.class_names, notes=notes, origin=origin)
 
 
 class _Cut:
@@ -133,14 +131,14 @@ class _Cut:
         return told
 
 
-def _store_labeled(
-    writer: StoreWriter, split: str, files: Sequence[tuple[str, int]], batches: Iterable[tuple[int, Decoded]], cut: _Cut
-) -> None:
+def _labeled(
+    split: str, files: Sequence[tuple[str, int]], batches: Iterable[tuple[int, Decoded]], cut: _Cut
+) -> Iterator[Batch]:
     labels = np.array([label for _, label in files], dtype=np.int64)
     done = 0
     problems = []
     for _, batch in batches:
-        writer.append(split, batch.pixels, batch.digests, labels[done : done + len(batch.pixels)], batch.deep)
+        yield Batch(split, batch.pixels, batch.digests, labels[done : done + len(batch.pixels)], batch.deep)
         done += len(batch.pixels) + len(batch.problems)
         problems += batch.problems
         cut.add(batch)

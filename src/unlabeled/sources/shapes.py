@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import islice
@@ -23,8 +23,9 @@ from PIL import Image
 
 from unlabeled.config import ShapesConfig
 from unlabeled.images.fitting import Wanted
-from unlabeled.images.store import stored, unfinished
-from unlabeled.sources.stl10 import SIDE, STL10Writer, build_store, stl10_writer
+from unlabeled.images.store import stored
+from unlabeled.images.writer import Piece, unfinished
+from unlabeled.sources.stl10 import SIDE, STL10Writer, read_stl10, stl10_writer
 
 Field: TypeAlias = NDArray[Any]  # float32
 
@@ -35,16 +36,17 @@ _FOLDS, _FOLD_SHARE = 10, 0.2  # as STL-10: ten folds of a fifth of the labeled 
 
 def store_shapes(config: ShapesConfig, cache: Path, wanted: Wanted) -> Path:
     """Draw the data set, read it as STL-10 into a store, and return the store's folder; the drawing is removed."""
+    signature = ["shapes", _VERSION, wanted.as_json(), config.model_dump()]
+    return stored(cache, signature, "shapes", (3, *wanted.size), lambda: _read(config, cache, wanted))
 
-    def build() -> Path:
-        drawn = unfinished(cache)
-        try:
-            write_shapes(drawn, config)
-            return build_store(drawn, cache, wanted, name="shapes")
-        finally:
-            shutil.rmtree(drawn, ignore_errors=True)
 
-    return stored(cache, ["shapes", _VERSION, wanted.as_json(), config.model_dump()], build)
+def _read(config: ShapesConfig, cache: Path, wanted: Wanted) -> Generator[Piece]:
+    drawn = unfinished(cache)
+    try:
+        write_shapes(drawn, config)
+        yield from read_stl10(drawn, wanted, name="shapes")
+    finally:
+        shutil.rmtree(drawn, ignore_errors=True)
 
 
 def write_shapes(folder: Path, config: ShapesConfig) -> None:

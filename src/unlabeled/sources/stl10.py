@@ -13,12 +13,12 @@ import os
 import secrets
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from unlabeled.console.plain import class_name, printable
 from unlabeled.errors import DataError
 from unlabeled.images.fitting import Wanted, cut_note
-from unlabeled.images.store import StoreWriter, digests_of, look_at, stored
+from unlabeled.images.store import digests_of, look_at, stored
+from unlabeled.images.writer import Batch, Description, Expected, Labels, Piece
 from unlabeled.keeping.files import sweep, sync_folder
 from unlabeled.keeping.locks import claim
 
@@ -66,6 +67,7 @@ _MOST_BYTES = {
     "names.txt": 100_000,
 }
 _LONGEST_NAME = 100
+_Shrunken: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # pixels (n, 3, h, w), digests (n, 32)
 _MOST_OF_OTHERS = 1 << 20  # bytes of what is in an archive beside the data set's files
 
 
@@ -80,13 +82,13 @@ def store_stl10(path: Path, cache: Path, wanted: Wanted, *, partly: bool = False
         If a file is missing, truncated, or does not fit the others.
     """
     signature = ["stl10", wanted.as_json(), look_at(_parts(path), path.parent)]
-    return stored(cache, signature, lambda: build_store(path, cache, wanted, partly=partly))
+    return stored(cache, signature, "stl10", (3, *wanted.size), lambda: read_stl10(path, wanted, partly=partly))
 
 
-def build_store(path: Path, cache: Path, wanted: Wanted, *, name: str = "stl10", partly: bool = False) -> Path:
-    """Do so without a look at what is in the cache already."""
+def read_stl10(path: Path, wanted: Wanted, *, name: str = "stl10", partly: bool = False) -> Generator[Piece]:
+    """Yield the images of a folder or archive, their labels and folds."""
     try:
-        return _build(path, cache, wanted, name, partly=partly)
+        yield from _read(path, wanted, name, partly=partly)
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise DataError(f"{_shown(path)}: not a whole archive ({_first_line(error)}); get it again") from None
     except ValueError as error:  # tarfile's own, of a header whose numbers make no sense
@@ -170,46 +172,46 @@ class STL10Writer:
         return self._files[name]
 
 
-def _build(path: Path, cache: Path, wanted: Wanted, name: str, *, partly: bool = False) -> Path:
+def _read(path: Path, wanted: Wanted, name: str, *, partly: bool = False) -> Iterator[Piece]:
     small: dict[str, bytes] = {}
     sizes: dict[str, int] = {}
-    with StoreWriter(cache, name, (3, *wanted.size)) as writer:
-        if path.is_dir():
-            writer.need(sum(part.stat().st_size for part in _parts(path)) // IMAGE_BYTES)
-        for part, size, file in _open_parts(path):
-            _check_size(path, part, size, twice=part in sizes)
-            sizes[part] = size
-            if part.endswith("_X.bin"):
-                _shrink_file(
-                    file, f"{_shown(path)}: {part}", size, wanted, writer, _SPLIT_OF[part.removesuffix("_X.bin")]
-                )
-            else:
-                small[part] = file.read()
-        _check_sizes(path, sizes, partly)
-        for split in (part for part in ("train", "test") if f"{part}_X.bin" in sizes):
-            labels = _labels(path, f"{split}_y.bin", small, writer.counts[_SPLIT_OF[split]])
-            writer.set_labels(_SPLIT_OF[split], labels)
-        names = _class_names(path, small.get("class_names.txt"))
-        text = small.get("fold_indices.txt", b"") if writer.counts["labeled"] else b""
-        if writer.counts["labeled"] and "fold_indices.txt" in small and not text.strip():
-            raise DataError(
-                f"{_shown(path)}: fold_indices.txt has no folds; get it again, or delete it to have stratified folds"
-            )
-        folds = _folds(path, text, writer.counts["labeled"], small.get("train_y.bin", b""))
-        origin = {"source": name, "filter": "triangle (antialiased bilinear)", "fit": wanted.fit, "original_side": SIDE}
-        share = wanted.cut((SIDE, SIDE))
-        notes = [cut_note(share, share, wanted)] if share >= 0.005 else []
-        return writer.finish(class_names=names, folds=folds, origin=origin, notes=notes)
+    counts = dict.fromkeys(_SPLIT_OF.values(), 0)
+    if path.is_dir():
+        yield Expected(sum(part.stat().st_size for part in _parts(path)) // IMAGE_BYTES)
+    for part, size, file in _open_parts(path):
+        _check_size(path, part, size, twice=part in sizes)
+        sizes[part] = size
+        if part.endswith("_X.bin"):
+            split = _SPLIT_OF[part.removesuffix("_X.bin")]
+            for pixels, digests in _shrink_file(file, f"{_shown(path)}: {part}", size, wanted):
+                counts[split] += len(pixels)
+                yield Batch(split, pixels, digests)
+        else:
+            small[part] = file.read()
+    _check_sizes(path, sizes, partly)
+    for split in (part for part in ("train", "test") if f"{part}_X.bin" in sizes):
+        yield Labels(_SPLIT_OF[split], _labels(path, f"{split}_y.bin", small, counts[_SPLIT_OF[split]]))
+    names = _class_names(path, small.get("class_names.txt"))
+    text = small.get("fold_indices.txt", b"") if counts["labeled"] else b""
+    if counts["labeled"] and "fold_indices.txt" in small and not text.strip():
+        raise DataError(
+            f"{_shown(path)}: fold_indices.txt has no folds; get it again, or delete it to have stratified folds"
+        )
+    folds = _folds(path, text, counts["labeled"], small.get("train_y.bin", b""))
+    origin = {"source": name, "filter": "triangle (antialiased bilinear)", "fit": wanted.fit, "original_side": SIDE}
+    share = wanted.cut((SIDE, SIDE))
+    notes = [cut_note(share, share, wanted)] if share >= 0.005 else []
+    yield Description(names, folds, notes, origin)
 
 
-def _shrink_file(file: IO[bytes], where: str, size: int, wanted: Wanted, writer: StoreWriter, split: str) -> None:
+def _shrink_file(file: IO[bytes], where: str, size: int, wanted: Wanted) -> Iterator[_Shrunken]:
     """Read, hash and shrink a file of images in chunks, on all cores, with few chunks in memory at a time."""
     if size % IMAGE_BYTES or size == 0:
         raise DataError(
             f"{where} has {size:,} bytes, which is no whole number of images of {IMAGE_BYTES:,}; it seems truncated, get it again"
         )
     workers = min(os.cpu_count() or 1, _MOST_WORKERS)
-    waiting: list[Future[tuple[NDArray[np.uint8], NDArray[np.uint8]]]] = []
+    waiting: list[Future[_Shrunken]] = []
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, size, _CHUNK * IMAGE_BYTES):
             most = min(_CHUNK * IMAGE_BYTES, size - start)
@@ -218,12 +220,12 @@ def _shrink_file(file: IO[bytes], where: str, size: int, wanted: Wanted, writer:
                 raise DataError(f"{where} ends {most - len(chunk):,} bytes too early; it seems truncated, get it again")
             waiting.append(pool.submit(_shrink_chunk, chunk, wanted.turned))
             if len(waiting) > 2 * workers:
-                writer.append(split, *waiting.pop(0).result())
+                yield waiting.pop(0).result()
         for future in waiting:
-            writer.append(split, *future.result())
+            yield future.result()
 
 
-def _shrink_chunk(chunk: bytes, turned: Wanted) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _shrink_chunk(chunk: bytes, turned: Wanted) -> _Shrunken:
     """Return the shrunken images (n, 3, h, w), row-major, and the digests (n, 32) of their raw bytes."""
     from unlabeled.images.shrinking import shrink
 
