@@ -20,7 +20,7 @@ from unlabeled.course.bundle import write_bundle
 from unlabeled.course.notebook import write_notebook
 from unlabeled.errors import UserError
 from unlabeled.grammar.words import Language
-from unlabeled.records import ArmKey, StudyResult, as_json
+from unlabeled.records import ArmKey, Contrast, ContrastResult, Effect, StudyResult, as_json
 from unlabeled.report.display import show
 from unlabeled.report.document import Document
 from unlabeled.report.page import write_report
@@ -376,3 +376,14 @@ def test_the_page_in_a_browser(folder, width, scheme, code):
         assert page.evaluate("document.querySelector('#finetune').getBoundingClientRect().top") < 900
         assert troubles == []
         browser.close()
+
+
+def test_a_form_that_is_not_known_is_refused_and_zero_has_no_sign():
+    language = Language("en")
+    effect = Effect(0.5, -1.0, 2.0, 0.3, 2.0, 1.0, 1, 2, 1, (0.0, 0.0, 0.0))
+    contrast = ContrastResult(Contrast(ArmKey("a"), ArmKey("b")), None, None)
+    for value, form in ((1.0, "told"), (effect, "p1"), (effect, ""), (contrast, ""), (contrast, "helps")):
+        with pytest.raises(ValueError, match="writes no"):
+            language.write(value, form)
+    assert [language.write(-0.04, "1"), language.write(-1e-13, "4"), language.short(-0.0)] == ["0.0", "0.0000", "0"]
+    assert language.interval(-0.01, 0.2) == "0.0 to 0.2"

@@ -133,18 +133,23 @@ def keys(config, folder):
     return {task.key(lab).folder.relative_to(folder).as_posix() for task in needed}
 
 
-def outcome_bytes(config, folder):
-    """The files of one run of each kind, times apart."""
-    lab, seen = Lab(config, load(config), folder), {}
+def one_of_each_kind(lab):
+    """A run of each kind; of classical models and networks those, of what they stand on what they need."""
+    seen = {}
     for task in tasks_of(lab):
         learning = getattr(task, "learning", None)
         kind = (type(task), getattr(task, "model", ""), task.arm.source, getattr(learning, "way", type(learning)))
-        # Of classical models and networks one of each kind; of what they stand on what they need.
         if isinstance(task, ClassicalTask | NetworkTask) and task.arm.source not in ("report", "deep", "filters"):
             seen.setdefault(kind, task)
-    for task in seen.values():
-        perform(lab, task)
     assert len(seen) > 25
+    return list(seen.values())
+
+
+def outcome_bytes(config, folder):
+    """The files of one run of each kind, times apart."""
+    lab = Lab(config, load(config), folder)
+    for task in one_of_each_kind(lab):
+        perform(lab, task)
     files = [path for path in folder.rglob("*") if path.suffix in (".npz", ".safetensors")]
     return {path.relative_to(folder): path.read_bytes() for path in files}
 
@@ -183,3 +188,74 @@ def test_another_value_is_another_key_or_the_same_bytes(base, tmp_path, path):
         assert outcome_bytes(other, tmp_path) == outcome
     else:
         assert path not in SILENT
+
+
+def sections(config, path=()):
+    yield path, config
+    for name, field in type(config).model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from sections(getattr(config, name), (*path, name))
+
+
+def fields_read(lab, task, monkeypatch):
+    """The fields of the lab's configuration that a run reads while it computes, its key apart."""
+    paths, read, on = {id(section): path for path, section in sections(lab.config)}, set(), []
+    get, dump, run = BaseModel.__getattribute__, BaseModel.model_dump, type(task).run
+
+    def reading(self, name):
+        if on and id(self) in paths and name in type(self).model_fields:
+            read.add((*paths[id(self)], name))
+        return get(self, name)
+
+    def dumping(self, *arguments, **options):
+        if on and id(self) in paths:
+            read.update(leaf for leaf in leaves() if leaf[: len(paths[id(self)])] == paths[id(self)])
+        return dump(self, *arguments, **options)
+
+    def running(self, *arguments):
+        on.append(self)
+        try:
+            return run(self, *arguments)
+        finally:
+            on.pop()
+
+    for need in task.needs:
+        perform(lab, need)
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseModel, "__getattribute__", reading)
+        patch.setattr(BaseModel, "model_dump", dumping)
+        patch.setattr(type(task), "run", running)
+        perform(lab, task)
+    return read & set(leaves())
+
+
+# These say where and how quickly a run is computed, or only name what the key holds in other words: which store, which folds.
+NOT_IN_KEYS = {
+    ("device",),
+    ("threads",),
+    ("jobs",),
+    ("folds",),
+    ("labels",),
+    ("own_folds",),
+    ("classical", "strengths"),
+}
+
+
+def test_what_a_run_reads_of_the_configuration_is_in_its_key(tmp_path, monkeypatch):
+    config = resolve(BASE)
+    lab = Lab(config, load(config), tmp_path)
+    tasks = one_of_each_kind(lab)
+    read = {task: fields_read(lab, task, monkeypatch) for task in tasks}
+    assert sum(map(len, read.values())) > 50
+    missing = set()
+    for path in sorted(set().union(*read.values()) - NOT_IN_KEYS):
+        other = altered(path, value_at(config, path))
+        if other is None:
+            continue
+        changed = Lab(other, lab.splits, tmp_path)
+        again = {(type(task), task.arm, task.fold, task.seed): task for task in one_of_each_kind(changed)}
+        for task in tasks:
+            twin = again.get((type(task), task.arm, task.fold, task.seed))
+            if path in read[task] and twin is not None and twin.key(changed).folder == task.key(lab).folder:
+                missing.add((".".join(path), str(task.arm)))
+    assert not missing

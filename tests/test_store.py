@@ -99,7 +99,7 @@ def test_what_another_process_builds_is_waited_for_and_not_built_twice(tmp_path)
         built.append(1)
         pixels = np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2)
         yield Batch("labeled", pixels, np.zeros((3, 32), dtype=np.uint8), np.zeros(3, dtype=np.int64))
-        yield Description(["x"])
+        yield Description(["x"], origin={"fit": "crop"})
 
     found = []
 
@@ -177,7 +177,12 @@ def test_a_store_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(store.os, "fsync", lambda handle: told.append("sync") or sync(handle))
     monkeypatch.setattr(type(tmp_path), "rename", lambda self, other: told.append("name") or rename(self, other))
     empty = np.zeros((1, 1, 2, 2), dtype=np.uint8), np.zeros((1, 32), dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    fill(tmp_path, "a", (1, 2, 2), (piece for piece in (Batch("test", *empty), Description(["x"]))))
+    fill(
+        tmp_path,
+        "a",
+        (1, 2, 2),
+        (piece for piece in (Batch("test", *empty), Description(["x"], origin={"fit": "crop"}))),
+    )
     assert told[:9] == ["sync"] * 9  # three files a split
     assert told[-2:] == ["name", "sync"]
 
@@ -193,7 +198,7 @@ def test_images_that_are_all_grey_keep_one_channel(tmp_path, random, grey):
         for start in range(0, 5000, 700):
             some = pixels[start : start + 700]
             yield Batch("unlabeled", some, np.zeros((len(some), 32), dtype=np.uint8))
-        yield Description(["x", "y"])
+        yield Description(["x", "y"], origin={"fit": "crop"})
 
     folder = fill(tmp_path, "a", (3, 3, 5), read())
     splits = open_store(folder, leaks="keep")
@@ -211,7 +216,7 @@ def test_deep_images_of_all_splits_have_one_scale(tmp_path):
             labels = np.zeros(2, dtype=np.int64) if split == "labeled" else None
             digests = np.random.default_rng(greatest).integers(0, 9, (2, 32)).astype(np.uint8)
             yield Batch(split, nothing, digests, labels, deep)
-        yield Description(["x"])
+        yield Description(["x"], origin={"fit": "crop"})
 
     splits = open_store(fill(tmp_path, "a", (3, 1, 2), read()))
     assert splits.labeled.pixels[:, 0, 0].tolist() == [[7, 7], [0, 64]]
@@ -256,3 +261,31 @@ def test_a_source_is_closed_and_nothing_is_left_when_it_or_the_disk_fails(tmp_pa
             fill(tmp_path, "a", (1, 2, 2), read(broken))
         assert not list(tmp_path.iterdir())
     assert closed == ["disk", "source", "description"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pixels": np.zeros((2, 1, 2, 2), dtype=np.float32)}, "pixels are float32"),
+        ({"pixels": np.zeros((2, 1, 2, 3), dtype=np.uint8)}, r"takes uint8 \(n, \(1, 2, 2\)\)"),
+        ({"digests": np.zeros((1, 32), dtype=np.uint8)}, "2 images need"),
+        ({"labels": np.zeros(1, dtype=np.int64)}, "2 labeled images have 1 labels"),
+        ({"labels": None}, "2 labeled images have 0 labels"),
+        ({"origin": {}}, "lacks 'fit'"),
+    ],
+)
+def test_what_a_source_yields_is_looked_at(tmp_path, change, said):
+    given = {
+        "pixels": np.zeros((2, 1, 2, 2), dtype=np.uint8),
+        "digests": np.zeros((2, 32), dtype=np.uint8),
+        "labels": np.zeros(2, dtype=np.int64),
+        "origin": {"fit": "crop"},
+    } | change
+
+    def read():
+        yield Batch("labeled", given["pixels"], given["digests"], given["labels"])
+        yield Description(["x"], origin=given["origin"])
+
+    with pytest.raises(ValueError, match=said):
+        fill(tmp_path, "a", (1, 2, 2), read())
+    assert not list(tmp_path.iterdir())

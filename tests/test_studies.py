@@ -241,7 +241,7 @@ def test_candidates_never_see_labels_or_test_images(finished, monkeypatch, tmp_p
 
 def test_the_linear_rivals_are_what_they_say(finished, lab):
     findings = read_findings(finished, "autoencoder")
-    watched, held_out = lab.watched(60), lab.held_out
+    watched, held_out = lab.training_images(60), lab.held_out
     assert len(findings.pca) >= 6
     for entry in findings.pca:
         components = fit_components(watched, entry.length)
@@ -553,3 +553,14 @@ def test_a_study_that_fails_says_why_and_the_others_go_on(tmp_path, monkeypatch)
     assert read_study(tmp_path / "baselines").answered
     with pytest.raises(UserError, match="no luck"):
         study(tmp_path, study="network")
+
+
+def test_pages_of_an_earlier_answer_go_and_those_of_the_same_stay(tmp_path):
+    study(tmp_path, study="baselines")
+    pages = [tmp_path / name for name in ("report.html", "report.ru.html", "notebook.ru.ipynb")]
+    for page in pages:
+        page.write_text("tells of the answer")
+    study(tmp_path, study="baselines")
+    assert all(page.exists() for page in pages)
+    study(tmp_path, study="baselines", classical={"trees": 5})
+    assert not any(page.exists() for page in pages)

@@ -196,10 +196,10 @@ def show(
     sizes = sorted({len(fold) for fold in splits.folds})
     folds = f"{len(splits.folds)} of its own, of {sizes[0]:,} to {sizes[-1]:,} images" if sizes else "none of its own"
     _out.print(f"folds: {folds}")
-    found = splits.leaks
+    overlaps = splits.leaks
     _out.print(
-        f"leaks: {found.unlabeled_in_test:,} unlabeled images stand in test, {found.unlabeled_in_labeled:,} among the labeled; "
-        f"{found.labeled_in_test:,} labeled images stand in test; {'dropped' if found.policy == 'drop' else 'kept'}",
+        f"leaks: {overlaps.unlabeled_in_test:,} unlabeled images stand in test, {overlaps.unlabeled_in_labeled:,} among the labeled; "
+        f"{overlaps.labeled_in_test:,} labeled images stand in test; {'dropped' if overlaps.policy == 'drop' else 'kept'}",
         soft_wrap=True,
     )
     for note in splits.notes:

@@ -165,15 +165,15 @@ def _count_layers(layers_num: int | None, arguments: dict[str, PerLayer]) -> int
     if layers_num is not None:
         layers = _whole("layers_num", layers_num, 1)
         wrong = {name: length for name, length in lengths.items() if length != layers}
-        told = f"layers_num is {layers}"
+        layers_text = f"layers_num is {layers}"
     else:
         layers = next(iter(lengths.values()), 1)
         wrong = {name: length for name, length in lengths.items() if length != layers}
-        told = f"{next(iter(lengths), '')} has {layers}"
+        layers_text = f"{next(iter(lengths), '')} has {layers}"
     if wrong or layers < 1:
         name, length = next(iter(wrong.items()), (next(iter(lengths), ""), 0))
         raise GeometryError(
-            f"{name}={arguments[name]!r} has {length} values where {told}; give one value a layer, or one number for all layers; "
+            f"{name}={arguments[name]!r} has {length} values where {layers_text}; give one value a layer, or one number for all layers; "
             "what is left out has its default"
         )
     return layers

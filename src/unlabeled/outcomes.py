@@ -21,23 +21,29 @@ class Diverged:
 
 
 @dataclass(frozen=True)
-class ClassicalOutcome:
-    """A classical model on features of a fold: what it chose, and how right it is; times in seconds, losses in nats."""
+class Scored:
+    """What was chosen on a fold's validation part and scored on the test split: how right it is; times in seconds, losses in nats."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     converged: bool
     choice: Settings
     tried: list[Settings]
-    facts: dict[str, float]
-    features: int
     valid_accuracy: float
     valid_log_loss: float
-    train_accuracy: float
-    train_log_loss: float
     seconds: float
     predict_seconds: float
     accuracy: float
     log_loss: float
+
+
+@dataclass(frozen=True)
+class ClassicalOutcome(Scored):
+    """A classical model on features of a fold."""
+
+    facts: dict[str, float]
+    features: int
+    train_accuracy: float
+    train_log_loss: float
 
 
 @dataclass(frozen=True)
@@ -49,24 +55,14 @@ class Gradients:
 
 
 @dataclass(frozen=True)
-class NetworkOutcome:
-    """A network trained on a fold: what it chose, and how right it is; times in seconds, losses in nats."""
+class NetworkOutcome(Scored):
+    """A network trained on a fold."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
-    converged: bool
-    choice: Settings
     parameters: int
     code_length: int
-    valid_accuracy: float
-    valid_log_loss: float
     images_per_second: float
     seconds_to_best: float
-    tried: list[Settings]
-    seconds: float
-    predict_seconds: float
     predictions_per_second: float
-    accuracy: float
-    log_loss: float
     gradients: Gradients | None = None
 
 
@@ -132,5 +128,4 @@ class PatchesOutcome:
     seconds: float
 
 
-Scored: TypeAlias = ClassicalOutcome | NetworkOutcome
 Outcome: TypeAlias = ClassicalOutcome | NetworkOutcome | AutoencoderOutcome | PatchesOutcome | Diverged

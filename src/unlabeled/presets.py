@@ -254,13 +254,13 @@ def suggestion(name: str) -> str:
     last = asked.rpartition(".")[2]
     last = _OTHER_NAMES.get(last, last)
     known = sorted(option_names(), key=_familiarity)
-    found = [option for option in known if option.rpartition(".")[2] == last]
-    if not found:
+    near = [option for option in known if option.rpartition(".")[2] == last]
+    if not near:
         close = get_close_matches(asked, known, n=1) or get_close_matches(
             last, [option.rpartition(".")[2] for option in known], n=1
         )
-        found = [option for option in known if close and option.endswith(close[0])]
-    return f"; did you mean {' or '.join(f'--{option}' for option in found[:2])}?" if found else ""
+        near = [option for option in known if close and option.endswith(close[0])]
+    return f"; did you mean {' or '.join(f'--{option}' for option in near[:2])}?" if near else ""
 
 
 def option_names() -> list[str]:

@@ -46,8 +46,8 @@ def in_processes(
     kind = "generator" if ordered else "generator_unordered"
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch=ahead, return_as=kind)
     parent, results = os.getpid(), SimpleQueue[tuple[str, Any]]()
-    watched = (delayed(_as_child)(parent, call) for call in calls)
-    driver = threading.Thread(target=_drive, args=(pool, watched, results), name="pool", daemon=True)
+    guarded = (delayed(_as_child)(parent, call) for call in calls)
+    driver = threading.Thread(target=_drive, args=(pool, guarded, results), name="pool", daemon=True)
     driver.start()
     kind = "result"
     try:

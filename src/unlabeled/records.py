@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from pydantic import ConfigDict, TypeAdapter
 
 from unlabeled.images import Leaks
-from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome, Scored
+from unlabeled.outcomes import Diverged, Outcome, Scored
 
 Decision: TypeAlias = Literal["helps", "hurts", "no evidence", "diverged"]
 Verdict: TypeAlias = Literal["helps", "no evidence", "hurts"]
@@ -82,12 +82,12 @@ class ArmKey:
     value: str = ""
 
     def __str__(self) -> str:
-        told = [f"{number} {name}" for name in ("labels", "images") if (number := getattr(self, name)) is not None]
-        told += [f"{name} {value}" for name in ("depth", "stride") if (value := getattr(self, name)) is not None]
-        told += [word for word in (self.way, self.pooling, self.scaling) if word]
-        told += [f"{self.factor} {self.value}"] if self.factor else [self.value] if self.value else []
+        words = [f"{number} {name}" for name in ("labels", "images") if (number := getattr(self, name)) is not None]
+        words += [f"{name} {value}" for name in ("depth", "stride") if (value := getattr(self, name)) is not None]
+        words += [word for word in (self.way, self.pooling, self.scaling) if word]
+        words += [f"{self.factor} {self.value}"] if self.factor else [self.value] if self.value else []
         name = f"{self.source} → {self.model}" if self.model else self.source
-        return ", ".join([name, *told])
+        return ", ".join([name, *words])
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Row:
     @property
     def scored(self) -> Scored | None:
         """Its outcome, if it was scored on the test split."""
-        return self.outcome if isinstance(self.outcome, ClassicalOutcome | NetworkOutcome) else None
+        return self.outcome if isinstance(self.outcome, Scored) else None
 
 
 @dataclass(frozen=True)

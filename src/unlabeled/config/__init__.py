@@ -111,7 +111,7 @@ class Config(Section):
     """What is run: the main job, or the studies of the course."""
 
     study: Study = "gain"
-    """What to run: gain (what the unlabeled images are worth), one of the nine studies, or all of them."""
+    """What to run: gain (what the unlabeled images are worth), one of the course's studies, or all of them."""
     data: Annotated[str, BeforeValidator(_has_no_nul)] = "shapes"
     """Where the images are: shapes, digits, stl10, stl10:PATH (folder or archive) or folder:PATH."""
     preset: Preset = "quick"

@@ -46,7 +46,7 @@ def print_help(console: Console, *, everything: bool) -> None:
     rows.append(("--archive FILE", Text("A copy of stl10_binary.tar.gz that is at hand, for --data stl10.")))
     _print_rows(console, rows)
     console.print("\nExamples")
-    _print_rows(console, [(command, Text(told)) for command, told in _EXAMPLES])
+    _print_rows(console, [(command, Text(text)) for command, text in _EXAMPLES])
     console.print(
         "\nunlabeled run --help all shows every field, by section. Defaults are those of the preset standard; options win over "
         "--config, and both over the preset."
@@ -99,13 +99,13 @@ def _is_section(annotation: Any) -> bool:
 
 def _row(path: str, field: FieldInfo, default: Any) -> tuple[str, Text]:
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    told = " ".join((field.description or "").split())
+    text = " ".join((field.description or "").split())
     if choices:
-        told += f" One of {', '.join(map(str, choices))}."
+        text += f" One of {', '.join(map(str, choices))}."
     if default not in (None, ()):
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
-        told += f" Default: {shown}."
-    return f"--{path.replace('_', '-')}{_kind(field, choices)}", Text(told)
+        text += f" Default: {shown}."
+    return f"--{path.replace('_', '-')}{_kind(field, choices)}", Text(text)
 
 
 def _kind(field: FieldInfo, choices: tuple[Any, ...]) -> str:
@@ -127,13 +127,13 @@ def _print_rows(console: Console, rows: list[tuple[str, Text]]) -> None:
     # Where the terminal is narrow, what is told stands below the name.
     widest = max(len(name) for name, _ in rows)
     if widest + 44 > console.width:
-        for name, told in rows:
+        for name, text in rows:
             console.print(f"  {name}", markup=False, highlight=False)
-            console.print(Padding(told, (0, 0, 0, 6)), highlight=False)
+            console.print(Padding(text, (0, 0, 0, 6)), highlight=False)
         return
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2), pad_edge=True)
     table.add_column(no_wrap=True)
     table.add_column()
-    for name, told in rows:
-        table.add_row(Text(name), told)
+    for name, text in rows:
+        table.add_row(Text(name), text)
     console.print(table, highlight=False)

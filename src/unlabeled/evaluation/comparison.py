@@ -128,14 +128,14 @@ class _Compared:
             # No accuracy is below 0 or above 100 %, whatever a symmetric interval says of few runs.
             accuracy = replace(accuracy, low=max(accuracy.low, 0.0), high=min(accuracy.high, 100.0))
             loss = replace(loss, low=max(loss.low, 0.0))
-        ended = [outcome for row in own if (outcome := row.scored) is not None]
+        outcomes = [outcome for row in own if (outcome := row.scored) is not None]
         medians = {}
         for name in _MEDIANS:
-            values = [getattr(outcome, name) for outcome in ended if hasattr(outcome, name)]
+            values = [getattr(outcome, name) for outcome in outcomes if hasattr(outcome, name)]
             if values:
                 medians[name] = float(np.median(values))
-        not_converged = sum(not outcome.converged for outcome in ended)
-        return ArmSummary(arm, accuracy, loss, medians, not_converged, len(own) - len(ended), len(own))
+        not_converged = sum(not outcome.converged for outcome in outcomes)
+        return ArmSummary(arm, accuracy, loss, medians, not_converged, len(own) - len(outcomes), len(own))
 
     def contrast(self, contrast: Contrast) -> ContrastResult:
         """Return the effect of what two arms differ in."""

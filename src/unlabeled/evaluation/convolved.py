@@ -160,8 +160,8 @@ def fit_centroids(patches: Images, count: int, *, stride: int, seed: int) -> Tri
     centre, matrix = whitening(flat, offset=_WHITENING_OFFSET)
     white = (flat - centre) @ matrix.T
     with threadpool_limits(1):
-        found = MiniBatchKMeans(count, n_init=3, batch_size=2048, max_iter=200, random_state=seed).fit(white)
-    return TriangleEncoder(found.cluster_centers_, matrix, centre, shape=patches.shape, stride=stride)
+        clusters = MiniBatchKMeans(count, n_init=3, batch_size=2048, max_iter=200, random_state=seed).fit(white)
+    return TriangleEncoder(clusters.cluster_centers_, matrix, centre, shape=patches.shape, stride=stride)
 
 
 def pool_to_grid(maps: Tensor, side: int | None) -> Tensor:

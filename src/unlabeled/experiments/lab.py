@@ -98,7 +98,7 @@ class Lab:
         """Unlabeled images that no autoencoder is trained on."""
         return self.hold_out[1]
 
-    def watched(self, images: int | None = None) -> Images:
+    def training_images(self, images: int | None = None) -> Images:
         """Return the unlabeled images to train on, or so many of them; fewer are a part of more."""
         watched = self.hold_out[0]
         if images is None or images >= len(watched):
@@ -118,6 +118,10 @@ class Lab:
                 **encoder.model_dump(),
             )
 
+    def new_encoder(self, encoder: EncoderConfig, seed: int) -> Encoder:
+        """Make an encoder with the initial weights of a seed, which no setting of a decoder has to do with."""
+        return self.new_autoencoder(encoder, seed, config=AutoencoderConfig()).encoder
+
     @property
     def arithmetic(self) -> dict[str, Any]:
         """What decides the last digits of a network's numbers, and so belongs to every key of a run that computes one."""
@@ -126,7 +130,7 @@ class Lab:
     def geometry(self, encoder: EncoderConfig) -> Geometry:
         """Solve the sizes of an encoder on these images; no weights are made."""
         with torch.device("meta"):
-            return self.new_autoencoder(encoder, 0).geometry
+            return self.new_encoder(encoder, 0).geometry
 
     def check_network(self, encoder: EncoderConfig, network: NetworkConfig) -> None:
         """Refuse a network that does not fit this machine's memory, before anything is made.
@@ -164,7 +168,7 @@ class Lab:
             "data": self.data_key(test=False),
             "encoder": learned.encoder.model_dump(mode="json"),
             "autoencoder": learned.config.model_dump(mode="json"),
-            "images": len(self.watched(learned.images)),
+            "images": len(self.training_images(learned.images)),
             **self.arithmetic,
             "seed": learned.seed,
         }
@@ -175,7 +179,7 @@ class Lab:
         configuration = {
             "data": self.data_key(test=False),
             "patches": learned.as_json(),
-            "images": len(self.watched()),
+            "images": len(self.training_images()),
         }
         return Run(self.folder / "runs", f"patches/{learned.kind}-seed{learned.seed}", configuration)
 
@@ -186,7 +190,7 @@ class Lab:
     def _cut_patches(self, learned: PatchesLearned) -> tuple[Images, Images]:
         """Cut patches to learn from, and half as many, of images that no autoencoder is trained on, to measure the error."""
         return (
-            cut_patches(self.watched(), learned.patches, side=learned.side, seed=learned.seed),
+            cut_patches(self.training_images(), learned.patches, side=learned.side, seed=learned.seed),
             cut_patches(self.held_out, max(1, learned.patches // 2), side=learned.side, seed=learned.seed),
         )
 
@@ -227,7 +231,7 @@ class Lab:
 
     def hand_made_encoder(self, encoder: EncoderConfig) -> Encoder:
         """Make an encoder of one block's shape whose filters are the hand-made ones, without offsets."""
-        made = self.new_autoencoder(encoder, 0).encoder
+        made = self.new_encoder(encoder, 0)
         if len(made.convolutions) != 1:
             raise DataError("hand-made filters stand in an encoder of one block; give --encoder one layer")
         block = made.geometry.blocks[0]
@@ -237,7 +241,7 @@ class Lab:
         return made
 
     def _fit_components(self, length: int) -> PrincipalComponents:
-        return fit_components(self.watched(), length)
+        return fit_components(self.training_images(), length)
 
     def _make_features(self, spec: FeatureSpec) -> Features:
         splits = (self.splits.labeled, self.splits.test)
@@ -262,7 +266,7 @@ class Lab:
         if isinstance(spec, HandMadeCodes):
             return self.hand_made_encoder(spec.encoder)
         if isinstance(spec, RandomCodes):
-            return self.new_autoencoder(spec.encoder, spec.seed).encoder
+            return self.new_encoder(spec.encoder, spec.seed)
         return self.trained_autoencoder(spec.learned).encoder
 
     def protocol(self, *, labeled: bool = True) -> Protocol:

@@ -93,7 +93,7 @@ def _train(
         return network, fit(network, Classification(), train, groups=groups(task, lab), **options)
     model = new_joint_network(task, lab)
     objective = JointClassification(choice["reconstruction"], choice["between"])
-    beside = lab.watched() if task.learning.unlabeled else None
+    beside = lab.training_images() if task.learning.unlabeled else None
     return model.network, fit(model, objective, train, beside=beside, **options)
 
 

@@ -36,7 +36,7 @@ _IMAGES_OF_MEAN = 2000
 
 def train_autoencoder(learned: Learned, lab: Lab, folder: Path, watcher: Watcher | None) -> AutoencoderOutcome:
     """Train an autoencoder, and keep weights, history and pictures in a folder."""
-    watched, config = lab.watched(learned.images), learned.config
+    watched, config = lab.training_images(learned.images), learned.config
     model = lab.new_autoencoder(learned.encoder, learned.seed, config=config)
     objective = Reconstruction(config.loss, config.noise, config.noise_level)
     fitted = fit_stacked(

@@ -15,7 +15,7 @@ from unlabeled.experiments.machine import own_peak, remember_worker
 from unlabeled.experiments.performing import outcome_of, perform
 from unlabeled.experiments.tasks import Task
 from unlabeled.keeping.results import Run
-from unlabeled.outcomes import ClassicalOutcome, Diverged, NetworkOutcome, Outcome
+from unlabeled.outcomes import Diverged, Outcome, Scored
 from unlabeled.processes import in_processes
 from unlabeled.records import ArmKey, Row, Spread
 
@@ -25,7 +25,7 @@ _MOST_A_CORE = 4
 def run_tasks(
     lab: Lab, tasks: Sequence[Task], progress: RunProgress, *, title: Callable[[ArmKey], str] = str
 ) -> list[Row]:
-    """Perform tasks, what they need before them, and return their rows in the order given; ``title`` names arms in lines of progress.
+    """Perform tasks after what they need, and return their rows in the order given; ``title`` names arms in lines of progress.
 
     Runs are spread over processes of one thread each where there are as many as cores: small networks gain little from a second
     thread, and logistic regression nothing. The number of threads follows from the number of tasks, finished or not, for it can
@@ -41,12 +41,13 @@ def run_tasks(
     outcomes = {name: outcome_of(run, tell=True) for name, (_, run) in runs.items()}
     results = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
     waiting = [(name, _label(task, title), task) for name, (task, _) in runs.items() if name not in results]
-    if needed := [other for _, _, task in waiting for other in task.needs]:
+    # Of all tasks, so that a run that goes on spreads them as the first one did.
+    if waiting and (needed := [other for task, _ in runs.values() for other in task.needs]):
         run_tasks(lab, needed, progress, title=title)
     jobs = _jobs(lab, len(runs))
     progress.plan((task.kind for _, _, task in waiting), workers=jobs)
     for name, outcome in _perform_all(lab, waiting, jobs, progress):
-        progress.done(name, _told(outcome))
+        progress.done(name, _result_line(outcome))
         results[name] = outcome
     return [
         Row(task.arm, task.seed, os.path.relpath(name, lab.folder), results[name], task.fold)
@@ -92,7 +93,7 @@ def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, 
 def _jobs(lab: Lab, tasks: int) -> int:
     if lab.runtime.device.type != "cpu":
         return 1
-    # More processes than that only wait for one another, and each takes memory.
+    # More processes than some a core only wait for one another, and each takes memory.
     return max(1, min(lab.config.jobs or _cores(lab), tasks, _MOST_A_CORE * (os.cpu_count() or 1)))
 
 
@@ -112,9 +113,9 @@ def _label(task: Task, title: Callable[[ArmKey], str]) -> str:
     return f"{title(task.arm)}{fold}, seed {task.seed}"
 
 
-def _told(outcome: Outcome) -> str:
+def _result_line(outcome: Outcome) -> str:
     if isinstance(outcome, Diverged):
         return outcome.diverged.partition(";")[0]
-    if isinstance(outcome, ClassicalOutcome | NetworkOutcome):
+    if isinstance(outcome, Scored):
         return f"test accuracy {100 * outcome.accuracy:.1f} %"
     return f"held-out MSE {outcome.held_out_mse:.4f}"

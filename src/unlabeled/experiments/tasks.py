@@ -186,7 +186,7 @@ class ClassicalTask:
         if learned is not None:
             configuration["autoencoder"] = lab.run_of(learned).folder.name
         if isinstance(features, ComponentFeatures):
-            configuration["images"] = len(lab.watched())
+            configuration["images"] = len(lab.training_images())
         if not isinstance(features, PixelFeatures | ComponentFeatures):
             configuration |= lab.arithmetic
         if self.model in ("logistic", "linear-network", "neighbours"):
@@ -272,8 +272,11 @@ class NetworkTask:
         if isinstance(learning, Supervised) and learning.trials > 1:
             configuration["trials"] = learning.trials
         if isinstance(learning, Joint):
-            configuration["joint"] = asdict(learning) | {"decoder": lab.config.autoencoder.output_activation}
-            configuration["images"] = len(lab.watched()) if learning.unlabeled else 0
+            decoder = lab.config.autoencoder
+            configuration["joint"] = asdict(learning) | {"decoder": decoder.output_activation}
+            if not decoder.switches:
+                configuration["joint"]["switches"] = False
+            configuration["images"] = len(lab.training_images()) if learning.unlabeled else 0
         source = "joint" if joint else "random" if self.start is None else self.start.source
         return Run(lab.folder / "runs", f"{source}-network/fold{self.fold}-seed{self.seed}", configuration)
 

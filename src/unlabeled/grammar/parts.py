@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table; ``kind`` is a class of the page: text, helps, hurts."""
+    """A cell of a table; ``kind`` is a class of the page: helps, hurts, no-evidence, diverged."""
 
     text: str
     kind: str = ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from unlabeled.grammar.drawing import COLOURS, figure, legend, panels, png, tile
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve; ``low`` and ``high`` make a band."""
+    """A curve; ``low`` and ``high`` are the ends of bars."""
 
     name: str
     x: Sequence[float]
@@ -317,7 +317,7 @@ def _levels(axes: Axes, levels: Sequence[Level], *, upright: bool) -> None:
 
 
 def _scales(axes: Axes, language: Language, log: str, ticks: Sequence[tuple[float, str]]) -> None:
-    """Set the scales; a logarithmic axis is ticked at 1, 2 and 5, or where it is told."""
+    """Set the scales: a logarithmic axis has ticks at 1, 2 and 5; ``ticks`` (place, text) are the x axis's own."""
     write_numbers(axes, language)
     for letter, axis, set_scale in (("x", axes.xaxis, axes.set_xscale), ("y", axes.yaxis, axes.set_yscale)):
         if letter not in log:
@@ -328,7 +328,6 @@ def _scales(axes: Axes, language: Language, log: str, ticks: Sequence[tuple[floa
         axis.set_major_formatter(FuncFormatter(lambda value, _: language.short(round(value, 10))))
         axis.set_minor_formatter(NullFormatter())
     if ticks:
-        axes.xaxis.set_major_locator(FixedLocator([place for place, _ in ticks]))
         axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
 
 
@@ -373,7 +372,7 @@ def histogram_figure(
     y: str,
     level: tuple[str, float],
 ) -> str:
-    """Draw how often values occur, all series over the same classes, with a level upright."""
+    """Draw how often values occur, all series in the same bins, with a level upright."""
     with figure(name, height=2.5) as (axes, finished):
         most = max((float(values.max()) for _, values, _ in series), default=1.0)
         edges = np.linspace(0, max(most, 1.2 * level[1]) * 1.0001, 26)

@@ -81,8 +81,8 @@ class Context(Generic[F]):
         """Fill a text, which is not translated, with every item (i), and join them."""
         return separator.join(self.language.fill(text, i=item) for item in items)
 
-    def told(
-        self, contrasts: Iterable[ContrastResult], name: Callable[[ContrastResult], str], form: str = "told"
+    def effects(
+        self, contrasts: Iterable[ContrastResult], name: Callable[[ContrastResult], str], form: str = "effect"
     ) -> str:
         """Say effects and verdicts one after the other, each after its name; those that diverged are left out."""
         write = self.language.write
@@ -138,6 +138,11 @@ def _parts(context: Context[F], entries: Iterable[Entry[F]]) -> Iterable[Part]:
 
 
 def _sentences(context: Context[F], entries: Iterable[Entry[F]]) -> list[str]:
-    sentences = list(_parts(context, entries))
-    assert all(isinstance(sentence, str) for sentence in sentences)
-    return [str(sentence) for sentence in sentences]
+    sentences = []
+    for part in _parts(context, entries):
+        if not isinstance(part, str):
+            raise TypeError(
+                f"set-up and conclusion take sentences, not a {type(part).__name__}; put it among the parts"
+            )
+        sentences.append(part)
+    return sentences

@@ -9,10 +9,10 @@ import gettext
 import io
 import math
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -22,8 +22,15 @@ from unlabeled.errors import UserError
 from unlabeled.methods.method import Message
 from unlabeled.records import ContrastResult, Effect
 
+W = TypeVar("W")
 LANGUAGES = ("en", "ru")
 MINUS = "\N{MINUS SIGN}"
+
+
+def _known(ways: Mapping[str, W], form: str, value: Any) -> W:
+    if form not in ways:
+        raise ValueError(f"form {form!r} writes no {type(value).__name__}; use one of {', '.join(map(repr, ways))}")
+    return ways[form]
 
 
 def words(text: str) -> str:
@@ -68,7 +75,7 @@ class Language:
 
         Forms: ``0`` to ``4`` digits after the point, ``+`` with a sign, ``%`` and ``%0`` a share in percent, ``f2`` significant digits,
         ``g`` as many as it needs, ``s`` seconds, ``time`` a duration, ``m1`` a mean with its interval, ``e`` and ``e3`` an effect with
-        its interval, ``p`` a p value, ``verdict`` and ``word`` of a contrast (``word`` where arms merely differ), ``told`` and
+        its interval, ``p`` a p value, ``verdict`` and ``word`` of a contrast (``word`` where arms merely differ), ``effect`` and
         ``differs`` an effect with either, ``cap`` a capital letter. Several values are written one by one, with commas.
         """
         if value is None:
@@ -78,8 +85,7 @@ class Language:
         if isinstance(value, ContrastResult):
             return self._contrast(value, form)
         if isinstance(value, Effect):
-            digits = int(form[1:] or 1)
-            return effect_text(value, self, digits) if form[0] == "e" else self._mean(value, digits)
+            return self._effect(value, form)
         if isinstance(value, Iterable):
             return self.listed([self.write(entry, form) for entry in value])
         return self._number(value, form)
@@ -95,14 +101,21 @@ class Language:
             return f"< {self.number(0.001, 3)}" if value < 0.001 else self.number(value, 3)
         if form == "s":
             return self.number(value, 1) if value >= 1 else self.figures(value, 2)
+        ways: dict[str, Callable[[float], str]]
         ways = {"+": self.signed, "g": self.short, "time": self.duration, "": str}
-        return ways[form](value)  # type: ignore[operator]
+        return _known(ways, form, value)(value)
+
+    def _effect(self, effect: Effect, form: str) -> str:
+        ways: dict[str, Callable[[Effect, int], str]]
+        ways = {"m": self._mean, "e": lambda value, digits: effect_text(value, self, digits)}
+        return _known(ways, form[:1], effect)(effect, int(form[1:] or 1))
 
     def _mean(self, effect: Effect, digits: int) -> str:
         return f"{self.number(effect.mean, digits)} ({self.interval(effect.low, effect.high, digits)})"
 
     def _contrast(self, contrast: ContrastResult, form: str) -> str:
-        word = (verdict_name if form in ("verdict", "told") else comparison_word)(contrast.verdict, self)
+        words = {"verdict": verdict_name, "effect": verdict_name, "word": comparison_word, "differs": comparison_word}
+        word = _known(words, form, contrast)(contrast.verdict, self)
         if form in ("verdict", "word") or contrast.accuracy is None:
             return word
         return f"{effect_text(contrast.accuracy, self)}, {word}"
@@ -110,12 +123,13 @@ class Language:
     def number(self, value: float, digits: int = 1) -> str:
         """Write a number with so many digits after the point or comma."""
         places = "." + "0" * digits if digits else ""
+        value = 0.0 if round(value, digits) == 0 else value  # no minus before a zero
         text = format_decimal(value, format=f"#,##0{places}", locale=self.code)
         return text.replace("-", MINUS)
 
     def short(self, value: float) -> str:
         """Write a number with as many digits as it needs, for the ticks of an axis."""
-        text = f"{value:g}"
+        text = f"{value or 0.0:g}"
         if "e" in text or not math.isfinite(value):
             return text.replace("-", MINUS)
         digits = len(text.partition(".")[2])

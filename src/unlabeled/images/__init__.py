@@ -47,13 +47,13 @@ class Images:
         channels, height, width = self.shape
         where = "mapped from disk" if isinstance(self.pixels, np.memmap) else "in memory"
         if self.labels is None:
-            told = "no labels"
+            text = "no labels"
         elif not len(self):
-            told = "no images, so no classes"
+            text = "no images, so no classes"
         else:
             counts = np.unique(self.classes, return_counts=True)[1]
-            told = f"{len(counts):,} classes of {counts.min():,} to {counts.max():,} images"
-        return f"Images: {len(self):,} of {width}x{height}, {channels} channel{'s' * (channels > 1)}, uint8, {where}\n  {told}"
+            text = f"{len(counts):,} classes of {counts.min():,} to {counts.max():,} images"
+        return f"Images: {len(self):,} of {width}x{height}, {channels} channel{'s' * (channels > 1)}, uint8, {where}\n  {text}"
 
     def __len__(self) -> int:
         return len(self.pixels) if self.rows is None else len(self.rows)
@@ -157,21 +157,21 @@ def _check_array(what: str, given: Any) -> None:
 
 def _check_pixels(pixels: NDArray[Any]) -> None:
     _check_array("pixels", pixels)
-    told = f"pixels are {pixels.dtype} {pixels.shape}"
+    text = f"pixels are {pixels.dtype} {pixels.shape}"
     if pixels.dtype != np.uint8:
         way = (
             "for floats in [0, 1] give (255 * pixels).round().astype('uint8')"
             if pixels.dtype.kind == "f"
             else "give pixels.astype('uint8')"
         )
-        raise DataError(f"{told}; images are uint8, 0 to 255: {way}")
+        raise DataError(f"{text}; images are uint8, 0 to 255: {way}")
     if pixels.ndim == 3:
-        raise DataError(f"{told}; images are (n, channels, height, width): for grey ones give pixels[:, None]")
+        raise DataError(f"{text}; images are (n, channels, height, width): for grey ones give pixels[:, None]")
     if pixels.ndim != 4:
-        raise DataError(f"{told}; images are (n, channels, height, width)")
+        raise DataError(f"{text}; images are (n, channels, height, width)")
     if pixels.shape[3] in _CHANNELS and min(pixels.shape[1:3]) > max(_CHANNELS):
         raise DataError(
-            f"{told}, with the channels last; images are (n, channels, height, width): give pixels.transpose(0, 3, 1, 2)"
+            f"{text}, with the channels last; images are (n, channels, height, width): give pixels.transpose(0, 3, 1, 2)"
         )
 
 

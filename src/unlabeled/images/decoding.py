@@ -151,8 +151,8 @@ def decode_batch(paths: Sequence[str], wanted: Wanted) -> Decoded:
             digests.append(picture.digest)
             good.append(place)
     n = len(good)
-    found = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
-    return Decoded(pixels[:n], found, good, problems, _gather(deep, wanted), np.array(cuts), halved)
+    hashes = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
+    return Decoded(pixels[:n], hashes, good, problems, _gather(deep, wanted), np.array(cuts), halved)
 
 
 def _gather(deep: dict[int, Picture], wanted: Wanted) -> Deep:
@@ -225,8 +225,8 @@ def _decode_any(file: BinaryIO, wanted: Wanted) -> Picture:
         if opened.mode in _DEEP:
             return _decode_deep(opened, size, wanted)
         if opened.width * opened.height > _LARGE:
-            found, small = _convert_in_strips(opened, size, wanted)
-            return Picture(found, turned, _pad(small, wanted), halved=halved)
+            sha, small = _convert_in_strips(opened, size, wanted)
+            return Picture(sha, turned, _pad(small, wanted), halved=halved)
         image = _to_rgb(opened)
         return Picture(digest(np.asarray(image), size), turned, _fit(image, wanted), halved=halved)
 
@@ -256,11 +256,11 @@ def _convert_in_strips(image: Image.Image, size: str, wanted: Wanted) -> tuple[b
 
     Each side is reduced by a whole factor first, to at least twice what is wanted.
     """
-    found = hashlib.sha256(size.encode())
+    sha = hashlib.sha256(size.encode())
     step = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, step):
         strip = _to_rgb(image.crop((0, top, image.width, min(image.height, top + step))))
-        found.update(np.asarray(strip).data)
+        sha.update(np.asarray(strip).data)
     kept, filled = wanted.kept((image.height, image.width)), wanted.filled((image.height, image.width))
     left, top = (image.width - kept[1]) // 2, (image.height - kept[0]) // 2
     across, down = (max(1, kept[side] // (2 * filled[side])) for side in (1, 0))
@@ -269,7 +269,7 @@ def _convert_in_strips(image: Image.Image, size: str, wanted: Wanted) -> tuple[b
     for row in range(0, kept[0], step):
         strip = image.crop((left, top + row, left + kept[1], top + min(kept[0], row + step)))
         small.paste(_to_rgb(strip).reduce((across, down)), (0, row // down))
-    return found.digest(), small.resize((filled[1], filled[0]), Image.Resampling.BILINEAR)
+    return sha.digest(), small.resize((filled[1], filled[0]), Image.Resampling.BILINEAR)
 
 
 def _decode_deep(image: Image.Image, size: str, wanted: Wanted) -> Picture:
@@ -277,11 +277,11 @@ def _decode_deep(image: Image.Image, size: str, wanted: Wanted) -> Picture:
     values = np.asarray(image)
     if values.min(initial=0) < 0:
         raise ValueError("grey values below 0, or above 2,147,483,647; save the image with values between")
-    found = hashlib.sha256(size.encode())
+    sha = hashlib.sha256(size.encode())
     step = max(1, _STRIP_PIXELS // values.shape[1])
     for top in range(0, len(values), step):
         # In 32 bits, whatever the file has: the same image in two containers is the same.
-        found.update(np.ascontiguousarray(values[top : top + step], dtype="<i4").data)
+        sha.update(np.ascontiguousarray(values[top : top + step], dtype="<i4").data)
     greatest = int(values.max(initial=0))
     kept, filled = wanted.kept(values.shape), wanted.filled(values.shape)
     top, left = ((whole - part) // 2 for whole, part in zip(values.shape, kept, strict=True))
@@ -295,7 +295,7 @@ def _decode_deep(image: Image.Image, size: str, wanted: Wanted) -> Picture:
         top, left = ((a - b) // 2 for a, b in zip(wanted.size, inner.shape, strict=True))
         padded[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         inner = padded
-    return Picture(found.digest(), (image.height, image.width), values=inner.astype(np.float32), greatest=greatest)
+    return Picture(sha.digest(), (image.height, image.width), values=inner.astype(np.float32), greatest=greatest)
 
 
 def _reduce(values: NDArray[Any], down: int, across: int) -> NDArray[np.float32]:

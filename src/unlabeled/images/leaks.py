@@ -46,15 +46,15 @@ def _keys(digests: Digests) -> NDArray[Any]:
 def find_repeated(digests: Digests, labels: NDArray[np.int64], names: Sequence[str]) -> list[str]:
     """Say how many labeled images repeat another one, and how many of them are of another class there."""
     _, which, counts = np.unique(digests, axis=0, return_inverse=True, return_counts=True)
-    told = []
+    notes = []
     if copies := len(digests) - len(counts):
-        told.append(f"{copies:,} labeled images repeat another labeled image; one may train and the other validate.")
+        notes.append(f"{copies:,} labeled images repeat another labeled image; one may train and the other validate.")
     pairs = np.unique(np.stack([which.ravel(), labels]), axis=1)
     picture, of = np.unique(pairs[0], return_counts=True)
     if (of > 1).any():
         first = [names[label] for label in pairs[1][pairs[0] == picture[of > 1][0]][:2]]
-        told.append(
+        notes.append(
             f"{int((of > 1).sum()):,} labeled pictures stand in more than one class, one of them in {printable(first[0])} and in "
             f"{printable(first[1])}: at most one of the labels is right, so remove the others."
         )
-    return told
+    return notes

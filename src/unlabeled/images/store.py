@@ -118,7 +118,7 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
         }
     except FileNotFoundError as error:
         raise DamagedFile(f"{error.filename}: no such file; {WAY_OUT}") from None
-    found, labeled_rows, unlabeled_rows = find_leaks(
+    digest_of, labeled_rows, unlabeled_rows = find_leaks(
         digests["labeled"], digests["unlabeled"], digests["test"], policy=leaks
     )
     images = {split: Images(pixels[split], labels.get(split)) for split in SPLITS}
@@ -132,7 +132,7 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
         test=images["test"],
         class_names=tuple(described["class_names"]),
         folds=tuple(fold[fold >= 0] for fold in folds),
-        leaks=found,
+        leaks=digest_of,
         notes=(*described["notes"], *repeated),
         origin={**described["origin"], "key": described["key"], "counts": counts},
     )
@@ -140,9 +140,9 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
 
 def digest(image: NDArray[np.uint8], size: str = "") -> bytes:
     """Return the SHA-256 of an image's bytes, after a text that tells its size where sizes differ."""
-    found = hashlib.sha256(size.encode())
-    found.update(np.ascontiguousarray(image).data)
-    return found.digest()
+    digest_of = hashlib.sha256(size.encode())
+    digest_of.update(np.ascontiguousarray(image).data)
+    return digest_of.digest()
 
 
 def digests_of(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -163,11 +163,11 @@ def _map(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
 def _linked(link: Path, key: str) -> Path | None:
     """Return the store that an index leads to, if it is there; an index that can't be read leads nowhere."""
     try:
-        told = read_sealed(link)
+        entry = read_sealed(link)
     except (DamagedFile, PermissionError):
         return None
-    folder = link.parent.parent / str(told["store"])
-    return folder if told["signature"] == key and (folder / "store.json").is_file() else None
+    folder = link.parent.parent / str(entry["store"])
+    return folder if entry["signature"] == key and (folder / "store.json").is_file() else None
 
 
 def _sweep(cache: Path, *, alone: bool) -> None:

@@ -31,7 +31,7 @@ WAY_OUT = "delete its folder, and give the same command again"
 
 @dataclass(frozen=True)
 class Deep:
-    """Grey images of more than 8 bits, whose scale is only known when all have been read.
+    """Grey images of more than 8 bits, whose scale is known only when every image was read.
 
     Attributes
     ----------
@@ -76,7 +76,10 @@ class Labels:
 
 @dataclass(frozen=True)
 class Description:
-    """What there is to say of all images: classes, the data set's own folds (rows of the labeled images), notes for the reader, origin."""
+    """What there is to say of all images: classes, the data set's own folds (rows of the labeled images), notes for the reader, origin.
+
+    ``origin`` holds what tells this store from others of the same images: ``fit`` at the least.
+    """
 
     class_names: Sequence[str]
     folds: Sequence[NDArray[np.intp]] = ()
@@ -130,7 +133,7 @@ class StoreWriter:
 
     def __init__(self, cache: Path, name: str, shape: tuple[int, int, int]) -> None:
         self.cache, self.name, self.shape = cache, name, shape
-        self.counts = dict.fromkeys(SPLITS, 0)
+        self.counts, self._labels = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
         self._folder = unfinished(cache)
         self._files: dict[tuple[str, str], IO[bytes]] = {}
         self._grey = shape[0] == 3
@@ -165,7 +168,14 @@ class StoreWriter:
             )
 
     def append(self, batch: Batch) -> None:
-        """Add images."""
+        """Add images.
+
+        Raises
+        ------
+        ValueError
+            If pixels are not uint8 (n, channels, height, width) of the store's shape, or not every image has a digest.
+        """
+        self._check(batch)
         if batch.deep is not None and len(batch.deep.rows):
             self._keep_deep(batch.split, batch.deep)
         if self._grey and len(batch.pixels):
@@ -176,13 +186,34 @@ class StoreWriter:
             self.set_labels(Labels(batch.split, batch.labels))
         self.counts[batch.split] += len(batch.pixels)
 
+    def _check(self, batch: Batch) -> None:
+        pixels, digests = batch.pixels, batch.digests
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.shape:
+            raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}; this store takes uint8 (n, {self.shape})")
+        if digests.dtype != np.uint8 or digests.shape != (len(pixels), 32):
+            raise ValueError(
+                f"digests are {digests.dtype} {digests.shape}; {len(pixels)} images need uint8 ({len(pixels)}, 32)"
+            )
+
     def set_labels(self, labels: Labels) -> None:
-        """Add the labels of images that were, or will be, appended without."""
+        """Add labels of images that come without."""
+        self._labels[labels.split] += len(labels.labels)
         self._files[labels.split, "labels"].write(np.asarray(labels.labels, dtype="<i8").data)
 
     def finish(self, about: Description) -> Path:
-        """Close the store, give it the name of its content, and return its folder."""
-        told = [*about.notes, *self._scale_deep(), *self._drop_equal_channels()]
+        """Close the store, give it the name of its content, and return its folder.
+
+        Raises
+        ------
+        ValueError
+            If labels are missing, or nothing says how images were fitted.
+        """
+        for split in SPLITS:
+            if self._labels[split] != (0 if split == "unlabeled" else self.counts[split]):
+                raise ValueError(f"{self.counts[split]} {split} images have {self._labels[split]} labels")
+        if "fit" not in about.origin:
+            raise ValueError("the origin lacks 'fit', which tells stores of the same images apart; give Wanted.fit")
+        notes = [*about.notes, *self._scale_deep(), *self._drop_equal_channels()]
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
@@ -193,14 +224,14 @@ class StoreWriter:
                 content.update(f"{split} {kind} {self.counts[split]}".encode())
                 content.update((self._folder / f"{split}.{kind}").read_bytes())
         described = {"class_names": list(about.class_names), "folds": [fold.tolist() for fold in about.folds]}
-        key = fingerprint([VERSION, content.hexdigest(), described, self.shape, dict(about.origin), *told])
+        key = fingerprint([VERSION, content.hexdigest(), described, self.shape, dict(about.origin), *notes])
         write_sealed(
             self._folder / "store.json",
             {
                 "key": key,
                 "shape": self.shape,
                 "counts": self.counts,
-                "notes": told,
+                "notes": notes,
                 "origin": dict(about.origin),
                 **described,
                 "blocks": {name: digest_blocks(self._folder / name) for name in store_files()},

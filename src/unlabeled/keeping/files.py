@@ -121,8 +121,8 @@ def read_sealed(path: Path, *, way_out: str = AGAIN) -> dict[str, Any]:
         raise DamagedFile(
             f"{path}: written in format {number}, and this version of unlabeled reads format {FORMAT}; {way_out}"
         )
-    found = content.pop("digest", None)
-    if found != digest_of(content) or content.pop("format", None) != FORMAT:
+    digest = content.pop("digest", None)
+    if digest != digest_of(content) or content.pop("format", None) != FORMAT:
         raise DamagedFile(f"{path}: damaged (its digest does not fit what it holds); {way_out}")
     return content
 

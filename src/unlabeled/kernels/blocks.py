@@ -161,8 +161,8 @@ class _ConvolvePool(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight, gate, places = ctx.saved_tensors
         if torch.is_grad_enabled() or transformed(gradient):
-            found = _gradients_of_convolve_pool(gradient, x, weight, gate, places, ctx.block)
-            return found[0], found[1], found[2] if ctx.needs_input_grad[2] else None, None, None
+            gradients = _gradients_of_convolve_pool(gradient, x, weight, gate, places, ctx.block)
+            return gradients[0], gradients[1], gradients[2] if ctx.needs_input_grad[2] else None, None, None
         x, gradient = _packed(x), _packed(gradient)
         described = _describe(ctx.block, len(x), weight)
         of_x = of_weight = of_bias = None
@@ -202,8 +202,10 @@ class _UnpoolConvolve(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         values, places, weight, opened = ctx.saved_tensors
         if torch.is_grad_enabled() or transformed(gradient):
-            found = _gradients_of_unpool_convolve(gradient, values, places, weight, opened, ctx.block, ctx.after_relu)
-            return found[0], None, found[1], found[2] if ctx.needs_input_grad[3] else None, None, None, None
+            gradients = _gradients_of_unpool_convolve(
+                gradient, values, places, weight, opened, ctx.block, ctx.after_relu
+            )
+            return gradients[0], None, gradients[1], gradients[2] if ctx.needs_input_grad[3] else None, None, None, None
         values, places, gradient, opened = map(_packed, (values, places, gradient, opened))
         described = _describe(ctx.block, len(values), weight)
         of_values, of_weight = torch.empty_like(values), weight.new_empty(weight.shape)

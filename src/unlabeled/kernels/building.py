@@ -151,8 +151,8 @@ def _find_or_build() -> Path:
     key = hashlib.sha256(b"\0".join(made_from)).hexdigest()[:20]
     try:
         folder = _own_folder()
-        found = next((path for path in sorted(folder.glob(f"blocks-{key}-*.so")) if _is_trusted(path)), None)
-        return found or _build(folder, key, source, compiler)
+        library = next((path for path in sorted(folder.glob(f"blocks-{key}-*.so")) if _is_trusted(path)), None)
+        return library or _build(folder, key, source, compiler)
     except (OSError, UserError):
         # No home, a full or read-only disk, somebody else's folder: then for this process and its children alone.
         try:
@@ -180,7 +180,7 @@ def _call(command: list[Any], seconds: float) -> bytes:
         raise _Unusable(f"{name} can't be started: {error.strerror}") from None
     with process:
         try:
-            out, told = process.communicate(timeout=seconds)
+            out, errors = process.communicate(timeout=seconds)
         except BaseException as error:
             # With what it has started itself.
             os.killpg(process.pid, signal.SIGKILL)
@@ -188,7 +188,7 @@ def _call(command: list[Any], seconds: float) -> bytes:
                 raise
             raise _Unusable(f"{name} gave no answer within {seconds} s") from None
     if process.returncode:
-        said = told.decode(errors="replace").strip().partition("\n")[0][:200]
+        said = errors.decode(errors="replace").strip().partition("\n")[0][:200]
         raise _Unusable(f"{name} failed with status {process.returncode}{': ' if said else ''}{said}")
     return out
 
@@ -293,5 +293,7 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
-    told = [next((line for line in lines if line.startswith(name)), "") for name in ("model name", "flags", "Features")]
-    return " ".join([platform.machine(), *told])
+    facts = [
+        next((line for line in lines if line.startswith(name)), "") for name in ("model name", "flags", "Features")
+    ]
+    return " ".join([platform.machine(), *facts])

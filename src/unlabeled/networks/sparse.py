@@ -217,14 +217,14 @@ def fit_full_batch(
         return float(loss.detach()), nn.utils.parameters_to_vector(slope).numpy()
 
     start = nn.utils.parameters_to_vector(parameters).detach().numpy().copy()
-    found = scipy.optimize.minimize(
+    result = scipy.optimize.minimize(
         value_and_slope, start, jac=True, method="L-BFGS-B",
         options={"maxiter": iterations, "maxfun": 2 * iterations + 20},
         callback=lambda intermediate_result: losses.append(float(intermediate_result.fun)),
     )  # fmt: skip
-    nn.utils.vector_to_parameters(torch.from_numpy(found.x), parameters)
+    nn.utils.vector_to_parameters(torch.from_numpy(result.x), parameters)
     model.load_state_dict({name: tensor.float() for name, tensor in double.state_dict().items()})
-    return FullBatch(losses, bool(found.success), str(found.message))
+    return FullBatch(losses, bool(result.success), str(result.message))
 
 
 def mean_activations(model: SparseAutoencoder, patches: Tensor) -> NDArray[np.float64]:

@@ -39,10 +39,10 @@ def course_answer(results: Mapping[str, StudyResult], language: Language) -> Ans
     named = None if tuned is None else tuned.named
     rows = [(language.say("fine-tuned network vs from scratch"), named), *_further(results, language)]
     if named is None or named.accuracy is None:
-        told = language.say(
+        headline = language.say(
             "Whether unlabeled images improve classification is told by study 5, which has no result here."
         )
-        return answer(language, "no evidence", told, rows, chosen=None)
+        return answer(language, "no evidence", headline, rows, chosen=None)
     return answer(language, named.verdict, language.say(_SENTENCES[named.verdict], effect=named.accuracy), rows)
 
 

@@ -62,10 +62,10 @@ class Document:
             raise UserError(f"{self.folder}: study {name!r} was not run here; it has {', '.join(self.results)}")
         if name not in self._written:
             result = self.results[name]
-            told = protocol_line(result.protocol, self.language) if self.mixed and result.protocol else ""
+            line = protocol_line(result.protocol, self.language) if self.mixed and result.protocol else ""
             with reading(self.folder):
                 written = _sections(name, result, self.folder, self.language)
-            self._written[name] = [replace(section, protocol=told) for section in written]
+            self._written[name] = [replace(section, protocol=line) for section in written]
         return self._written[name]
 
     @property

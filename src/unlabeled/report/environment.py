@@ -33,9 +33,9 @@ def reading(folder: Path) -> Iterator[None]:
     except UserError:
         raise
     except _ODD as error:
-        told = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:120]
         raise DamagedFile(
-            f"{folder}: its results are not what this version of unlabeled writes ({told}); {AGAIN}"
+            f"{folder}: its results are not what this version of unlabeled writes ({text}); {AGAIN}"
         ) from error
 
 

@@ -15,7 +15,6 @@ from unlabeled.images.store import cache_folder, discard, open_store
 from unlabeled.keeping.caching import expand
 
 _log = logging.getLogger("unlabeled")
-KINDS = ("shapes", "digits", "stl10", "folder")
 
 
 def load(config: Config, *, partly: bool = False) -> Splits:

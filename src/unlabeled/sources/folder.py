@@ -122,13 +122,13 @@ class _Cut:
 
     def notes(self, wanted: Wanted) -> list[str]:
         """Return what a reader has to know: nothing if less than half a percent of every image is cut off."""
-        told = [cut_note(self._total / self._images, self._most, wanted)] if self._most >= 0.005 else []
+        notes = [cut_note(self._total / self._images, self._most, wanted)] if self._most >= 0.005 else []
         if self._halved:
-            told.append(
+            notes.append(
                 f"{self._halved:,} pictures have 16 bits a colour, of which the upper 8 are kept: if only 10 or 12 of them are in use, "
                 "most of the picture is lost, and they should be saved with 8 bits."
             )
-        return told
+        return notes
 
 
 def _labeled(
@@ -267,20 +267,20 @@ def _list_classes(classes: Mapping[str, Sequence[str]], names: Sequence[str], in
 
 def _beside(path: Path, names: Sequence[str], loose: Mapping[str, Sequence[str]]) -> list[str]:
     """Say what lies beside the known folders and is not used."""
-    told = []
+    notes = []
     folders = [name for name in names if (path / name).is_dir()]
     for name in folders:
         images = count_images(str(path / name))
         way = "; choices are made on folds of train, so move its images there" if name.lower() in _VALIDATION else ""
-        told.append(f"The folder {printable(name)!r} ({images} images) is not used{way}.")
+        notes.append(f"The folder {printable(name)!r} ({images} images) is not used{way}.")
     files = [name for name in names if name not in folders]
     files += [f"{part}/{name}" for part, several in loose.items() for name in several]
     if files:
         shown = ", ".join(map(printable, files[:_NAMED])) + (
             f" and {len(files) - _NAMED:,} more" if len(files) > _NAMED else ""
         )
-        told.append(f"Files beside the folders of images are not read: {shown}; a class is told by its folder alone.")
-    return told
+        notes.append(f"Files beside the folders of images are not read: {shown}; a class is told by its folder alone.")
+    return notes
 
 
 def _meant(part: str, beside: Sequence[str]) -> str:

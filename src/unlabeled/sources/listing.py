@@ -119,11 +119,11 @@ def _refuse(error: OSError) -> None:
 
 def count_system(path: Path) -> Counter[str]:
     """Return how many files lie in folders that systems left right in a folder, by the folders' names."""
-    found: Counter[str] = Counter()
+    names: Counter[str] = Counter()
     if path.is_dir():
         for name in filter(_is_system, os.listdir(path)):  # noqa: PTH208 - names are all that is wanted
-            found[name] += max(1, sum(len(files) for _, _, files in os.walk(path / name)))
-    return found
+            names[name] += max(1, sum(len(files) for _, _, files in os.walk(path / name)))
+    return names
 
 
 def count_images(path: str) -> str:
@@ -169,15 +169,15 @@ def _by_suffix(counts: Counter[str]) -> str:
 
 def left_out(found: Mapping[str, Part]) -> list[str]:
     """Say which files are no images by their names: suffix, number and split."""
-    told = []
+    notes = []
     for part, files in found.items():
         if files.others:
             counts = Counter(map(_suffix, files.others))
             more = "; for HEIC install unlabeled[heic]" if any(suffix in _HEIC for suffix in counts) else ""
-            told.append(
+            notes.append(
                 f"{len(files.others):,} files in {part} are no images by their names and are left out: {_by_suffix(counts)}{more}."
             )
-    return told
+    return notes
 
 
 def left_by_systems(found: Mapping[str, Part]) -> list[str]:

@@ -100,16 +100,18 @@ def read_stl10(path: Path, wanted: Wanted, *, name: str = "stl10", partly: bool 
 def verify(path: Path) -> list[str]:
     """Compare a folder's or archive's files with the official sizes and checksums; return what differs."""
     if path.is_file():
-        found = _checksum(path)
-        return [] if found == ARCHIVE_MD5 else [f"{path}: MD5 {found} instead of {ARCHIVE_MD5}; download it again"]
+        checksum = _checksum(path)
+        return (
+            [] if checksum == ARCHIVE_MD5 else [f"{path}: MD5 {checksum} instead of {ARCHIVE_MD5}; download it again"]
+        )
     folder, findings = _binary_folder(path), []
     for name, official in FILES.items():
         file = folder / name
         size = file.stat().st_size if file.exists() else 0
         if size != official.bytes:
             findings.append(f"{file}: {size:,} bytes instead of {official.bytes:,}")
-        elif (found := _checksum(file)) != official.md5:
-            findings.append(f"{file}: MD5 {found} instead of {official.md5}")
+        elif (checksum := _checksum(file)) != official.md5:
+            findings.append(f"{file}: MD5 {checksum} instead of {official.md5}")
     return findings
 
 
@@ -392,7 +394,7 @@ def _first_line(error: BaseException) -> str:
 
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
-        found = hashlib.md5(usedforsecurity=False)
+        md5 = hashlib.md5(usedforsecurity=False)
         while block := file.read(1 << 22):
-            found.update(block)
-    return found.hexdigest()
+            md5.update(block)
+    return md5.hexdigest()

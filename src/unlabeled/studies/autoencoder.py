@@ -106,39 +106,39 @@ def run(lab: Lab, do: Perform) -> AutoencoderFindings:
     from unlabeled.evaluation.features import fit_components
     from unlabeled.experiments.reconstructing import Rivals, confirm, keep_pictures
 
-    found = search(lab, do)
-    best = next(line for line in found.lines if line.arm == found.chosen.arm)
-    watched = lab.watched(lab.config.studies.autoencoder.images)
-    components = fit_components(watched, max(found.lengths))
-    chosen, switched = found.chosen.trained(lab), found.with_switches
-    models = [found.candidates[arm].trained(lab) for arm in found.shown]
+    result = search(lab, do)
+    best = next(line for line in result.lines if line.arm == result.chosen.arm)
+    images = lab.training_images(lab.config.studies.autoencoder.images)
+    components = fit_components(images, max(result.lengths))
+    chosen, switched = result.chosen.trained(lab), result.with_switches
+    models = [result.candidates[arm].trained(lab) for arm in result.shown]
     rival = Rivals(lab, components, best.code_length)
     switches = keep_pictures(lab, models, chosen, rival, switched.trained(lab) if switched else None)
     # Shorter ones besides, for the curves of both.
     pixels = int(np.prod(lab.splits.unlabeled.shape))
-    lengths = sorted({*found.lengths, *(max(1, pixels // 2**power) for power in range(1, 7))})
+    lengths = sorted({*result.lengths, *(max(1, pixels // 2**power) for power in range(1, 7))})
     rivals = {length: Rivals(lab, components, length) for length in lengths}
     errors = {length: rivals[length].errors(lab.held_out) for length in lengths}
     measured = confirm(lab, chosen, rivals[best.code_length])
     return AutoencoderFindings(
         candidates=tuple(
             replace(line, pca=errors[line.code_length]["pca"], bicubic=errors[line.code_length]["bicubic"])
-            for line in found.lines
+            for line in result.lines
         ),
-        illegal=found.illegal,
-        chosen=found.chosen.arm,
+        illegal=result.illegal,
+        chosen=result.chosen.arm,
         longest=longest(lab),
-        images=len(watched),
+        images=len(images),
         held_out=len(lab.held_out),
-        held_out_variance=outcomes_of(found.rows, AutoencoderOutcome)[0].held_out_variance,
+        held_out_variance=outcomes_of(result.rows, AutoencoderOutcome)[0].held_out_variance,
         pca=tuple(Linear(n, errors[n]["pca"]) for n in lengths),
         bicubic=tuple(Linear(rivals[n].numbers, errors[n]["bicubic"]) for n in lengths),
         confirmed=Confirmed(**measured) if measured else None,
-        shown=found.shown,
+        shown=result.shown,
         switches=Switches(**switches) if switches else None,
         switches_of=switched.arm if switched else None,
         model=repr(chosen),
-        rows=found.rows,
+        rows=result.rows,
     )
 
 

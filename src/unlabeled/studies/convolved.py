@@ -147,14 +147,14 @@ def _figure(context: Context[ConvolvedFindings], model: str) -> Picture:
         label=f"{context.model(model)}: " + context.say("test accuracy, %"),
         levels=beside,
     )
-    told = [
-        context.say("over {source} {effect:told}", source=_features_name(context, c.control), effect=c)
+    effects = [
+        context.say("over {source} {effect:effect}", source=_features_name(context, c.control), effect=c)
         for c in findings.comparison.family(model)
     ]
     text = context.say(
-        "Sparse filters at stride {f.stride} for {model}, in points: {told}.",
+        "Sparse filters at stride {f.stride} for {model}, in points: {items}.",
         model=context.model(model),
-        told="; ".join(told),
+        items="; ".join(effects),
     )
     return Picture(figure, text)
 
@@ -180,10 +180,10 @@ def _filters(context: Context[ConvolvedFindings]) -> Photographs | None:
     return Photographs([(context.say("filters"), filter_sheet(filters))], caption)
 
 
-def _all_told(
+def _effects(
     context: Context[ConvolvedFindings], contrasts: Sequence[ContrastResult], name: Callable[[ContrastResult], str]
 ) -> str:
-    return "; ".join(f"{name(c)} {context.language.write(c, 'told')}" for c in contrasts)
+    return "; ".join(f"{name(c)} {context.language.write(c, 'effect')}" for c in contrasts)
 
 
 def _strides(context: Context[ConvolvedFindings]) -> str:
@@ -191,8 +191,8 @@ def _strides(context: Context[ConvolvedFindings]) -> str:
     contrasts = [c for model in MODELS for c in context.findings.comparison.family(f"stride {model}")]
     if not contrasts:
         return context.say("Only one stride fits these images.")
-    told = _all_told(context, contrasts, lambda c: context.name(c.treated))
-    return context.say("Pooled maps, each vs the next larger stride, in points: {told}.", told=told)
+    effects = _effects(context, contrasts, lambda c: context.name(c.treated))
+    return context.say("Pooled maps, each vs the next larger stride, in points: {items}.", items=effects)
 
 
 def _patterns(context: Context[ConvolvedFindings]) -> dict[str, tuple[ContrastResult, ...]]:
@@ -209,9 +209,9 @@ def _whole_maps(context: Context[ConvolvedFindings]) -> list[str]:
 
     return [
         context.say(
-            "Whole maps, {model}, in points: {told}.",
+            "Whole maps, {model}, in points: {items}.",
             model=context.model(model),
-            told=_all_told(context, contrasts, name),
+            items=_effects(context, contrasts, name),
         )
         for model, contrasts in _patterns(context).items()
     ]
@@ -224,7 +224,7 @@ def _as_in_2016(context: Context[ConvolvedFindings]) -> str:
         return _network(context)
     steps = {model: [c.verdict for c in pattern[model] if c.treated.source != "deep"] for model in MODELS}
     yes = {True: context.say("yes"), False: context.say("no")}
-    told = [
+    effects = [
         context.say(
             "each step helps logistic regression: {answer}", answer=yes[all(v == "helps" for v in steps["logistic"])]
         ),
@@ -242,8 +242,8 @@ def _as_in_2016(context: Context[ConvolvedFindings]) -> str:
     ]
     return context.say(
         "A course report of 2016 found on STL-10 at 96×96, without intervals: pixels 34.0 %, stride 8 47.6 %, stride 4 50.6 % for "
-        "logistic regression, no gain for trees, three hidden layers worse. Here: {told}.",
-        told="; ".join(told),
+        "logistic regression, no gain for trees, three hidden layers worse. Here: {items}.",
+        items="; ".join(effects),
     )
 
 
@@ -252,7 +252,7 @@ def _network(context: Context[ConvolvedFindings]) -> str:
     if contrast is None or contrast.accuracy is None:
         return context.say("A network diverged, so there is no answer.")
     return context.say(
-        "Fine-tuned whole, the network that begins with the sparse filters vs the same from scratch: {effect:told}.",
+        "Fine-tuned whole, the network that begins with the sparse filters vs the same from scratch: {effect:effect}.",
         effect=contrast,
     )
 

@@ -17,7 +17,7 @@ from unlabeled.experiments.runner import run_tasks, spread
 from unlabeled.experiments.tasks import Task
 from unlabeled.experiments.workplace import working_in
 from unlabeled.images import Splits
-from unlabeled.keeping.files import fingerprint, write_arrays, write_json
+from unlabeled.keeping.files import digest_of, fingerprint, write_arrays, write_json
 from unlabeled.keeping.results import has_result, keep_earlier, read_result, write_result
 from unlabeled.kernels import building
 from unlabeled.methods import arm_name
@@ -57,9 +57,7 @@ def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgr
         # An earlier result in this folder stays whole until this one takes its place; one to another question is kept beside.
         if (kept := keep_earlier(folder, question, _GAIN_FILES)) is not None:
             shown.note(f"an answer to another question was in this folder; it is kept in {printable(str(kept))}")
-            # They tell of that answer, and only one of them is written anew.
-            for name in _PAGES:
-                (folder / name).unlink(missing_ok=True)
+            _remove_pages(folder)
         write_arrays(folder / "test.npz", labels=splits.test.classes)
         write_json(folder / "config.json", config.question)
         write_result(folder, as_json(result), ("config.json", "test.npz"))
@@ -114,8 +112,26 @@ def run_studies(config: Config, splits: Splits, *, folder: Path, progress: RunPr
                 result = _try(study, lab, shown, question, alone=len(chosen) == 1)
             if not result.answered and _is_answered(place, question):
                 continue  # what could not be done now was done before
+            before = _digest_of_answer(place)
             write_result(place, as_json(result), [name for name in _FILES[1:] if (place / name).is_file()])
+            if _digest_of_answer(place) != before:
+                _remove_pages(folder)
     return folder
+
+
+def _digest_of_answer(place: Path) -> str | None:
+    """Return the digest of a question and its findings, times apart, if there is a sound answer."""
+    try:
+        content = read_result(place).content
+        return digest_of([content.get("question"), content.get("findings")])
+    except DamagedFile:
+        return None
+
+
+def _remove_pages(folder: Path) -> None:
+    """Remove pages and notebooks that tell of an earlier answer: only those that were asked for are written anew."""
+    for name in _PAGES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _question(config: Config, splits: Splits) -> dict[str, Any]:

@@ -84,14 +84,14 @@ def make_variants(lab: Lab) -> tuple[list[Variant], list[Illegal]]:
             encoders[depth] = _encoder(lab, depth)
         except GeometryError as error:
             illegal.append(Illegal(ArmKey("autoencoder", depth=depth), str(error)))
-    found = []
+    variants = []
     for depth, encoder in encoders.items():
         ways: list[tuple[str, dict[str, Any]]] = [("whole", {})]
         ways += [("greedy", {"stacking": "greedy"}), ("joined", {"stacking": "joined"})] if depth > 1 else []
         ways += [("switchless", {"switches": False})] if grid.switchless else []
         ways += [(noise, {"noise": noise}) for noise in grid.noises] if depth == max(encoders) else []
-        found += [Variant(depth, way, encoder, base.model_copy(update=changes)) for way, changes in ways]
-    return found, illegal
+        variants += [Variant(depth, way, encoder, base.model_copy(update=changes)) for way, changes in ways]
+    return variants, illegal
 
 
 def _encoder(lab: Lab, depth: int) -> EncoderConfig:

@@ -212,13 +212,13 @@ def _figure(context: Context[FeaturesFindings], model: str) -> Picture:
     figure = arms_figure(
         context, f"features-{model}", _arms_of(context, model), name=lambda arm: _kind_name(context, arm), label=label, levels=beside
     )  # fmt: skip
-    told = [
-        context.say("over {source} {effect:told}", source=_kind_name(context, Kind(source)), effect=contrast)
+    effects = [
+        context.say("over {source} {effect:effect}", source=_kind_name(context, Kind(source)), effect=contrast)
         for source in ("pixels", "random", "filters", "pca")
         if (contrast := _against(context, model, source)) is not None
     ]
     text = context.say(
-        "The autoencoder's codes for {model}, in points: {told}.", model=context.model(model), told="; ".join(told)
+        "The autoencoder's codes for {model}, in points: {items}.", model=context.model(model), items="; ".join(effects)
     )
     return Picture(figure, text)
 
@@ -283,9 +283,9 @@ def _gains(context: Context[FeaturesFindings]) -> list[str]:
     for source in ("pixels", "random", "filters"):
         contrasts = [c for model in MODELS if (c := _against(context, model, source)) is not None]
         if contrasts and contrasts[0].treated.model == "logistic":
-            told = context.told(contrasts, lambda c: context.model(c.treated.model))
+            effects = context.effects(contrasts, lambda c: context.model(c.treated.model))
             name = _kind_name(context, Kind(source))
-            sentences.append(context.say("Over {source}, in points: {told}.", source=name, told=told))
+            sentences.append(context.say("Over {source}, in points: {items}.", source=name, items=effects))
     return sentences
 
 
@@ -320,9 +320,9 @@ def _reasons(context: Context[FeaturesFindings]) -> list[str]:
 
 def _scalings(context: Context[FeaturesFindings]) -> list[str]:
     contrasts = context.findings.comparison.family("scaling")
-    told = context.told(contrasts, lambda c: context.name(replace(c.treated, scaling="")), "differs")
-    text = words("Standardising each feature in place of one common scale, in points: {told}.")
-    return [context.say(text, told=told)] if told else []
+    effects = context.effects(contrasts, lambda c: context.name(replace(c.treated, scaling="")), "differs")
+    text = words("Standardising each feature in place of one common scale, in points: {items}.")
+    return [context.say(text, items=effects)] if effects else []
 
 
 def _network(context: Context[FeaturesFindings]) -> str:

@@ -167,8 +167,8 @@ def _effects(context: Context[FinetuneFindings]) -> Table:
 
 def _ways(context: Context[FinetuneFindings]) -> str:
     gains = [c for c in context.findings.all_labels.comparison.contrasts if is_gain(c)]
-    told = context.told(gains, lambda c: context.name(c.treated))
-    return context.say("With all labels, vs the same way from random weights, in points: {told}.", told=told)
+    effects = context.effects(gains, lambda c: context.name(c.treated))
+    return context.say("With all labels, vs the same way from random weights, in points: {items}.", items=effects)
 
 
 def _by_way(context: Context[FinetuneFindings]) -> str:
@@ -228,14 +228,14 @@ def _over_labels(context: Context[FinetuneFindings], key: str, curves: Sequence[
 
 def _labels_caption(context: Context[FinetuneFindings]) -> str:
     """Say where each way is the most accurate."""
-    told = []
+    effects = []
     for point in context.findings.labels:
         best = most_accurate(arm for arm in point.comparison.arms if _way(arm.arm) in _CURVES)
         if best is not None:
-            told.append(f"{_at(context, point.labels)}: {context.name(best[0])}")
+            effects.append(f"{_at(context, point.labels)}: {context.name(best[0])}")
     return context.say(
-        "The highest mean accuracy, by number of labels: {told}. Bars: 95 % intervals; the baselines have all labels.",
-        told=told,
+        "The highest mean accuracy, by number of labels: {items}. Bars: 95 % intervals; the baselines have all labels.",
+        items=effects,
     )
 
 
@@ -264,8 +264,10 @@ def _labels_sentence(context: Context[FinetuneFindings]) -> str:
         return f"{_at(context, contrast.treated.labels)}, {context.name(contrast.treated)}"
 
     contrasts = [contrast for _train, contrast, _effect in _gains(context)]
-    told = context.told(contrasts, name)
-    sentences = [context.say("By number of labels, vs the same way from random weights, in points: {told}.", told=told)]
+    effects = context.effects(contrasts, name)
+    sentences = [
+        context.say("By number of labels, vs the same way from random weights, in points: {items}.", items=effects)
+    ]
     helps, hurts = ("; ".join(name(c) for c in contrasts if c.verdict == word) for word in ("helps", "hurts"))
     if helps:
         sentences.append(context.say("The unlabeled images help with: {where}.", where=helps))
@@ -289,8 +291,8 @@ def _unlabeled(context: Context[FinetuneFindings]) -> Picture:
         y=context.say("points over scratch"), ticks=list(zip(map(float, places), names, strict=True)), zero=True,
     )  # fmt: skip
     caption = context.say(
-        "Fine-tuned vs from scratch with all labels, by number of unlabeled images, in points: {told}.",
-        told=context.each("{i[0].images:0}: {i[0].contrast:told}", points),
+        "Fine-tuned vs from scratch with all labels, by number of unlabeled images, in points: {items}.",
+        items=context.each("{i[0].images:0}: {i[0].contrast:effect}", points),
     )
     return Picture(figure, caption)
 

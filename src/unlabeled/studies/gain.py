@@ -208,15 +208,17 @@ def _histories(context: Context[GainFindings], rows: Sequence[Row], name: str) -
 
 def _curves(context: Context[GainFindings]) -> Picture:
     """Draw the networks' validation loss over the epochs."""
-    main, series, told = context.findings.comparison.named, [], []
+    main, series, best_epochs = context.findings.comparison.named, [], []
     for arm in (main.control, main.treated):
         runs = _histories(context, of_arm(context.findings.rows, arm), "valid_loss")
         series.append((context.name(arm), runs, context.colour(arm)))
         best = sorted(run.index(min(run)) + 1 for run in runs)[len(runs) // 2]
-        told.append(context.say("{name} is best at epoch {epoch} in the median", name=context.name(arm), epoch=best))
+        best_epochs.append(
+            context.say("{name} is best at epoch {epoch} in the median", name=context.name(arm), epoch=best)
+        )
     x, y = context.say("epoch"), context.say("validation log loss, nats")
     figure = training_figure("curves", series, context.language, x=x, y=y)
-    return Picture(figure, "; ".join(told) + ". " + context.say("Thin: each run. Bold: their median."))
+    return Picture(figure, "; ".join(best_epochs) + ". " + context.say("Thin: each run. Bold: their median."))
 
 
 def _errors(context: Context[GainFindings]) -> Picture:

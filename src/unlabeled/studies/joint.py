@@ -59,11 +59,11 @@ _ANSWERS = {
     "diverged": words("A network diverged, so there is no answer."),
 }
 _SOURCES = {
-    (JOINT, LABELED_ONLY): words("With unlabeled images vs reconstructing labeled images only: {effect:told}."),
-    (LABELED_ONLY, SCRATCH): words("Reconstructing labeled images only vs from scratch: {effect:told}."),
-    (FINETUNED, SCRATCH): words("Fine-tuned from the autoencoder vs from scratch: {effect:told}."),
-    (STARTED, JOINT): words("Starting joint training from the autoencoder's weights adds: {effect:told}."),
-    (STARTED, SCRATCH): words("Joint training from the autoencoder's weights vs from scratch: {effect:told}."),
+    (JOINT, LABELED_ONLY): words("With unlabeled images vs reconstructing labeled images only: {effect:effect}."),
+    (LABELED_ONLY, SCRATCH): words("Reconstructing labeled images only vs from scratch: {effect:effect}."),
+    (FINETUNED, SCRATCH): words("Fine-tuned from the autoencoder vs from scratch: {effect:effect}."),
+    (STARTED, JOINT): words("Starting joint training from the autoencoder's weights adds: {effect:effect}."),
+    (STARTED, SCRATCH): words("Joint training from the autoencoder's weights vs from scratch: {effect:effect}."),
 }
 
 
@@ -137,8 +137,8 @@ def _weights(context: Context[JointFindings]) -> str | None:
     for pair in findings.chosen:
         weights = context.each("({i.reconstruction:g}; {i.between:g})", [pair])
         chosen.setdefault(pair.arm, []).append(f"{weights} {count('{n} run', '{n} runs', pair.runs)}")
-    told = "; ".join(f"{context.name(arm)}: {', '.join(pairs)}" for arm, pairs in chosen.items())
-    return context.say("Weights that validation chose: {told}.", told=told)
+    choices = "; ".join(f"{context.name(arm)}: {', '.join(pairs)}" for arm, pairs in chosen.items())
+    return context.say("Weights that validation chose: {items}.", items=choices)
 
 
 JOINTLY = Study(

@@ -71,7 +71,7 @@ class Finetuning:
         smallest = np.bincount(lab.splits.labeled.classes[np.concatenate([fold.train, fold.valid])]).min()
         possible = [n for n in sorted(set(grid.labels)) if n < smallest and n >= 2]
         self.labels = [n for n in possible if self._has(n)]
-        self.images = [n for n in sorted(set(grid.unlabeled)) if n < len(lab.watched())]
+        self.images = [n for n in sorted(set(grid.unlabeled)) if n < len(lab.training_images())]
 
     def _has(self, per_class: int) -> bool:
         try:
@@ -84,7 +84,7 @@ class Finetuning:
         """Return the autoencoder that is trained on so many images, for as many steps as on all."""
         training = self.config.training
         if images is not None:
-            share = len(self.lab.watched()) / images
+            share = len(self.lab.training_images()) / images
             training = training.model_copy(update={"epochs": max(1, round(training.epochs * share))})
         return Learned(self.encoder, self.config.model_copy(update={"training": training}), seed, images)
 
@@ -143,7 +143,7 @@ class Finetuning:
         treated, scratch = tuned("plain", images=images), from_random("plain")
         contrast = Contrast(treated, scratch, "unlabeled", named=images is None)
         comparison = self._compare(rows, {treated, scratch}, [contrast], self.lab.folds.correlation)
-        return ImagesPoint(len(self.lab.watched(images)), comparison)
+        return ImagesPoint(len(self.lab.training_images(images)), comparison)
 
     def _compare(
         self, rows: Sequence[Row], arms: set[ArmKey], contrasts: Sequence[Contrast], correlation: float

@@ -45,7 +45,7 @@ _NAMES = {
     IN_BATCHES: words("batches"),
     UNPENALISED: words("without the penalty (β = 0)"),
 }
-_BY = {"rho": words("By ρ: {told}."), "beta": words("By β: {told}."), "lambda": words("By λ: {told}.")}
+_BY = {"rho": words("By ρ: {items}."), "beta": words("By β: {items}."), "lambda": words("By λ: {items}.")}
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,11 @@ def prepared_by(context: Context[Any], settings: Mapping[str, Any]) -> str:
 def _parts(context: Context[SparseFindings]) -> list[Part]:
     if not context.findings.means(BASE):
         return [_table(context)]
-    settings = [context.say(_BY[name], told="; ".join(told)) for name in _BY if len(told := _varied(context, name)) > 1]
+    settings = [
+        context.say(_BY[name], items="; ".join(sentences))
+        for name in _BY
+        if len(sentences := _varied(context, name)) > 1
+    ]
     return [
         _table(context),
         _filters(context),
@@ -218,13 +222,13 @@ def _activations(context: Context[SparseFindings]) -> list[Picture]:
     return [
         Picture(
             bars_figure("activations", series, context.language, x=x, y=y, level=level),
-            context.say("Mean activation of a unit, median and the middle four fifths: {told}.", told=spreads),
+            context.say("Mean activation of a unit, median and the middle four fifths: {items}.", items=spreads),
         ),
         Picture(
             histogram_figure(
                 "activation-histogram", series, context.language, x=y, y=context.say("hidden units"), level=level
             ),
-            context.say("Units within a factor of two of ρ: {told}.", told=context.each("{i[0]} {i[1]:%0} %", near)),
+            context.say("Units within a factor of two of ρ: {items}.", items=context.each("{i[0]} {i[1]:%0} %", near)),
         ),
     ]
 
@@ -269,11 +273,11 @@ def _losses_figure(context: Context[SparseFindings]) -> str:
 
 def _losses(context: Context[SparseFindings]) -> str:
     names = {BASE: context.say("the full batch"), IN_BATCHES: context.say("batches")}
-    told = [
+    sentences = [
         context.say("{name}: {m.loss:3} on held-out patches after {m.seconds:s} s", name=names[line.arm], m=means)
         for line, means in context.findings.known(*names)
     ]
-    return context.say("The same loss both ways: {told}.", told="; ".join(told))
+    return context.say("The same loss both ways: {items}.", items="; ".join(sentences))
 
 
 def _conclusion(context: Context[SparseFindings]) -> list[str]:

@@ -71,10 +71,10 @@ _WORTH = {
     ),
 }
 _CHANGES = {
-    "depth": words("Deeper vs one layer: {told}."),
-    "way": words("Layer by layer vs as a whole: {told}."),
-    "switches": words("Without switches vs with them: {told}."),
-    "noise": words("With noise on the input vs without: {told}."),
+    "depth": words("Deeper vs one layer: {items}."),
+    "way": words("Layer by layer vs as a whole: {items}."),
+    "switches": words("Without switches vs with them: {items}."),
+    "noise": words("With noise on the input vs without: {items}."),
 }
 
 
@@ -267,7 +267,7 @@ def _worth(context: Context[StackedFindings]) -> Table:
 
     def worth(model: str) -> Callable[[VariantLine], Cell]:
         find = context.findings.comparison.find
-        return lambda v: _cell(context, find(of_model(v.arm, model), untrained(v.arm, model)), "told")
+        return lambda v: _cell(context, find(of_model(v.arm, model), untrained(v.arm, model)), "effect")
 
     columns: dict[str, Column[VariantLine]] = {
         words("autoencoder"): lambda variant: context.name(variant.arm),
@@ -284,7 +284,7 @@ def _factors(context: Context[StackedFindings]) -> list[str]:
 
 def _change(context: Context[StackedFindings], factor: str) -> str:
     """Say what a factor does to error, codes and network."""
-    told = []
+    changes = []
     for line in context.findings.errors:
         if line.pair.factor == factor:
             codes, network = (_contrast(context, line, model) for model in MEASURES)
@@ -293,8 +293,8 @@ def _change(context: Context[StackedFindings], factor: str) -> str:
                 context.say("codes {effect:differs}", effect=codes),
                 context.say("network {effect:differs}", effect=network),
             ]
-            told.append(f"{context.name(line.pair.treated)}: {'; '.join(parts)}")
-    return context.say(_CHANGES[factor], told=" · ".join(told))
+            changes.append(f"{context.name(line.pair.treated)}: {'; '.join(parts)}")
+    return context.say(_CHANGES[factor], items=" · ".join(changes))
 
 
 def _deeper(context: Context[StackedFindings]) -> str | None:

@@ -23,7 +23,7 @@ AUTOENCODER = ArmKey("autoencoder")
 
 @dataclass(frozen=True)
 class Study(Generic[F]):
-    """A study: what it needs of the data, what runs it and returns its findings, what refuses beforehand, and its pages."""
+    """A study: what it needs of the data, what runs it and returns its findings, its pages, and a check before anything is trained."""
 
     name: str
     needs: tuple[str, ...]
@@ -56,7 +56,7 @@ def compared(
 
 
 def pixel_tasks(lab: Lab, models: Iterable[Classical] = ("logistic", "trees", "boosting")) -> Iterator[ClassicalTask]:
-    """Yield the runs on pixels that every later study is drawn beside."""
+    """Yield the runs on pixels, which the figures of later studies show as lines."""
     for seed, model, fold in product(range(lab.config.seeds), models, range(len(lab.folds.folds))):
         yield ClassicalTask(ArmKey("pixels", model), PixelFeatures(), model, fold, seed)
 
@@ -67,5 +67,5 @@ def pixel_arms(lab: Lab, do: Perform) -> tuple[ArmSummary, ...]:
 
 
 def train_autoencoders(do: Perform, learned: Iterable[Learned]) -> tuple[Row, ...]:
-    """Train the autoencoders that others stand on."""
+    """Train autoencoders."""
     return tuple(do([AutoencoderTask(AUTOENCODER, one) for one in learned]))

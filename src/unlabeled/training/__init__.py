@@ -227,17 +227,17 @@ class _Training:
         trained = time.perf_counter() - start
         name = self.objective.metric
         row: dict[str, Any] = {"epoch": self.epoch + 1, "train_loss": loss, f"train_{name}": metric}
-        watched = loss
+        measured_loss = loss
         if self.valid is not None:
-            watched, measured = evaluate(self.model, self.objective, self.valid, runtime=self.runtime)
-            row |= {"valid_loss": watched, f"valid_{name}": measured}
-        self._check_finite(watched)
+            measured_loss, measured = evaluate(self.model, self.objective, self.valid, runtime=self.runtime)
+            row |= {"valid_loss": measured_loss, f"valid_{name}": measured}
+        self._check_finite(measured_loss)
         row["learning_rate"] = max(group["lr"] for group in self.optimizer.param_groups)
         row["images_per_second"] = len(self.images) / trained
         row["seconds"] = time.perf_counter() - start
         self.fitted.history.append(row)
-        if watched < self.fitted.best_loss or self.valid is None:
-            self.fitted.best_epoch, self.fitted.best_loss = self.epoch, watched
+        if measured_loss < self.fitted.best_loss or self.valid is None:
+            self.fitted.best_epoch, self.fitted.best_loss = self.epoch, measured_loss
             self.best_weights = copy.deepcopy(self.model.state_dict())
         if self.watcher:
             self.watcher.epoch(row)

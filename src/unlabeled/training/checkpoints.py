@@ -44,9 +44,9 @@ def load_weights(path: Path, model: nn.Module) -> None:
         if own[name].shape != tensors[name].shape
     ]
     if missing or unexpected or differing:
-        found = [f"missing {', '.join(missing)}"] if missing else []
-        found += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
-        raise UserError(f"{path}: the weights are of another model: {'; '.join(found + differing)}")
+        problems = [f"missing {', '.join(missing)}"] if missing else []
+        problems += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
+        raise UserError(f"{path}: the weights are of another model: {'; '.join(problems + differing)}")
     model.load_state_dict(tensors, strict=True)
 
 
@@ -109,12 +109,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         header, numbers = _split(content)
         metadata = dict(header.get("__metadata__") or {})
-        found = metadata.pop("digest", None)
+        stated = metadata.pop("digest", None)
         header["__metadata__"] = metadata
-        whole = found == _digest(header, numbers)
+        whole = stated == _digest(header, numbers)
     except (ValueError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise DamagedFile(f"{path}: damaged, not a whole safetensors file ({error}); {AGAIN}") from None
-    if found is None:
+    if stated is None:
         raise DamagedFile(f"{path}: holds no digest, so another program or an earlier version wrote it; {AGAIN}")
     if not whole:
         raise DamagedFile(f"{path}: damaged (its digest does not fit what it holds); {AGAIN}")
@@ -132,9 +132,9 @@ def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _digest(header: dict[str, Any], numbers: bytes) -> str:
     """Return the SHA-256 of the numbers, and of what the header says of them."""
-    found = hashlib.sha256(json.dumps({"__metadata__": {}, **header}, sort_keys=True).encode())
-    found.update(numbers)
-    return found.hexdigest()
+    sha = hashlib.sha256(json.dumps({"__metadata__": {}, **header}, sort_keys=True).encode())
+    sha.update(numbers)
+    return sha.hexdigest()
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

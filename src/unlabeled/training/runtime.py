@@ -28,16 +28,16 @@ def choose_device(name: str = "auto") -> torch.device:
     UserError
         If the device is unknown or not there.
     """
-    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, there in found.items() if there))
+        return torch.device(next(kind for kind, there in available.items() if there))
     try:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"device {name!r} is not known; use auto, cpu, cuda, cuda:1 or mps") from None
     number = device.index or 0
-    if not found.get(device.type, False) or (device.type == "cuda" and number >= torch.cuda.device_count()):
-        there = ", ".join(kind for kind, is_there in found.items() if is_there)
+    if not available.get(device.type, False) or (device.type == "cuda" and number >= torch.cuda.device_count()):
+        there = ", ".join(kind for kind, is_there in available.items() if is_there)
         raise UserError(f"device {name!r} is not on this machine; it has {there}")
     return device
 
