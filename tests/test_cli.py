@@ -36,7 +36,7 @@ def test_run_answers_and_writes_the_report(tmp_path, capsys):
     output = capsys.readouterr()
     assert "ConvNet from scratch" in output.out
     assert f"report: {tmp_path / 'out' / 'report.html'}" in output.out
-    assert "[24/24] ConvNet, reconstructs unlabeled too, fold 2, seed 0: test accuracy" in output.err
+    assert "[34/34] ConvNet, reconstructs unlabeled too, fold 2, seed 0: test accuracy" in output.err
     (tmp_path / "out" / "report.html").unlink()
     main(["report", str(tmp_path / "out")])
     assert (tmp_path / "out" / "report.html").exists()

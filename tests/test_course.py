@@ -183,7 +183,10 @@ def test_conclusions_follow_the_numbers(folder, tmp_path):
     path = copy / "finetune" / "result.json"
     found = read_json(path)
     expected = {"helps": ("Yes: ", "The unlabeled images help: "), "hurts": ("No: ", "Using the unlabeled images this way hurts: "),
-                "no evidence": ("No evidence either way: ", "No evidence that the unlabeled images help or hurt: ")}  # fmt: skip
+                "no difference": ("No difference that matters: ", "The unlabeled images make no difference that matters: "),
+                "imprecise": ("Too imprecise to tell: ", "Too imprecise to tell what the unlabeled images are worth: "),
+                "unfinished": ("Not trained to the end: ", "Not trained to the end, so there is no verdict: "),
+                "reading": ("No verdict with fewer than 3 seeds: ", "A reading without a verdict, for there are ")}  # fmt: skip
     for verdict, (headline, sentence) in expected.items():
         contrasts = found["findings"]["labels"][-1]["comparison"]["contrasts"]
         contrast = next(c for c in contrasts if c["contrast"].get("named"))

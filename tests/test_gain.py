@@ -63,8 +63,8 @@ def finished(tmp_path_factory):
 
 def test_every_arm_runs_on_every_fold_and_seed(finished):
     rows = read_findings(finished).rows
-    assert len(rows) == 12 * 2 * 2
-    assert len({(row.arm, row.fold, row.seed) for row in rows}) == 48
+    assert len(rows) == 17 * 2 * 2
+    assert len({(row.arm, row.fold, row.seed) for row in rows}) == 68
     labels = read_arrays(finished / "test.npz")["labels"]
     for row in rows:
         stored = read_arrays(finished / row.run / "test.npz")
@@ -77,7 +77,7 @@ def test_every_arm_runs_on_every_fold_and_seed(finished):
 def test_the_effect_is_the_mean_of_paired_differences(finished):
     findings = read_findings(finished)
     by = {(row.arm, row.fold, row.seed): 100 * row.outcome.accuracy for row in findings.rows}
-    assert len(findings.comparison.contrasts) == 9
+    assert len(findings.comparison.contrasts) == 14
     for contrast in findings.comparison.contrasts:
         differences = [by[contrast.treated, f, s] - by[contrast.control, f, s] for f in (0, 1) for s in (0, 1)]
         assert contrast.accuracy.mean == pytest.approx(np.mean(differences))
@@ -86,7 +86,7 @@ def test_the_effect_is_the_mean_of_paired_differences(finished):
 
 def test_choices_are_the_least_validation_loss(finished):
     networks_of = [row for row in read_findings(finished).rows if row.arm.model == "network"]
-    assert len(networks_of) == 4 * 2 * 2
+    assert len(networks_of) == 5 * 2 * 2
     for row in networks_of:
         best = min(row.outcome.tried, key=lambda trial: trial["valid_log_loss"])
         assert row.outcome.choice["learning_rate"] == best["learning_rate"]
@@ -162,7 +162,7 @@ def test_an_interrupted_study_goes_on_and_ends_alike(finished, tmp_path):
         run_gain(config, load(config), folder=tmp_path, progress=Interrupt())
     assert not (tmp_path / "result.json").exists()
     kept = len(list(tmp_path.glob("runs/*/*/result.json")))
-    assert 5 < kept < 20
+    assert 5 < kept < 40
     study(tmp_path)
     assert results(tmp_path) == results(finished)
 
@@ -191,7 +191,8 @@ def test_the_protocol_says_what_was_compared(finished):
     protocol, findings = read_study(finished).protocol, read_findings(finished)
     assert (protocol.data, protocol.image, protocol.unlabeled, protocol.test) == ("digits", (1, 8, 8), 120, 60)
     assert protocol.folds == FoldsSummary(2, own=False, correlation=0.5, train=(150, 150), valid=(150, 150))
-    assert (findings.code_length, findings.pca_length) == (64, 54)
+    assert (findings.code_length, findings.pca_lengths[0] in (25, 50)) == (64, True)
+    assert 25 <= findings.pca_lengths[0] <= findings.pca_lengths[1] <= 64
 
 
 def test_results_are_plain_json(finished):
@@ -217,10 +218,10 @@ def test_an_earlier_result_stays_until_a_new_one_takes_its_place(finished, tmp_p
 
 def test_a_higher_loss_is_never_called_a_help(finished):
     contrasts = read_findings(finished).comparison.contrasts
-    assert len(contrasts) == 9
+    assert len(contrasts) == 14
     for contrast in contrasts:
         better = contrast.accuracy.mean > 0
-        assert contrast.verdict in ("no evidence", "helps" if better else "hurts")
+        assert contrast.verdict != ("hurts" if better else "helps")
 
 
 def test_no_choice_of_the_held_out_share_leaves_nothing_to_train_on(tmp_path):

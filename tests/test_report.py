@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -21,7 +22,7 @@ from unlabeled.report.page import write_report
 from unlabeled.report.protocol import protocol_line
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
-from unlabeled.studies.gain import GainFindings
+from unlabeled.studies.gain import GAIN, GainFindings
 from unlabeled.studies.limits import caveats
 
 ENGLISH = Language("en")
@@ -94,11 +95,11 @@ def test_the_page_says_the_verdict_first_and_the_protocol_with_the_numbers(run):
     assert html.unescape(text).strip() == told.headline
     assert page.count(protocol_line(read_study(run).protocol, ENGLISH)) == 1
     rows = [[getattr(cell, "text", cell) for cell in row] for row in told.table.rows]
-    assert len(rows) == 7
-    assert all(f"<td>{name}</td><td>{effect}</td>" in page for name, effect, _ in rows)
+    assert len(rows) == 6
+    assert all(f"<td>{name}</td><td>{effect}</td><td>{twin}</td>" in page for name, effect, twin, _ in rows)
     assert f"<td>{rows[0][0]}</td>" in page.partition('<tr class="chosen">')[2].partition("</tr>")[0]
     arms = read_findings(run).comparison.arms
-    assert len(arms) == 12
+    assert len(arms) == 17
     for arm in arms:
         assert f"<td>{arm.accuracy.mean:.1f} (" in page
     best = max(arms, key=lambda arm: arm.accuracy.mean)
@@ -232,7 +233,7 @@ def test_networks_that_only_guess_are_called_so(run, tmp_path):
             arm["accuracy"]["mean"] = 11.0
         arms[-1]["accuracy"]["mean"] = mean
         write_json(folder / "result.json", result)
-        context = Context.of(GainFindings, read_study(folder), folder, ENGLISH)
+        context = replace(Context.of(GainFindings, read_study(folder), folder, ENGLISH), page=GAIN.pages[0])
         assert any("better than guessing" in caveat for caveat in caveats(context)) == told
 
 

@@ -64,6 +64,12 @@ class NetworkOutcome(Scored):
     seconds_to_best: float
     predictions_per_second: float
     gradients: Gradients | None = None
+    epochs: int = 0
+
+    @property
+    def best_at_last(self) -> bool:
+        """Whether its best epoch was the last that it was given: the validation loss may still have been falling."""
+        return self.epochs > 0 and self.choice.get("epoch") == self.epochs
 
 
 @dataclass(frozen=True)

@@ -26,19 +26,22 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "folds": 3,
         "seeds": 3,
         "shapes": {"train": 3000, "test": 2000, "unlabeled": 8000},
-        # Few images in few epochs: small batches give the autoencoder enough steps.
-        "autoencoder": {"training": {"epochs": 4, "batch_size": 32, "learning_rate": 2e-3}},
-        "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "patience": 8}},
+        # Few steps: small batches and a larger rate make the most of them.
+        "autoencoder": {"training": {"epochs": 4, "steps": 1200, "batch_size": 32, "learning_rate": 2e-3}},
+        "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "steps": 2000, "patience": 8}},
         "classical": {"trees": 100, "min_samples_leaf": [1]},
         "studies": {"joint": {"reconstruction": [10.0]}},
     },
-    "standard": {},
+    "standard": {
+        "autoencoder": {"training": {"steps": 3500}},
+        "network": {"training": {"steps": 5000}},
+    },
     "full": {
         "folds": 10,
         "seeds": 3,
         "shapes": {"train": 5000, "test": 8000, "unlabeled": 100000},
-        "autoencoder": {"training": {"epochs": 20}},
-        "network": {"learning_rates": [5e-4, 1e-3, 3e-3], "training": {"epochs": 80, "patience": 20}},
+        "autoencoder": {"training": {"epochs": 20, "steps": 7000}},
+        "network": {"learning_rates": [5e-4, 1e-3, 3e-3], "training": {"epochs": 80, "steps": 10_000, "patience": 20}},
         "classical": {"trees": 500},
         "studies": {"joint": {"reconstruction": [3.0, 10.0, 30.0], "between": [0.0, 10.0]}},
     },
@@ -56,7 +59,7 @@ _PRESETS["patches-2016"] = {
     "side": 96,
     "own_folds": False,
     "folds": 5,
-    "seeds": 1,
+    "seeds": 3,
     "autoencoder": {"training": {"epochs": 3}},
     "network": {"learning_rates": [3e-3], "training": {"epochs": 20}},
     "classical": {"trees": 500, "min_samples_leaf": [1]},
@@ -72,11 +75,11 @@ _PRESETS["patches-2016"] = {
 # What the studies take otherwise than the main job: they have many more runs.
 _STUDY_PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
-        "folds": 2,
-        "seeds": 2,
+        "folds": 3,
+        "seeds": 3,
         "shapes": {"train": 3000, "test": 1000, "unlabeled": 5000},
-        "autoencoder": {"training": {"epochs": 5, "batch_size": 32, "learning_rate": 2e-3}},
-        "network": {"learning_rates": [3e-3], "training": {"epochs": 16, "patience": 6}},
+        "autoencoder": {"training": {"epochs": 5, "steps": 750, "batch_size": 32, "learning_rate": 2e-3}},
+        "network": {"learning_rates": [3e-3], "training": {"epochs": 16, "steps": 1000, "patience": 6}},
         "classical": {"trees": 100, "min_samples_leaf": [1], "boosting_iterations": 8, "boosting_rate": 0.3},
         "studies": {
             "network": {
@@ -96,7 +99,7 @@ _STUDY_PRESETS: dict[str, dict[str, Any]] = {
             "joint": {"reconstruction": [10.0]},
         },
     },
-    "standard": {"folds": 3, "seeds": 2},
+    "standard": {"folds": 3, "seeds": 3},
     "full": {
         "studies": {
             "network": {"filters": [5, 10, 15, 20, 30, 40], "blocks": [1, 2, 3, 4, 5], "training": {"epochs": 30}},
@@ -111,7 +114,7 @@ _STUDY_PRESETS: dict[str, dict[str, Any]] = {
 # Digits are small, and a mirrored or moved digit can be another one.
 _DIGITS: dict[str, Any] = {
     "encoder": {"conv_kernel_size": 3, "conv_padding": 1},
-    "autoencoder": {"training": {"epochs": 30, "batch_size": 32}},
+    "autoencoder": {"training": {"batch_size": 32}},
     "network": {"training": {"flip": False, "shift": 0}},
     "studies": {
         "network": {"training": {"flip": False, "shift": 0}},
@@ -139,7 +142,7 @@ def resolve(*layers: dict[str, Any]) -> Config:
     """
     given: dict[str, Any] = {}
     for layer in layers:
-        given = merge(given, layer)
+        given = merge(given, _epochs_for_steps(layer))
     preset = given.get("preset", Config.model_fields["preset"].default)
     base = _PRESETS.get(preset, {}) if isinstance(preset, str) else {}
     if given.get("study", "gain") != "gain" and isinstance(preset, str):
@@ -163,6 +166,12 @@ def resolve(*layers: dict[str, Any]) -> Config:
     check(config)
     usual = Config.model_validate(merge(before, {name: given[name] for name in _NAMED if name in given}))
     return config.named(_differing(usual.question, config.question))
+
+
+def _epochs_for_steps(layer: dict[str, Any]) -> dict[str, Any]:
+    """Let epochs that are asked for win over steps that a preset or an earlier layer has."""
+    layer = {name: _epochs_for_steps(value) if isinstance(value, dict) else value for name, value in layer.items()}
+    return {"steps": None, **layer} if "epochs" in layer else layer
 
 
 def command_of(asked: dict[str, Any]) -> str:
@@ -201,6 +210,10 @@ def _differing(usual: dict[str, Any], asked: dict[str, Any]) -> str:
 
 def _leaves(asked: Any, usual: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value that is not the usual one, by its dotted name."""
+    if "steps" in usual and "steps" not in asked:
+        # However many, epochs that are asked for are no steps.
+        yield f"{path}epochs", asked["epochs"]
+        usual = usual | {"epochs": asked["epochs"]}
     for name, value in asked.items():
         if isinstance(value, dict) and isinstance(usual.get(name), dict):
             yield from _leaves(value, usual[name], f"{path}{name}.")

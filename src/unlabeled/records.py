@@ -15,7 +15,9 @@ from pydantic import ConfigDict, TypeAdapter
 from unlabeled.images import Leaks
 from unlabeled.outcomes import Diverged, Outcome, Scored
 
-Decision: TypeAlias = Literal["helps", "hurts", "no evidence", "diverged"]
+Decision: TypeAlias = Literal["helps", "hurts", "no difference", "imprecise", "unfinished", "reading", "diverged"]
+# What an arm of unlabeled images is held against: the same without them, and its twin that learns from the labeled images alone.
+Role: TypeAlias = Literal["", "without", "twin"]
 Verdict: TypeAlias = Literal["helps", "no evidence", "hurts"]
 T = TypeVar("T")
 
@@ -116,6 +118,7 @@ class Contrast:
     """Two arms that differ in one thing; p values are corrected within a family.
 
     One that is ``named`` was chosen as the answer before any run, and so is not one of many; ``lead`` marks what a report leads with.
+    An arm with a contrast in both roles has a verdict on what the unlabeled images are worth to it (``Worth``).
     """
 
     treated: ArmKey
@@ -123,6 +126,7 @@ class Contrast:
     family: str = ""
     named: bool = False
     lead: bool = False
+    role: Role = ""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,12 @@ class ArmSummary:
     not_converged: int
     diverged: int
     runs: int
+    at_last: int = 0
+
+    @property
+    def trained(self) -> bool:
+        """Whether at least half of its runs had their best epoch before the last one they were given."""
+        return 2 * self.at_last <= self.runs
 
     @property
     def seconds(self) -> float | None:
@@ -175,6 +185,29 @@ class ContrastResult:
 
 
 @dataclass(frozen=True)
+class Worth:
+    """What the unlabeled images are worth to an arm: its differences to the arm without them and to its twin, and one verdict.
+
+    ``p`` is the greater of both p values, corrected for the number of arms; "helps" needs both differences.
+    """
+
+    without: ContrastResult
+    twin: ContrastResult
+    p: float | None
+    verdict: Decision
+
+    @property
+    def arm(self) -> ArmKey:
+        """The arm."""
+        return self.without.treated
+
+    @property
+    def named(self) -> bool:
+        """Whether it was named as the answer before any run."""
+        return self.without.contrast.named
+
+
+@dataclass(frozen=True)
 class Illegal:
     """What could not be built on these images, and why."""
 
@@ -188,6 +221,7 @@ class Comparison:
 
     arms: tuple[ArmSummary, ...] = ()
     contrasts: tuple[ContrastResult, ...] = ()
+    worths: tuple[Worth, ...] = ()
 
     def arm(self, key: ArmKey) -> ArmSummary:
         """Return an arm by its key."""
@@ -201,6 +235,11 @@ class Comparison:
     def named(self) -> ContrastResult:
         """The contrast that was named as the answer beforehand."""
         return next(contrast for contrast in self.contrasts if contrast.contrast.named)
+
+    @property
+    def answer(self) -> Worth:
+        """What the unlabeled images are worth to the arm that was named beforehand."""
+        return next(worth for worth in self.worths if worth.named)
 
     def family(self, name: str) -> tuple[ContrastResult, ...]:
         """Return the contrasts of a family."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
@@ -60,12 +61,28 @@ class TrainingConfig(Section):
     """Images a step."""
     epochs: int = Field(default=20, ge=1)
     """Passes over the training images at the most."""
+    # Left out of a run's key where it is as it was before, so that finished runs stay finished.
+    steps: int | None = Field(default=None, ge=1, le=10**9, exclude_if=lambda given: given is None)
+    """Steps in place of epochs: as many passes as hold so many, however many images there are; patience grows with the passes.
+    Epochs that are asked for win over a preset's steps."""
     patience: int = Field(default=0, ge=0)
     """Epochs without a better validation loss after which training stops; 0 never stops early."""
     flip: bool = False
     """Mirror half of the training images left to right."""
     shift: int = Field(default=0, ge=0, le=64)
     """Move training images by up to this many pixels each way; the edge is repeated."""
+
+    def steps_of(self, images: int) -> int:
+        """Return the steps of a whole training on so many images."""
+        return self.steps or self.epochs * math.ceil(images / self.batch_size)
+
+    def in_epochs(self, images: int) -> TrainingConfig:
+        """Return the same training on so many images, its length in epochs."""
+        if self.steps is None:
+            return self
+        epochs = max(1, math.ceil(self.steps / math.ceil(images / self.batch_size)))
+        patience = math.ceil(self.patience * epochs / self.epochs)
+        return self.model_copy(update={"steps": None, "epochs": epochs, "patience": patience})
 
 
 class EncoderConfig(Section):
@@ -153,6 +170,8 @@ class ClassicalConfig(Section):
     """Learning rate of gradient boosting."""
     neighbours: tuple[int, ...] = (1, 5, 10, 20, 50)
     """Numbers of nearest neighbours to choose from on validation data."""
+    components: tuple[int, ...] = (25, 50, 100, 200, 400, 800)
+    """Numbers of principal components to choose from on validation data, beside as many as a code has numbers."""
     ensemble: Literal["forest", "extra-trees"] = "forest"
     """Tree ensemble: random forest or extremely randomised trees."""
     trees: int = Field(default=300, ge=1)
@@ -168,4 +187,6 @@ class ClassicalConfig(Section):
             raise ValueError("min_samples_leaf needs at least one number of at least 1")
         if not self.neighbours or min(self.neighbours) < 1:
             raise ValueError("neighbours needs at least one number of at least 1")
+        if any(number < 1 for number in self.components):
+            raise ValueError("components are at least 1")
         return self

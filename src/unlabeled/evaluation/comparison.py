@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from unlabeled.evaluation.statistics import holm, paired_effect
 from unlabeled.keeping.results import read_result
+from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import (
     ArmKey,
     ArmSummary,
@@ -22,6 +23,7 @@ from unlabeled.records import (
     Difference,
     Effect,
     Row,
+    Worth,
 )
 
 # What is told of an arm beside its scores: the median over its runs.
@@ -30,14 +32,28 @@ _MEDIANS = (
     "train_accuracy", "features", "parameters",
 )  # fmt: skip
 
+# Two seeds say too little of how much autoencoders differ.
+_LEAST_SEEDS = 3
+_NO_VERDICT = ("unfinished", "reading")
+
 # For each run: right or wrong, and the log loss, of every test image.
 Scores: TypeAlias = Mapping[tuple[ArmKey, int, int], tuple[NDArray[np.bool_], NDArray[np.floating[Any]]]]
 
 
-def compare(rows: Sequence[Row], scores: Scores, contrasts: Iterable[Contrast], *, correlation: float) -> Comparison:
-    """Return every arm's means and every contrast's effect and verdict.
+def compare(
+    rows: Sequence[Row],
+    scores: Scores,
+    contrasts: Iterable[Contrast],
+    *,
+    correlation: float,
+    difference: float = 2.0,
+    level: ArmKey | None = None,
+) -> Comparison:
+    """Return every arm's means, every contrast's effect and verdict, and what the unlabeled images are worth to an arm.
 
-    An arm with a run that diverged has no mean (None), and its contrasts no effect.
+    An arm with a run that diverged has no mean (None), and its contrasts no effect. With fewer than three seeds there is no verdict,
+    nor for a network that was not trained to the end: the best epoch of more than half of its runs is the last one, or it is less
+    accurate than ``level``.
 
     Parameters
     ----------
@@ -49,45 +65,113 @@ def compare(rows: Sequence[Row], scores: Scores, contrasts: Iterable[Contrast], 
         Which arms to compare.
     correlation
         Between the results of two folds, for ``paired_effect``.
+    difference
+        The smallest difference that matters, points of accuracy.
+    level
+        The arm that every network has to reach, if it is among the rows.
     """
     compared = _Compared(rows, scores, correlation)
     arms = tuple(compared.describe(arm) for arm in dict.fromkeys(row.arm for row in rows))
-    return Comparison(arms, decide([compared.contrast(contrast) for contrast in contrasts]))
+    unfinished = _unfinished(arms, level)
+    results = [compared.contrast(contrast, unfinished) for contrast in contrasts]
+    return Comparison(arms, decide(results, difference), _worths(results, difference))
 
 
-def decide(contrasts: Sequence[ContrastResult]) -> tuple[ContrastResult, ...]:
-    """Return contrasts with verdicts, and p values that are corrected for their family's number by Holm's method.
-
-    A contrast that was named beforehand is no member of a family. Those that diverged have neither.
-    """
-    p_values: dict[int, float] = {}
-    measured = [number for number, found in enumerate(contrasts) if found.accuracy is not None]
-    families: dict[str, list[int]] = {}
-    for number in measured:
-        contrast = contrasts[number].contrast
-        if contrast.named:
-            p_values[number] = _p(contrasts[number])
-        else:
-            families.setdefault(contrast.family, []).append(number)
-    for members in families.values():
-        p_values |= zip(members, holm([_p(contrasts[number]) for number in members]), strict=True)
-    return tuple(
-        replace(found, p=p_values[number], verdict=_verdict(found.accuracy.mean, p_values[number]))
-        if found.accuracy is not None
-        else found
-        for number, found in enumerate(contrasts)
+def _unfinished(arms: Iterable[ArmSummary], level: ArmKey | None) -> frozenset[ArmKey]:
+    """Return the networks that were not trained to the end."""
+    known = {arm.arm: arm for arm in arms}
+    reached = known[level].accuracy if level in known else None
+    return frozenset(
+        arm.arm
+        for arm in known.values()
+        if arm.arm.model == "network"
+        and not (arm.trained and (reached is None or arm.accuracy is None or arm.accuracy.mean >= reached.mean))
     )
 
 
-def _p(found: ContrastResult) -> float:
-    assert found.accuracy is not None
-    return found.accuracy.p
+def decide(contrasts: Sequence[ContrastResult], difference: float = 2.0) -> tuple[ContrastResult, ...]:
+    """Return contrasts with verdicts, and p values that are corrected for their family's number by Holm's method.
+
+    A contrast that was named beforehand is no member of a family. Those that diverged have neither, and those that can't carry a
+    verdict keep saying why.
+    """
+    p_values: dict[int, float] = {}
+    families: dict[str, list[int]] = {}
+    for number, result in enumerate(contrasts):
+        if result.accuracy is None:
+            continue
+        if result.contrast.named:
+            p_values[number] = result.accuracy.p
+        else:
+            families.setdefault(result.contrast.family or result.contrast.role, []).append(number)
+    for members in families.values():
+        raw = [effect.p for number in members if (effect := contrasts[number].accuracy) is not None]
+        p_values |= zip(members, holm(raw), strict=True)
+    return tuple(
+        result
+        if result.accuracy is None
+        else replace(result, p=p_values[number], verdict=_verdict(result, p_values[number], difference))
+        for number, result in enumerate(contrasts)
+    )
 
 
-def _verdict(mean: float, p: float) -> Decision:
-    if p >= 0.05:
-        return "no evidence"
-    return "helps" if mean > 0 else "hurts"
+def _verdict(result: ContrastResult, p: float, difference: float) -> Decision:
+    effect = result.accuracy
+    assert effect is not None
+    if result.verdict in _NO_VERDICT:
+        return result.verdict
+    if p < 0.05:
+        return "helps" if effect.mean > 0 else "hurts"
+    return "no difference" if -difference < effect.low and effect.high < difference else "imprecise"
+
+
+def _worths(results: Sequence[ContrastResult], difference: float) -> tuple[Worth, ...]:
+    """Return a verdict for every arm that is compared with the arm without unlabeled images and with its twin.
+
+    "Helps" needs both differences, each at 5 %, and so has an error of at most 5 % (intersection-union test: Berger,
+    "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics 24, 1982); then Holm's correction for the number of arms.
+    """
+    twins = {result.treated: result for result in results if result.contrast.role == "twin"}
+    pairs = [
+        (result, twins[result.treated])
+        for result in results
+        if result.contrast.role == "without" and result.treated in twins
+    ]
+    measured = [pair for pair in pairs if pair[0].accuracy is not None and pair[1].accuracy is not None]
+    others = [pair for pair in measured if not pair[0].contrast.named]
+    corrected = dict(
+        zip((pair[0].treated for pair in others), holm([_greater_p(*pair) for pair in others]), strict=True)
+    )
+    return tuple(
+        Worth(without, twin, None, "diverged")
+        if without.accuracy is None or twin.accuracy is None
+        else _worth(without, twin, corrected.get(without.treated, _greater_p(without, twin)), difference)
+        for without, twin in pairs
+    )
+
+
+def _greater_p(without: ContrastResult, twin: ContrastResult) -> float:
+    assert without.accuracy is not None
+    assert twin.accuracy is not None
+    return max(without.accuracy.p, twin.accuracy.p)
+
+
+def _worth(without: ContrastResult, twin: ContrastResult, p: float, difference: float) -> Worth:
+    first, second = without.accuracy, twin.accuracy
+    assert first is not None
+    assert second is not None
+    blocked = next((one.verdict for one in (without, twin) if one.verdict in _NO_VERDICT), None)
+    verdict: Decision = "imprecise"
+    if blocked is not None:
+        verdict = blocked
+    elif p < 0.05 and min(first.mean, second.mean) > 0:
+        verdict = "helps"
+    elif first.p < 0.05 and first.mean < 0:
+        verdict = "hurts"
+    elif first.low > -difference and min(first.high, second.high) < difference:
+        # Not worse than without them by so much, and not better by so much than both.
+        verdict = "no difference"
+    return Worth(without, twin, p, verdict)
 
 
 def read_scores(folder: Path, rows: Iterable[Row], labels: NDArray[np.int64]) -> Scores:
@@ -135,15 +219,21 @@ class _Compared:
             if values:
                 medians[name] = float(np.median(values))
         not_converged = sum(not outcome.converged for outcome in outcomes)
-        return ArmSummary(arm, accuracy, loss, medians, not_converged, len(own) - len(outcomes), len(own))
+        at_last = sum(isinstance(outcome, NetworkOutcome) and outcome.best_at_last for outcome in outcomes)
+        return ArmSummary(arm, accuracy, loss, medians, not_converged, len(own) - len(outcomes), len(own), at_last)
 
-    def contrast(self, contrast: Contrast) -> ContrastResult:
-        """Return the effect of what two arms differ in."""
+    def contrast(self, contrast: Contrast, unfinished: Collection[ArmKey] = ()) -> ContrastResult:
+        """Return the effect of what two arms differ in; its verdict says why it can't have one, if so."""
         treated, control = contrast.treated, contrast.control
         if not (self.whole(treated) and self.whole(control)):
             return ContrastResult(contrast, None, None)
         accuracy, loss = (self.table(treated, metric) - self.table(control, metric) for metric in (0, 1))
         differences = accuracy.mean(axis=2)
+        blocked: Decision = "imprecise"
+        if treated in unfinished or control in unfinished:
+            blocked = "unfinished"
+        elif len(self.seeds) < _LEAST_SEEDS:
+            blocked = "reading"
         effect = _effect(accuracy, self.correlation)
         return ContrastResult(
             contrast,
@@ -155,6 +245,7 @@ class _Compared:
                 for row, fold in enumerate(self.folds)
                 for column, seed in enumerate(self.seeds)
             ),
+            verdict=blocked,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from unlabeled.evaluation.classifiers import (
 from unlabeled.evaluation.linear import fit_linear_network
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import score_test
+from unlabeled.experiments.specs import ComponentFeatures, Features
 from unlabeled.experiments.tasks import ClassicalTask
 from unlabeled.outcomes import ClassicalOutcome
 
@@ -34,7 +36,12 @@ def fit_classical(
     features = lab.features(task.features)
     train, valid = (Labeled(features.labeled[rows], labels[rows]) for rows in (part.train, part.valid))
     start = time.perf_counter()
-    chosen = _fit(task, lab, train, valid, reference)
+    if isinstance(task.features, ComponentFeatures):
+        chosen, number = _choose_components(task, lab, train, valid)
+        train, valid = (Labeled(one.features[:, :number], one.labels) for one in (train, valid))
+        features = Features(features.labeled[:, :number], features.test[:, :number])
+    else:
+        chosen = _fit(task, lab, train, valid, reference)
     seconds = time.perf_counter() - start
     start = time.perf_counter()
     probabilities = chosen.classifier.predict(features.test)
@@ -55,6 +62,23 @@ def fit_classical(
         predict_seconds=predicting,
         **score_test(folder, probabilities, lab.splits.test.classes),
     )
+
+
+def _choose_components(task: ClassicalTask, lab: Lab, train: Labeled, valid: Labeled) -> tuple[Chosen, int]:
+    """Fit on the leading components, and return what has the least validation loss, and their number."""
+    most = train.features.shape[1]
+    best: tuple[float, Chosen, int] | None = None
+    tried = []
+    for number in sorted({number for number in lab.config.classical.components if number < most} | {most}):
+        some, others = (Labeled(one.features[:, :number], one.labels) for one in (train, valid))
+        chosen = _fit(task, lab, some, others, None)
+        loss = score(chosen.classifier.predict(others.features), others.labels)[1]
+        tried += [{"components": number, **trial} for trial in chosen.tried]
+        if best is None or loss < best[0]:
+            best = loss, chosen, number
+    assert best is not None  # all of them are always there
+    _loss, chosen, number = best
+    return replace(chosen, choice={"components": number, **chosen.choice}, tried=tried), number
 
 
 def _fit(task: ClassicalTask, lab: Lab, train: Labeled, valid: Labeled, reference: ClassicalOutcome | None) -> Chosen:

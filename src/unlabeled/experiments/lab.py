@@ -63,7 +63,7 @@ class Lab:
         # Of one kind at a time: on large data sets they are the largest thing in memory.
         self.features: Callable[[FeatureSpec], Features] = lru_cache(maxsize=1)(self._make_features)
         self.patches: Callable[[PatchesLearned], tuple[Images, Images]] = lru_cache(maxsize=1)(self._cut_patches)
-        self.components: Callable[[int], PrincipalComponents] = lru_cache(maxsize=1)(self._fit_components)
+        self.components: Callable[[int, int | None], PrincipalComponents] = lru_cache(maxsize=1)(self._fit_components)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _same_lab, (self.config, self.splits, self.folder, building.loaded_from() if self.kernels else None)
@@ -104,6 +104,21 @@ class Lab:
         if images is None or images >= len(watched):
             return watched
         return watched.subset(np.sort(np.random.default_rng(1).permutation(len(watched))[:images]))
+
+    def images_of(self, learned: Learned) -> tuple[Images, Images]:
+        """Return the images that an autoencoder is trained on, and those that choose its epoch; without labels."""
+        if learned.fold is None:
+            return self.training_images(learned.images), self.held_out
+        part = self.folds.folds[learned.fold]
+        labeled = replace(self.splits.labeled, labels=None)
+        return labeled.subset(part.train), labeled.subset(part.valid)
+
+    def twin(self, learned: Learned, fold: int) -> Learned:
+        """Return the autoencoder that learns in the same way, in as many steps, from a fold's labeled images alone."""
+        training = learned.config.training
+        steps = training.steps_of(len(self.training_images(learned.images)))
+        config = learned.config.model_copy(update={"training": training.model_copy(update={"steps": steps})})
+        return replace(learned, config=config, fold=fold)
 
     def new_autoencoder(
         self, encoder: EncoderConfig, seed: int, *, config: AutoencoderConfig | None = None
@@ -163,16 +178,20 @@ class Lab:
         }
 
     def autoencoder_run(self, learned: Learned) -> Run:
-        """Return the run that trains an autoencoder; it knows neither labels nor folds."""
-        configuration = {
-            "data": self.data_key(test=False),
+        """Return the run that trains an autoencoder; but for a twin's it knows neither labels nor folds."""
+        configuration: dict[str, Any] = {
+            "data": self.data_key(unlabeled=learned.fold is None, test=False),
             "encoder": learned.encoder.model_dump(mode="json"),
             "autoencoder": learned.config.model_dump(mode="json"),
-            "images": len(self.training_images(learned.images)),
             **self.arithmetic,
             "seed": learned.seed,
         }
-        return Run(self.folder / "runs", f"autoencoder/seed{learned.seed}", configuration)
+        if learned.fold is None:
+            configuration["images"] = len(self.training_images(learned.images))
+            return Run(self.folder / "runs", f"autoencoder/seed{learned.seed}", configuration)
+        part = self.folds.folds[learned.fold]
+        configuration |= {"train": part.train.tolist(), "valid": part.valid.tolist()}
+        return Run(self.folder / "runs", f"labeled-autoencoder/fold{learned.fold}-seed{learned.seed}", configuration)
 
     def patches_run(self, learned: PatchesLearned) -> Run:
         """Return the run that learns filters on patches; it knows neither labels nor folds."""
@@ -240,15 +259,17 @@ class Lab:
         made.convolutions[0].load_state_dict(state)
         return made
 
-    def _fit_components(self, length: int) -> PrincipalComponents:
-        return fit_components(self.training_images(), length)
+    def _fit_components(self, length: int, fold: int | None) -> PrincipalComponents:
+        images = self.training_images() if fold is None else self.splits.labeled.subset(self.folds.folds[fold].train)
+        return fit_components(images, length)
 
     def _make_features(self, spec: FeatureSpec) -> Features:
         splits = (self.splits.labeled, self.splits.test)
         if isinstance(spec, PixelFeatures):
             return Features(*map(pixel_features, splits))
         if isinstance(spec, ComponentFeatures):
-            return Features(*map(self.components(self.geometry(spec.encoder).code_length).scores, splits))
+            components = self.components(self.geometry(spec.encoder).code_length, spec.fold)
+            return Features(*map(components.scores, splits))
         if isinstance(spec, LearnedMaps | PatchMaps):
             maps = (
                 self.trained_autoencoder(spec.learned).encoder

@@ -73,6 +73,7 @@ def train_network(task: NetworkTask, lab: Lab, folder: Path, watcher: Watcher | 
         predict_seconds=predicting,
         predictions_per_second=len(lab.splits.test) / predicting,
         gradients=_gradients(task, lab, network, train) if task.gradients else None,
+        epochs=len(fitted.history),
         **score_test(folder, probabilities, lab.splits.test.classes),
     )
 

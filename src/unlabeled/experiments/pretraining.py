@@ -36,22 +36,22 @@ _IMAGES_OF_MEAN = 2000
 
 def train_autoencoder(learned: Learned, lab: Lab, folder: Path, watcher: Watcher | None) -> AutoencoderOutcome:
     """Train an autoencoder, and keep weights, history and pictures in a folder."""
-    watched, config = lab.training_images(learned.images), learned.config
+    (images, valid), config = lab.images_of(learned), learned.config
     model = lab.new_autoencoder(learned.encoder, learned.seed, config=config)
     objective = Reconstruction(config.loss, config.noise, config.noise_level)
     fitted = fit_stacked(
-        model, objective, watched, valid=lab.held_out, config=config.training, stacking=config.stacking,
+        model, objective, images, valid=valid, config=config.training, stacking=config.stacking,
         seed=learned.seed, runtime=lab.runtime, folder=folder, watcher=watcher,
     )  # fmt: skip
     write_history(folder / "history.jsonl", fitted.history)
     save_weights(folder / "weights.safetensors", model)
-    write_arrays(folder / "pictures.npz", **_pictures(model, lab.held_out, lab.runtime))
+    write_arrays(folder / "pictures.npz", **_pictures(model, valid, lab.runtime))
     for path in folder.glob("**/checkpoint.safetensors"):
         path.unlink(missing_ok=True)
     return AutoencoderOutcome(
         held_out_mse=fitted.history[fitted.best_epoch - 1]["valid_mse"],
-        held_out_variance=_error_of_mean(watched, lab.held_out),
-        images=len(watched),
+        held_out_variance=_error_of_mean(images, valid),
+        images=len(images),
         code_size=list(model.geometry.code_size),
         code_length=model.geometry.code_length,
         input_length=model.geometry.input_length,

@@ -17,12 +17,16 @@ Solver: TypeAlias = Literal["full batch", "batches"]
 
 @dataclass(frozen=True)
 class Learned:
-    """An autoencoder: its shape, how it is trained, on how many unlabeled images (None: all), and its seed."""
+    """An autoencoder: its shape, how it is trained, on how many unlabeled images (None: all), and its seed.
+
+    With a ``fold`` it is the twin of one of unlabeled images: it learns from that fold's labeled training images, without their labels.
+    """
 
     encoder: EncoderConfig
     config: AutoencoderConfig
     seed: int
     images: int | None = None
+    fold: int | None = None
     source: ClassVar[str] = "autoencoder"
 
 
@@ -72,9 +76,13 @@ class PixelFeatures:
 
 @dataclass(frozen=True)
 class ComponentFeatures:
-    """Scores on the principal components of the unlabeled images, as many as the encoder's code has numbers."""
+    """Scores on the principal components of the unlabeled images, as many as the encoder's code has numbers at the most.
+
+    With a ``fold`` they are those of that fold's labeled training images.
+    """
 
     encoder: EncoderConfig
+    fold: int | None = None
     source: ClassVar[str] = "pca"
     pooling: ClassVar[str] = "whole"
 

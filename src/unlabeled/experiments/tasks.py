@@ -173,7 +173,8 @@ class ClassicalTask:
     def key(self, lab: Lab) -> Run:
         """Return its folder, the same for all seeds where nothing depends on them."""
         part, features, learned = lab.folds.folds[self.fold], self.features, pretrained(self.features)
-        of_unlabeled = learned is not None or isinstance(features, ComponentFeatures)
+        of_fold = getattr(features if learned is None else learned, "fold", None) is not None
+        of_unlabeled = (learned is not None or isinstance(features, ComponentFeatures)) and not of_fold
         seeded = self.model in ("trees", "boosting")
         configuration: dict[str, Any] = {
             "data": lab.data_key(unlabeled=of_unlabeled),
@@ -186,7 +187,9 @@ class ClassicalTask:
         if learned is not None:
             configuration["autoencoder"] = lab.run_of(learned).folder.name
         if isinstance(features, ComponentFeatures):
-            configuration["images"] = len(lab.training_images())
+            configuration["components"] = lab.config.classical.model_dump(mode="json", include={"components"})
+            if not of_fold:
+                configuration["images"] = len(lab.training_images())
         if not isinstance(features, PixelFeatures | ComponentFeatures):
             configuration |= lab.arithmetic
         if self.model in ("logistic", "linear-network", "neighbours"):
@@ -252,7 +255,10 @@ class NetworkTask:
         """Return its folder."""
         part, learning = lab.folds_of(self.labels).folds[self.fold], self.learning
         joint = isinstance(learning, Joint)
-        of_unlabeled = self.start is not None or (isinstance(learning, Joint) and learning.unlabeled)
+        from_labeled = isinstance(self.start, Learned) and self.start.fold is not None
+        of_unlabeled = (self.start is not None and not from_labeled) or (
+            isinstance(learning, Joint) and learning.unlabeled
+        )
         configuration: dict[str, Any] = {
             "data": lab.data_key(unlabeled=of_unlabeled),
             "encoder": self.encoder.model_dump(mode="json"),

@@ -103,4 +103,4 @@ class Answer:
     def lines(self) -> list[str]:
         """The rows of the table as lines."""
         rows = [[cell if isinstance(cell, str) else cell.text for cell in row] for row in self.table.rows]
-        return [f"{name}: {effect}, {verdict}" for name, effect, verdict in rows]
+        return [f"{name}: {', '.join(cells)}" for name, *cells in rows]

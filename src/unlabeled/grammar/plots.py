@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from unlabeled.grammar.drawing import COLOURS, figure, legend, panels, png, tile
 from unlabeled.grammar.drawing import colour as colour_of
 from unlabeled.grammar.words import Language
+
+_LETTERS = 30
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def lines_figure(
     levels: Sequence[Level] = (),
 ) -> str:
     """Draw means with intervals, one below the other."""
-    height = 0.85 + 0.25 * len(lines) + (0.25 if levels else 0)
+    rows = sum(name.count("\n") for name in _wrapped(lines))
+    height = 0.85 + 0.25 * len(lines) + 0.12 * rows + (0.25 if levels else 0)
     with figure(name, height=height) as (axes, finished):
         _levels(axes, levels, upright=True)
         _draw_lines(axes, lines)
@@ -205,14 +209,15 @@ def effects_figure(
             axes.plot(line.dots, [place - 0.18] * len(line.dots), "|", color=COLOURS["muted"], markersize=6)
             axes.plot([line.low, line.high], [place, place], color=colour, linewidth=2.2, solid_capstyle="round")
             axes.plot(line.mean, place, "o", color=colour, markersize=6)
-            axes.annotate(
-                line.name,
+            named = axes.annotate(
+                "\n".join(wrap(line.name, 2 * _LETTERS)),
                 (0, place),
                 xycoords=("axes fraction", "data"),
                 xytext=(0, 8),
                 textcoords="offset points",
                 fontsize=8,
             )
+            named.set_in_layout(False)
         axes.set_yticks([])
         axes.set_ylim(-0.5, len(lines) - 0.35)
         axes.spines["left"].set_visible(False)
@@ -298,6 +303,11 @@ def picture_row(images: NDArray[np.uint8]) -> str:
     return png(tile(list(images), columns=len(images), scale=max(1, 64 // images.shape[3])))
 
 
+def _wrapped(lines: Sequence[Line]) -> list[str]:
+    """Return names in lines of a length that leaves the axes their room."""
+    return ["\n".join(wrap(line.name, _LETTERS)) or line.name for line in lines]
+
+
 def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
     """Draw means with intervals and single runs, the first line on top."""
     for place, line in enumerate(reversed(lines)):
@@ -305,7 +315,7 @@ def _draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
         axes.plot(line.dots, [place - 0.25] * len(line.dots), "|", color=COLOURS["muted"], markersize=4)
         axes.plot([line.low, line.high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot(line.mean, place, "o", color=colour, markersize=5)
-    axes.set_yticks(range(len(lines)), [line.name for line in reversed(lines)])
+    axes.set_yticks(range(len(lines)), list(reversed(_wrapped(lines))), linespacing=0.95)
     axes.set_ylim(-0.6, len(lines) - 0.4)
 
 

@@ -201,7 +201,10 @@ def verdict_name(verdict: str, language: Language) -> str:
     return {
         "helps": _("helps"),
         "hurts": _("hurts"),
-        "no evidence": _("no evidence"),
+        "no difference": _("no difference"),
+        "imprecise": _("too imprecise to tell"),
+        "unfinished": _("not trained to the end"),
+        "reading": _("no verdict: fewer than 3 seeds"),
         "diverged": _("diverged"),
     }[verdict]
 
@@ -212,7 +215,10 @@ def comparison_word(verdict: str, language: Language) -> str:
     return {
         "helps": _("better"),
         "hurts": _("worse"),
-        "no evidence": _("no evidence of a difference"),
+        "no difference": _("no difference"),
+        "imprecise": _("too imprecise to tell"),
+        "unfinished": _("not trained to the end"),
+        "reading": _("no verdict: fewer than 3 seeds"),
         "diverged": _("diverged"),
     }[verdict]
 
@@ -223,7 +229,10 @@ def verdict_lists(named: Iterable[tuple[str, str]], language: Language) -> str:
     texts = {
         "helps": _("helps: {names}"),
         "hurts": _("hurts: {names}"),
-        "no evidence": _("no evidence: {names}"),
+        "no difference": _("no difference: {names}"),
+        "imprecise": _("too imprecise to tell: {names}"),
+        "unfinished": _("not trained to the end: {names}"),
+        "reading": _("no verdict with fewer than 3 seeds: {names}"),
         "diverged": _("diverged: {names}"),
     }
     by_verdict: dict[str, list[str]] = {}

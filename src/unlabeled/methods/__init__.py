@@ -9,18 +9,21 @@ from unlabeled.config import PLUGINS, add_methods_section, remove_methods_sectio
 from unlabeled.errors import UserError
 from unlabeled.methods.features import MODELS
 from unlabeled.methods.finetuned import FINETUNED
-from unlabeled.methods.frozen_codes import FROZEN_CODES
+from unlabeled.methods.finetuned import TWIN as FINETUNED_TWIN
+from unlabeled.methods.frozen_codes import FROZEN_CODES, FROZEN_TWIN
 from unlabeled.methods.joint import JOINT, LABELED_ONLY
 from unlabeled.methods.method import Colour as Colour
 from unlabeled.methods.method import Message as Message
 from unlabeled.methods.method import Method as Method
-from unlabeled.methods.pca import PCA
+from unlabeled.methods.pca import PCA, PCA_TWIN
 from unlabeled.methods.pixels import PIXELS
 from unlabeled.methods.random_codes import RANDOM_CODES
 from unlabeled.methods.scratch import SCRATCH
 from unlabeled.records import ArmKey, Contrast
 
-METHODS: list[Method] = [PIXELS, RANDOM_CODES, PCA, FROZEN_CODES, SCRATCH, FINETUNED, LABELED_ONLY, JOINT]
+METHODS: list[Method] = [
+    PIXELS, RANDOM_CODES, PCA, PCA_TWIN, FROZEN_CODES, FROZEN_TWIN, SCRATCH, FINETUNED, FINETUNED_TWIN, LABELED_ONLY, JOINT,
+]  # fmt: skip
 
 
 def register(method: Method) -> None:

@@ -1,4 +1,4 @@
-"""The network that starts from the autoencoder's weights: the answer's own comparison."""
+"""The network that starts from the autoencoder's weights, the answer's own comparison, and its twin of the labeled images alone."""
 
 from unlabeled.methods.method import Colour, Message
 from unlabeled.methods.networks import NetworkMethod
@@ -7,12 +7,23 @@ from unlabeled.records import ArmKey, Contrast
 
 _ARM = ArmKey("autoencoder", "network")
 
+TWIN = NetworkMethod(
+    name="finetuned-twin",
+    arm=ArmKey("autoencoder", "network", way="labeled"),
+    title=Message("ConvNet from the autoencoder, labeled only"),
+    colour=Colour("#5c7f14", "#a9cc5b"),
+    uses=frozenset({"labeled"}),
+    start="twin",
+)
 FINETUNED = NetworkMethod(
     name="finetuned",
     arm=_ARM,
     title=Message("ConvNet from the autoencoder"),
     colour=Colour("#0b7285", "#4cc0d4"),
     uses=frozenset({"labeled", "unlabeled"}),
-    contrasts=(Contrast(_ARM, SCRATCH.arm, named=True, lead=True),),
+    contrasts=(
+        Contrast(_ARM, SCRATCH.arm, named=True, role="without"),
+        Contrast(_ARM, TWIN.arm, named=True, role="twin"),
+    ),
     start="autoencoder",
 )

@@ -21,6 +21,6 @@ JOINT = NetworkMethod(
     title=Message("ConvNet, reconstructs unlabeled too"),
     colour=Colour("#a0357c", "#e58cc6"),
     uses=frozenset({"labeled", "unlabeled"}),
-    contrasts=(Contrast(_ARM, SCRATCH.arm, lead=True), Contrast(_ARM, LABELED_ONLY.arm, lead=True)),
+    contrasts=(Contrast(_ARM, SCRATCH.arm, role="without"), Contrast(_ARM, LABELED_ONLY.arm, role="twin")),
     reconstructs="all",
 )

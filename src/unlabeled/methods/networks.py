@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkMethod:
-    """The network of ``--encoder`` and ``--network``: with random weights or the autoencoder's, supervised or reconstructing too."""
+    """The network of ``--encoder`` and ``--network``: with random weights or an autoencoder's, supervised or reconstructing too.
+
+    The autoencoder is that of the unlabeled images, or its twin, which learns from the labeled images alone.
+    """
 
     name: str
     arm: ArmKey
@@ -27,7 +30,7 @@ class NetworkMethod:
     colour: Colour
     uses: frozenset[Part]
     contrasts: tuple[Contrast, ...] = ()
-    start: Literal["random", "autoencoder"] = "random"
+    start: Literal["random", "autoencoder", "twin"] = "random"
     reconstructs: Literal["nothing", "labeled", "all"] = "nothing"
     options: type[Section] | None = None
 
@@ -40,12 +43,12 @@ class NetworkMethod:
         """Train it."""
         config, weights = lab.config, joint_weights(lab.config.studies.joint)
         learned = Learned(config.encoder, config.autoencoder, seed)
-        start = learned if self.start == "autoencoder" else None
+        starts = {"random": None, "autoencoder": learned, "twin": lab.twin(learned, fold)}
         # All choose from as many candidates as those that reconstruct, which have weights to choose.
         learning: Joint | Supervised = Supervised(trials=len(weights))
         if self.reconstructs != "nothing":
             learning = Joint(weights, unlabeled=self.reconstructs == "all")
-        return [NetworkTask(self.arm, config.encoder, config.network, fold, seed, start, learning)]
+        return [NetworkTask(self.arm, config.encoder, config.network, fold, seed, starts[self.start], learning)]
 
 
 def joint_weights(grid: JointGrid) -> tuple[tuple[float, float], ...]:

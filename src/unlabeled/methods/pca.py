@@ -1,4 +1,4 @@
-"""Principal components of the unlabeled images, as many as a code has numbers: the linear way to learn from them."""
+"""Principal components of the unlabeled images, the linear way to learn from them, and their twin of the labeled images alone."""
 
 from unlabeled.experiments.specs import ComponentFeatures
 from unlabeled.methods.features import FeatureMethod
@@ -10,5 +10,15 @@ PCA = FeatureMethod(
     title=Message("PCA"),
     colour=Colour("#7c4dbe", "#b697ec"),
     uses=frozenset({"labeled", "unlabeled"}),
-    features=lambda lab, _seed: ComponentFeatures(lab.config.encoder),
+    features=lambda lab, _fold, _seed: ComponentFeatures(lab.config.encoder),
+    twin="labeled",
+)
+PCA_TWIN = FeatureMethod(
+    name="pca-twin",
+    source="pca",
+    way="labeled",
+    title=Message("PCA, labeled only"),
+    colour=Colour("#4f4fa3", "#9d9de8"),
+    uses=frozenset({"labeled"}),
+    features=lambda lab, fold, _seed: ComponentFeatures(lab.config.encoder, fold),
 )

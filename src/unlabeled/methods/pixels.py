@@ -10,5 +10,5 @@ PIXELS = FeatureMethod(
     title=Message("pixels"),
     colour=Colour("#6b7280", "#a5abb5"),
     uses=frozenset({"labeled"}),
-    features=lambda _lab, _seed: PixelFeatures(),
+    features=lambda _lab, _fold, _seed: PixelFeatures(),
 )

@@ -10,5 +10,5 @@ RANDOM_CODES = FeatureMethod(
     title=Message("random encoder"),
     colour=Colour("#b4690e", "#e2a04f"),
     uses=frozenset({"labeled"}),
-    features=lambda lab, seed: RandomCodes(lab.config.encoder, seed),
+    features=lambda lab, _fold, seed: RandomCodes(lab.config.encoder, seed),
 )

@@ -22,8 +22,18 @@ _SENTENCES = {
     "hurts": words(
         "No: a network that starts from the autoencoder's weights is worse than one from scratch, {effect:e} points."
     ),
-    "no evidence": words(
-        "No evidence either way: a network that starts from the autoencoder's weights vs one from scratch, {effect:e} points."
+    "no difference": words(
+        "No difference that matters: a network that starts from the autoencoder's weights vs one from scratch, {effect:e} points."
+    ),
+    "imprecise": words(
+        "Too imprecise to tell: a network that starts from the autoencoder's weights vs one from scratch, {effect:e} points."
+    ),
+    "unfinished": words(
+        "Not trained to the end: a network that starts from the autoencoder's weights vs one from scratch, {effect:e} points."
+    ),
+    "reading": words(
+        "No verdict with fewer than 3 seeds: a network that starts from the autoencoder's weights vs one from scratch, "
+        "{effect:e} points."
     ),
 }
 _CODES = (
@@ -42,7 +52,7 @@ def course_answer(results: Mapping[str, StudyResult], language: Language) -> Ans
         headline = language.say(
             "Whether unlabeled images improve classification is told by study 5, which has no result here."
         )
-        return answer(language, "no evidence", headline, rows, chosen=None)
+        return answer(language, "imprecise", headline, rows, chosen=None)
     return answer(language, named.verdict, language.say(_SENTENCES[named.verdict], effect=named.accuracy), rows)
 
 

@@ -166,7 +166,7 @@ def compare_errors(pairs: Sequence[Pair], errors: Errors) -> tuple[PairErrors, .
 
 def _judged(line: PairErrors, p: float) -> PairErrors:
     better = line.effect is not None and line.effect.mean < 0
-    return replace(line, p=p, verdict="no evidence" if p >= 0.05 else "helps" if better else "hurts")
+    return replace(line, p=p, verdict="imprecise" if p >= 0.05 else "helps" if better else "hurts")
 
 
 def error_effect(values: NDArray[np.float64]) -> Effect:

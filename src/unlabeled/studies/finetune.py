@@ -72,8 +72,8 @@ def run(lab: Lab, do: Perform) -> FinetuneFindings:
     study, baselines = Finetuning(lab, encoder, config), pixel_arms(lab, do)
     autoencoders, rows = do(study.autoencoders()), do(list(study.tasks()))
     # One family a curve; the comparison named beforehand is no member of either.
-    points = _decided([study.at_labels(rows, labels) for labels in (*study.labels, None)])
-    unlabeled = _decided([study.at_images(rows, images) for images in (*study.images, None)])
+    points = _decided([study.at_labels(rows, labels) for labels in (*study.labels, None)], lab.config.difference)
+    unlabeled = _decided([study.at_images(rows, images) for images in (*study.images, None)], lab.config.difference)
     grid = lab.config.studies.finetune
     return FinetuneFindings(
         encoder=encoder.model_dump(mode="json"),
@@ -89,9 +89,9 @@ def run(lab: Lab, do: Perform) -> FinetuneFindings:
     )
 
 
-def _decided(points: list[Any]) -> list[Any]:
+def _decided(points: list[Any], difference: float) -> list[Any]:
     """Correct the p values of all points of a curve together."""
-    contrasts = iter(decide([contrast for point in points for contrast in point.comparison.contrasts]))
+    contrasts = iter(decide([c for point in points for c in point.comparison.contrasts], difference))
     return [
         replace(
             point,

@@ -14,16 +14,25 @@ from unlabeled.errors import TrainingDiverged
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import Perform, Task
 from unlabeled.grammar.drawing import filter_sheet, png, tile
-from unlabeled.grammar.parts import Answer, Code, Matrix, Part, Photographs, Picture, Points
+from unlabeled.grammar.parts import Answer, Cell, Code, Matrix, Part, Photographs, Picture, Points, Table
 from unlabeled.grammar.plots import Line, Pair, effects_figure, pairs_figure, training_figure
 from unlabeled.grammar.section import Context, Page
-from unlabeled.grammar.tables import ArmTable, ContrastTable, answer, arms_figure, best_sentence
-from unlabeled.grammar.words import words
+from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, best_sentence, css
+from unlabeled.grammar.words import verdict_name, words
 from unlabeled.keeping.files import refuse_name
 from unlabeled.keeping.results import Result, read_result
 from unlabeled.methods import METHODS, all_contrasts, arm_name, method_of
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
-from unlabeled.records import ArmKey, ArmSummary, Comparison, Row, of_arm, outcomes_of
+from unlabeled.records import (
+    ArmKey,
+    ArmSummary,
+    Comparison,
+    ContrastResult,
+    Row,
+    Worth,
+    of_arm,
+    outcomes_of,
+)  # fmt: skip
 from unlabeled.studies.limits import caveats
 from unlabeled.studies.study import Study, experiment, train_autoencoders
 
@@ -35,17 +44,23 @@ _MOST_CONFUSIONS = 3
 STARTS = {
     "helps": words("The unlabeled images help"),
     "hurts": words("Using the unlabeled images this way hurts"),
-    "no evidence": words("No evidence that the unlabeled images help or hurt"),
+    "no difference": words("The unlabeled images make no difference that matters"),
+    "imprecise": words("Too imprecise to tell what the unlabeled images are worth"),
+    "unfinished": words("Not trained to the end, so there is no verdict"),
+    "reading": words("A reading without a verdict, for there are fewer than 3 seeds"),
 }
+_MORE = words("{treated} is {n:1} points more accurate than {control} {interval}")
+_LESS = words("{treated} is {n:1} points less accurate than {control} {interval}")
+_SAME = words("{treated} is as accurate as {control} {interval}")
 
 
 @dataclass(frozen=True)
 class GainFindings:
-    """Findings of the main job; ``code_length`` and ``pca_length`` are the numbers of a code and of principal components."""
+    """Findings of the main job; ``code_length`` numbers make a code, ``pca_lengths`` are the least and most components chosen."""
 
     comparison: Comparison
     code_length: int
-    pca_length: int
+    pca_lengths: tuple[int, int]
     autoencoders: tuple[Row, ...]
     rows: tuple[Row, ...]
 
@@ -77,9 +92,9 @@ def run(lab: Lab, do: Perform) -> GainFindings:
 
     autoencoders = train_autoencoders(do_all, learned)
     comparison, rows = experiment(lab, do_all, plan(lab), all_contrasts())
-    of_components = outcomes_of((row for row in rows if row.arm.source == "pca"), ClassicalOutcome)
-    code_length, pca_length = lab.geometry(config.encoder).code_length, min(one.features for one in of_components)
-    return GainFindings(comparison, code_length, pca_length, autoencoders, rows)
+    lengths = [one.features for one in outcomes_of((row for row in rows if row.arm.source == "pca"), ClassicalOutcome)]
+    code_length = lab.geometry(config.encoder).code_length
+    return GainFindings(comparison, code_length, (min(lengths), max(lengths)), autoencoders, rows)
 
 
 def plan(lab: Lab) -> Iterator[Task]:
@@ -103,29 +118,59 @@ def colour_of(arm: ArmKey) -> str:
 
 def lead(context: Context[GainFindings]) -> Answer:
     """Say what the results answer: in a sentence, before whose colon stands the verdict, and a small table."""
-    compared, main = context.findings.comparison, context.findings.comparison.named
-    assert main.accuracy is not None  # a run that diverged ended the job
-    text = words("{start}: {treated} is {n:1} points more accurate than {control} {interval}.")
-    if round(main.accuracy.mean, 1) == 0:
-        text = words("{start}: {treated} is as accurate as {control} {interval}.")
-    elif main.accuracy.mean < 0:
-        text = words("{start}: {treated} is {n:1} points less accurate than {control} {interval}.")
+    compared, main = context.findings.comparison, context.findings.comparison.answer
     headline = context.say(
-        text,
+        "{start}: {without}; {twin}.",
         start=context.say(STARTS[main.verdict]),
-        treated=context.name(main.treated),
-        control=context.name(main.control),
-        n=abs(main.accuracy.mean),
-        interval=context.say(
-            "(95 % interval {interval} points; better on {e.folds_won} of {e.folds} folds)",
-            interval=context.language.interval(main.accuracy.low, main.accuracy.high, signed=True),
-            e=main.accuracy,
-        ),
+        without=_difference(context, main.without),
+        twin=_difference(context, main.twin),
     )
-    if context.protocol.seeds == 1:
-        headline += " " + context.say("With one seed, this is about one autoencoder.")
-    return answer(
-        context.language, main.verdict, headline, [(context.pair(c), c) for c in compared.contrasts if c.contrast.lead]
+    write = context.language.write
+    rows: list[list[str | Cell]] = [
+        [
+            context.name(w.arm),
+            write(w.without.accuracy, "e"),
+            write(w.twin.accuracy, "e"),
+            _worth_cell(context, w.verdict),
+        ]
+        for w in compared.worths
+    ]
+    rows += [
+        [context.pair(c), write(c.accuracy, "e"), "–", _worth_cell(context, c.verdict)]
+        for c in compared.contrasts
+        if c.contrast.lead
+    ]
+    heads = [
+        context.say("way"),
+        context.say("vs without unlabeled images, points"),
+        context.say("vs the same of labeled images alone, points"),
+        context.say("verdict"),
+    ]
+    return Answer(main.verdict, headline, Table("", heads, rows, chosen=_place(compared.worths)))
+
+
+def _place(worths: Sequence[Worth]) -> int | None:
+    return next((number for number, worth in enumerate(worths) if worth.named), None)
+
+
+def _worth_cell(context: Context[GainFindings], verdict: str) -> Cell:
+    return Cell(verdict_name(verdict, context.language), css(verdict))
+
+
+def _difference(context: Context[GainFindings], contrast: ContrastResult) -> str:
+    """Say by how much one arm is more or less accurate than another, for which labels."""
+    effect = contrast.accuracy
+    assert effect is not None  # a run that diverged ended the job
+    folds = context.protocol.folds
+    interval = context.language.interval(effect.low, effect.high, signed=True)
+    return context.say(
+        _SAME if round(effect.mean, 1) == 0 else _MORE if effect.mean > 0 else _LESS,
+        treated=context.name(contrast.treated),
+        control=context.name(contrast.control),
+        n=abs(effect.mean),
+        interval=context.say("(95 %: {interval}; other draws of labels too)", interval=interval)
+        if folds is not None and folds.own
+        else context.say("(95 %: {interval}; for these labels)", interval=interval),
     )
 
 
@@ -143,10 +188,11 @@ def _arms(context: Context[GainFindings]) -> list[Part]:
         notes.append(context.say("* Not every logistic regression converged; see the end of the page."))
     notes.append(
         context.say(
-            "PCA has {f.pca_length:0} components, as many as there can be; the code has {f.code_length:0} numbers."
+            "PCA's number of components is chosen on validation data, from {low:0} to {high:0} here; the code has {f.code_length:0} "
+            "numbers.",
+            low=findings.pca_lengths[0],
+            high=findings.pca_lengths[1],
         )
-        if findings.pca_length < findings.code_length
-        else context.say("PCA has as many components as the code has numbers, {f.code_length:0}.")
     )
 
     def name(arm: ArmSummary) -> str:

@@ -34,8 +34,8 @@ METHODS = (
     replace(joint.JOINT, arm=STARTED, start="autoencoder"),
 )
 CONTRASTS = (
-    Contrast(JOINT, SCRATCH, named=True),
-    Contrast(JOINT, LABELED_ONLY),
+    Contrast(JOINT, SCRATCH, named=True, role="without"),
+    Contrast(JOINT, LABELED_ONLY, role="twin"),
     Contrast(LABELED_ONLY, SCRATCH),
     Contrast(FINETUNED, SCRATCH),
     Contrast(JOINT, FINETUNED),
@@ -53,8 +53,11 @@ _NAMES = {
 _ANSWERS = {
     "helps": words("Joint training helps: vs the same network from scratch {effect:e} points."),
     "hurts": words("Joint training hurts: vs the same network from scratch {effect:e} points."),
-    "no evidence": words(
-        "No evidence that joint training helps or hurts: vs the same network from scratch {effect:e} points."
+    "no difference": words("Joint training makes no difference: vs the same network from scratch {effect:e} points."),
+    "imprecise": words("Too imprecise to tell: joint training vs the same network from scratch {effect:e} points."),
+    "unfinished": words("Not trained to the end: joint training vs the same network from scratch {effect:e} points."),
+    "reading": words(
+        "No verdict with fewer than 3 seeds: joint training vs the same network from scratch {effect:e} points."
     ),
     "diverged": words("A network diverged, so there is no answer."),
 }

@@ -7,6 +7,7 @@ from typing import Any
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.tables import most_accurate
 from unlabeled.grammar.words import words
+from unlabeled.records import ArmKey
 
 _LEARNED = 1.2
 _FEW_SEEDS = {
@@ -47,14 +48,28 @@ def caveats(context: Context[Any]) -> list[str]:
 
 
 def _of_networks(context: Context[Any]) -> list[str]:
+    compared = context.findings.comparison
+    level = next((arm.accuracy for arm in compared.arms if arm.arm == ArmKey("pixels", "logistic")), None)
+    lines = [
+        context.say(
+            "{name} was not trained to the end: in {arm.at_last} of {arm.runs} runs the last epoch is the best, or it is less "
+            "accurate than logistic regression on pixels. Raise --network.training.steps.",
+            name=context.name(arm.arm),
+            arm=arm,
+        )
+        for arm in compared.arms
+        if arm.arm.model == "network" and arm.accuracy is not None
+        if not arm.trained or (level is not None and arm.accuracy.mean < level.mean)
+    ]
     best = most_accurate(arm for arm in context.findings.comparison.arms if arm.arm.model == "network")
     if best is None or best[1] >= _LEARNED * 100 / len(context.protocol.class_names):
-        return []
+        return lines
     return [
+        *lines,
         context.say(
             "No network is clearly better than guessing, so their difference says nothing yet: train them longer "
             "(--network.training.epochs), or with another learning rate."
-        )
+        ),
     ]
 
 

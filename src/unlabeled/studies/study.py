@@ -52,7 +52,14 @@ def compared(
     """Compare the arms of rows, over all folds and seeds."""
     runs = list(rows)
     scores = read_scores(lab.folder, runs, lab.splits.test.classes)
-    return compare(runs, scores, contrasts, correlation=lab.folds.correlation if correlation is None else correlation)
+    return compare(
+        runs,
+        scores,
+        contrasts,
+        correlation=lab.folds.correlation if correlation is None else correlation,
+        difference=lab.config.difference,
+        level=ArmKey("pixels", "logistic"),
+    )
 
 
 def pixel_tasks(lab: Lab, models: Iterable[Classical] = ("logistic", "trees", "boosting")) -> Iterator[ClassicalTask]:

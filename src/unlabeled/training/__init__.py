@@ -110,7 +110,7 @@ def fit(
         If there is nothing to train on, or labels are needed and missing.
     """
     _check(objective, images, valid)
-    runtime = runtime or Runtime.of()
+    runtime, config = runtime or Runtime.of(), config.in_epochs(len(images))
     with frozen(model, groups):
         return _train(
             _Training(model, objective, images, valid, config, groups, beside, seed, runtime, watcher), folder

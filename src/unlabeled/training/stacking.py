@@ -39,6 +39,7 @@ def fit_stacked(
     Fitted
         The last part of the history is of the whole model: trained together, or only measured where layers were joined.
     """
+    config = config.in_epochs(len(images))
     options: dict[str, Any] = {"valid": valid, "seed": seed, "runtime": runtime, "watcher": watcher}
     layers = len(model.geometry.blocks)
     if stacking == "whole" or layers == 1:
