@@ -202,9 +202,9 @@ def verdict_name(verdict: str, language: Language) -> str:
         "helps": _("helps"),
         "hurts": _("hurts"),
         "no difference": _("no difference"),
-        "imprecise": _("too imprecise to tell"),
+        "imprecise": _("too imprecise"),
         "unfinished": _("not trained to the end"),
-        "reading": _("no verdict: fewer than 3 seeds"),
+        "reading": _("no verdict"),
         "diverged": _("diverged"),
     }[verdict]
 
@@ -216,9 +216,9 @@ def comparison_word(verdict: str, language: Language) -> str:
         "helps": _("better"),
         "hurts": _("worse"),
         "no difference": _("no difference"),
-        "imprecise": _("too imprecise to tell"),
+        "imprecise": _("too imprecise"),
         "unfinished": _("not trained to the end"),
-        "reading": _("no verdict: fewer than 3 seeds"),
+        "reading": _("no verdict"),
         "diverged": _("diverged"),
     }[verdict]
 

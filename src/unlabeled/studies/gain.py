@@ -27,7 +27,6 @@ from unlabeled.records import (
     ArmKey,
     ArmSummary,
     Comparison,
-    ContrastResult,
     Row,
     Worth,
     of_arm,
@@ -49,9 +48,14 @@ STARTS = {
     "unfinished": words("Not trained to the end, so there is no verdict"),
     "reading": words("A reading without a verdict, for there are fewer than 3 seeds"),
 }
-_MORE = words("{treated} is {n:1} points more accurate than {control} {interval}")
-_LESS = words("{treated} is {n:1} points less accurate than {control} {interval}")
-_SAME = words("{treated} is as accurate as {control} {interval}")
+_HEADLINE = words(
+    "{start}: {treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for "
+    "these labels)."
+)
+_OTHER_LABELS = words(
+    "{start}: {treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for "
+    "other labels drawn alike too)."
+)
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,14 @@ def colour_of(arm: ArmKey) -> str:
 def lead(context: Context[GainFindings]) -> Answer:
     """Say what the results answer: in a sentence, before whose colon stands the verdict, and a small table."""
     compared, main = context.findings.comparison, context.findings.comparison.answer
+    folds = context.protocol.folds
     headline = context.say(
-        "{start}: {without}; {twin}.",
+        _OTHER_LABELS if folds is not None and folds.own else _HEADLINE,
         start=context.say(STARTS[main.verdict]),
-        without=_difference(context, main.without),
-        twin=_difference(context, main.twin),
+        treated=context.name(main.arm),
+        control=context.name(main.without.control),
+        without=main.without.accuracy,
+        twin=main.twin.accuracy,
     )
     write = context.language.write
     rows: list[list[str | Cell]] = [
@@ -142,8 +149,8 @@ def lead(context: Context[GainFindings]) -> Answer:
     ]
     heads = [
         context.say("way"),
-        context.say("vs without unlabeled images, points"),
-        context.say("vs the same of labeled images alone, points"),
+        context.say("vs without, points"),
+        context.say("vs labeled only, points"),
         context.say("verdict"),
     ]
     return Answer(main.verdict, headline, Table("", heads, rows, chosen=_place(compared.worths)))
@@ -155,23 +162,6 @@ def _place(worths: Sequence[Worth]) -> int | None:
 
 def _worth_cell(context: Context[GainFindings], verdict: str) -> Cell:
     return Cell(verdict_name(verdict, context.language), css(verdict))
-
-
-def _difference(context: Context[GainFindings], contrast: ContrastResult) -> str:
-    """Say by how much one arm is more or less accurate than another, for which labels."""
-    effect = contrast.accuracy
-    assert effect is not None  # a run that diverged ended the job
-    folds = context.protocol.folds
-    interval = context.language.interval(effect.low, effect.high, signed=True)
-    return context.say(
-        _SAME if round(effect.mean, 1) == 0 else _MORE if effect.mean > 0 else _LESS,
-        treated=context.name(contrast.treated),
-        control=context.name(contrast.control),
-        n=abs(effect.mean),
-        interval=context.say("(95 %: {interval}; other draws of labels too)", interval=interval)
-        if folds is not None and folds.own
-        else context.say("(95 %: {interval}; for these labels)", interval=interval),
-    )
 
 
 def _run(context: Context[GainFindings], row: Row) -> Result:
