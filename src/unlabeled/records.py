@@ -27,7 +27,8 @@ class Effect:
     """A paired effect: mean difference, 95 % interval, two-sided p, and how it came about.
 
     ``deviation`` is the standard deviation of the differences; ``parts`` are the variances of the mean that come from
-    folds, seeds and test images.
+    folds, seeds and test images, ``runs`` what each of the first two holds of the runs' own noise. ``degrees`` are those
+    of the widest part; ``correlation`` is that of the folds. One that is not ``decidable`` has too few seeds for a verdict.
     """
 
     mean: float
@@ -40,10 +41,15 @@ class Effect:
     folds: int
     seeds: int
     parts: tuple[float, float, float]
+    runs: float = 0.0
+    correlation: float = 0.0
+    decidable: bool = True
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the interval lies above zero, below, or holds it."""
+        """Whether the interval lies above zero, below, or holds it; with too few seeds there is no evidence either way."""
+        if not self.decidable:
+            return "no evidence"
         if self.low > 0:
             return "helps"
         return "hurts" if self.high < 0 else "no evidence"

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from unlabeled.evaluation.statistics import holm, paired_effect
+from unlabeled.evaluation.statistics import LEAST_SEEDS, holm, paired_effect, shared_test_variance
 from unlabeled.keeping.results import read_result
 from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import (
@@ -32,8 +32,6 @@ _MEDIANS = (
     "train_accuracy", "features", "parameters",
 )  # fmt: skip
 
-# Two seeds say too little of how much autoencoders differ.
-_LEAST_SEEDS = 3
 _NO_VERDICT = ("unfinished", "reading")
 
 # For each run: right or wrong, and the log loss, of every test image.
@@ -232,7 +230,7 @@ class _Compared:
         blocked: Decision = "imprecise"
         if treated in unfinished or control in unfinished:
             blocked = "unfinished"
-        elif len(self.seeds) < _LEAST_SEEDS:
+        elif len(self.seeds) < LEAST_SEEDS:
             blocked = "reading"
         effect = _effect(accuracy, self.correlation)
         return ContrastResult(
@@ -251,6 +249,4 @@ class _Compared:
 
 def _effect(values: NDArray[np.float64], correlation: float) -> Effect:
     """Estimate the mean of values (folds, seeds, images), with the variance that the choice of test images adds."""
-    of_images = values.mean(axis=(0, 1))
-    test_variance = float(of_images.var(ddof=1)) / len(of_images) if len(of_images) > 1 else 0.0
-    return paired_effect(values.mean(axis=2), correlation=correlation, test_variance=test_variance)
+    return paired_effect(values.mean(axis=2), correlation=correlation, test_variance=shared_test_variance(values))

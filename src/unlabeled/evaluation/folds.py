@@ -65,7 +65,8 @@ def make_folds(splits: Splits, *, count: int | None = None, labels: int | None =
     chosen = _at_most(np.arange(len(classes)), classes, labels, 0)
     parts = _stratified_parts(chosen, classes, names, count)
     cross = [Fold(np.sort(np.concatenate(parts[:k] + parts[k + 1 :])), parts[k]) for k in range(count)]
-    return Folds(tuple(cross), own=False, correlation=1 / count)
+    # Other splits of the same labels are what they stand for, and as splits they do not overlap.
+    return Folds(tuple(cross), own=False, correlation=0.0)
 
 
 def limit_folds(folds: Folds, classes: NDArray[np.int64], per_class: int) -> Folds | None:

@@ -166,6 +166,8 @@ def compare_errors(pairs: Sequence[Pair], errors: Errors) -> tuple[PairErrors, .
 
 def _judged(line: PairErrors, p: float) -> PairErrors:
     better = line.effect is not None and line.effect.mean < 0
+    if line.effect is not None and not line.effect.decidable:
+        return replace(line, p=p, verdict="reading")
     return replace(line, p=p, verdict="imprecise" if p >= 0.05 else "helps" if better else "hurts")
 
 
