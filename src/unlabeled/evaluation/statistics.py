@@ -59,7 +59,7 @@ def paired_effect(
 
     Runs of a fold share labels, runs of a seed share an autoencoder, and all runs share one test split. The interval is that of
     ``half_width``: of the studies without an effect no more than 1 - level miss zero, whichever of these dominates. The p value is
-    the level at which the interval just reaches zero, so p < 1 - level says the same as the interval.
+    the level of error at which the interval just reaches zero, so p < 1 - level says the same as the interval.
 
     It is about these labels, other seeds, and other test images, if ``correlation`` is zero; then folds are ways to split the same
     labels. For another draw of labels give the share that folds have in common.
