@@ -190,7 +190,7 @@ def test_a_diverged_network_ends_the_study_in_words_and_keeps_the_rest(tmp_path)
 def test_the_protocol_says_what_was_compared(finished):
     protocol, findings = read_study(finished).protocol, read_findings(finished)
     assert (protocol.data, protocol.image, protocol.unlabeled, protocol.test) == ("digits", (1, 8, 8), 120, 60)
-    assert protocol.folds == FoldsSummary(2, own=False, correlation=0.5, train=(150, 150), valid=(150, 150))
+    assert protocol.folds == FoldsSummary(2, own=False, correlation=0.0, train=(150, 150), valid=(150, 150))
     assert (findings.code_length, findings.pca_lengths[0] in (25, 50)) == (64, True)
     assert 25 <= findings.pca_lengths[0] <= findings.pca_lengths[1] <= 64
 

@@ -362,12 +362,13 @@ def test_comparison_pairs_by_fold_and_seed():
     assert {worth.verdict for worth in compared.worths if worth.arm != FINETUNED} == {"no difference"}
 
 
-def worth_of(without, twin, *, seeds=3, difference=2.0, at_last=()):
+def worth_of(without, twin, *, seeds=3, difference=2.0, at_last=(), noise=0):
     """The verdict on an arm that differs by so many images (of 400) from the arm without unlabeled images, and from its twin."""
     arms = {"treated": 100, "control": 100 - without, "twin": 100 - twin}
     rows, scores = [], {}
     for (name, base), fold, seed in product(arms.items(), range(3), range(seeds)):
-        right = np.arange(400) < base + (fold + seed) % 2
+        own = noise * ((2 * fold + 3 * seed) % 5 - 2) if name == "treated" else 0
+        right = np.arange(400) < base + (fold + seed) % 2 + own
         outcome = NetworkOutcome(
             converged=True, choice={"epoch": 5 if name in at_last else 3}, tried=[], valid_accuracy=0.5, valid_log_loss=1.0, seconds=1.0,
             predict_seconds=0.1, accuracy=0.5, log_loss=1.0, parameters=1, code_length=1, images_per_second=1.0, seconds_to_best=1.0,
@@ -394,8 +395,9 @@ def worth_of(without, twin, *, seeds=3, difference=2.0, at_last=()):
         (-40, 40, {}, "hurts"),
         (-40, -40, {}, "hurts"),
         (0, 0, {}, "no difference"),
-        # What is no difference to somebody is too imprecise for somebody else.
-        (8, 8, {"difference": 0.5}, "imprecise"),
+        (2, 2, {"noise": 8}, "imprecise"),
+        # What is too imprecise for somebody is no difference to somebody else.
+        (2, 2, {"noise": 8, "difference": 9.0}, "no difference"),
         (40, 40, {"seeds": 2}, "reading"),
         (40, 40, {"at_last": ("control",)}, "unfinished"),
     ],

@@ -43,6 +43,7 @@ def _range(ends: Sequence[int], language: Language) -> str:
 def interval_note(language: Language) -> str:
     """Say what the intervals are."""
     return language.gettext(
-        "Intervals: 95 %, corrected resampled t of Nadeau and Bengio with the variance between seeds and of the test images added. A "
-        "verdict holds after Holm's correction; an interval is for its own line alone."
+        "Intervals: 95 %, for other splits of these labels (other draws of labels where the folds are the data set's own), other seeds "
+        "and other test images; each for its own line alone. “Helps” needs both differences, after Holm's correction for the number of "
+        "ways."
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.errors import TrainingDiverged
+from unlabeled.evaluation.statistics import needed, smallest_effect
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import Perform, Task
 from unlabeled.grammar.drawing import filter_sheet, png, tile
@@ -132,6 +133,8 @@ def lead(context: Context[GainFindings]) -> Answer:
         without=main.without.accuracy,
         twin=main.twin.accuracy,
     )
+    if main.verdict == "imprecise":
+        headline += " " + _precision(context, main)
     write = context.language.write
     rows: list[list[str | Cell]] = [
         [
@@ -162,6 +165,32 @@ def _place(worths: Sequence[Worth]) -> int | None:
 
 def _worth_cell(context: Context[GainFindings], verdict: str) -> Cell:
     return Cell(verdict_name(verdict, context.language), css(verdict))
+
+
+def _precision(context: Context[GainFindings], main: Worth) -> str:
+    """Say what this design would find, and how much more of anything would settle the difference that matters."""
+    # The less certain of both differences decides.
+    effect = max(
+        (c.accuracy for c in (main.without, main.twin) if c.accuracy is not None), key=lambda one: one.high - one.low
+    )
+    difference = context.config["difference"]
+    more = needed(effect, difference)
+    ways = [
+        context.say(text, n=number)
+        for number, text in (
+            (more.folds, words("{n:0} folds")),
+            (more.seeds, words("{n:0} seeds")),
+            (more.images, words("{n:1} times the test images")),
+        )
+        if number is not None
+    ]
+    return context.say(
+        "With these folds, seeds and test images an effect of {smallest:1} points would be found in four of five studies; {d:g} points "
+        "would take {ways}.",
+        smallest=smallest_effect(effect),
+        d=difference,
+        ways=context.say(" or ").join(ways) or context.say("other data: none of that would do"),
+    )
 
 
 def _run(context: Context[GainFindings], row: Row) -> Result:
