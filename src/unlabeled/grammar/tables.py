@@ -132,8 +132,14 @@ class ContrastTable:
             words("verdict"): lambda c: verdict_cell(c, language, "word" if self.merely(c) else "verdict"),
             **self.more,
         }
-        named = [number for number, contrast in enumerate(contrasts) if contrast.contrast.named]
-        return table(context, columns, contrasts, title=self.title, note=self.note, chosen=named[0] if named else None)
+        bold = [number for number, contrast in enumerate(contrasts) if contrast.contrast.named]
+        note = context.say(self.note) if self.note else ""
+        if any(c.accuracy and c.accuracy.low * c.accuracy.high > 0 and c.verdict == "imprecise" for c in contrasts):
+            note = f"{note} " + context.say(
+                "An interval that leaves out zero is no verdict by itself: of several comparisons one does so by chance more easily than a "
+                "single one, which p allows for."
+            )
+        return table(context, columns, contrasts, title=self.title, note=note.strip(), chosen=bold[0] if bold else None)
 
 
 def answer(

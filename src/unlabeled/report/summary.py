@@ -13,7 +13,8 @@ from unlabeled.grammar.words import Language
 from unlabeled.records import StudyResult
 from unlabeled.report.course import course_answer
 from unlabeled.report.environment import reading
-from unlabeled.studies.gain import GAIN, lead
+from unlabeled.studies.gain import GAIN
+from unlabeled.studies.lead import lead
 
 
 def answer_of(folder: Path, results: Mapping[str, StudyResult], language: Language) -> Answer:

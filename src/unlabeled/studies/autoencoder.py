@@ -17,7 +17,7 @@ from unlabeled.grammar.tables import Column, table
 from unlabeled.grammar.words import illegal_line, words
 from unlabeled.outcomes import AutoencoderOutcome
 from unlabeled.records import ArmKey, Illegal, Row, outcomes_of
-from unlabeled.studies.search import Line, longest, search
+from unlabeled.studies.search import Line, comparable, longest, search
 from unlabeled.studies.study import Study
 
 if TYPE_CHECKING:
@@ -346,11 +346,17 @@ def _by_factor(context: Context[AutoencoderFindings]) -> list[str]:
     sentences = []
     for factor, name in _FACTORS.items():
         best: dict[str, float] = {}
-        for line, mse in context.findings.measured:
+        for line, mse in comparable(context.findings.measured, factor):
             best.setdefault(value(line, factor), mse)
         if len(best) > 1:
             values = context.each("{i[0]} {i[1]:4}", best.items(), ", ")
-            sentences.append(context.say("Least error by {factor}: {values}.", factor=context.say(name), values=values))
+            sentences.append(
+                context.say(
+                    "Least error by {factor}, all else being tried alike: {values}.",
+                    factor=context.say(name),
+                    values=values,
+                )
+            )
     return sentences
 
 

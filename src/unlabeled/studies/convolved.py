@@ -223,18 +223,15 @@ def _as_in_2016(context: Context[ConvolvedFindings]) -> str:
     if not pattern:
         return _network(context)
     steps = {model: [c.verdict for c in pattern[model] if c.treated.source != "deep"] for model in MODELS}
-    yes = {True: context.say("yes"), False: context.say("no")}
-    effects = [
+    words_of = {True: context.say("shown"), False: context.say("not shown")}
+    steps_told = [
         context.say(
-            "each step helps logistic regression: {answer}", answer=yes[all(v == "helps" for v in steps["logistic"])]
+            "each step helps logistic regression: {answer}",
+            answer=words_of[all(v == "helps" for v in steps["logistic"])],
         ),
-        context.say("no step helps trees: {answer}", answer=yes[all(v != "helps" for v in steps["trees"])]),
+        context.say("some step helps trees: {answer}", answer=words_of[any(v == "helps" for v in steps["trees"])]),
         *(
-            context.say(
-                "three hidden layers are worse than one, {model}: {answer}",
-                model=context.model(model),
-                answer=yes[c.verdict == "hurts"],
-            )
+            context.say("three hidden layers vs one, {model}: {effect:differs}", model=context.model(model), effect=c)
             for model, contrasts in pattern.items()
             for c in contrasts
             if c.treated.source == "deep"
@@ -243,7 +240,7 @@ def _as_in_2016(context: Context[ConvolvedFindings]) -> str:
     return context.say(
         "A course report of 2016 found on STL-10 at 96×96, without intervals: pixels 34.0 %, stride 8 47.6 %, stride 4 50.6 % for "
         "logistic regression, no gain for trees, three hidden layers worse. Here: {items}.",
-        items="; ".join(effects),
+        items="; ".join(steps_told),
     )
 
 

@@ -15,7 +15,7 @@ from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, level
 from unlabeled.grammar.words import words
 from unlabeled.records import ArmKey, ArmSummary, ContrastResult, Effect, Row
 from unlabeled.studies.features import check_encoder, chosen_autoencoder
-from unlabeled.studies.gain import STARTS
+from unlabeled.studies.lead import STARTS
 from unlabeled.studies.points import CURVE, Finetuning, ImagesPoint, LabelsPoint, from_random, is_gain, tuned
 from unlabeled.studies.study import Study, pixel_arms
 

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.errors import TrainingDiverged
-from unlabeled.evaluation.statistics import needed, smallest_effect
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import Perform, Task
 from unlabeled.grammar.drawing import filter_sheet, png, tile
-from unlabeled.grammar.parts import Answer, Cell, Code, Matrix, Part, Photographs, Picture, Points, Table
+from unlabeled.grammar.parts import Code, Matrix, Part, Photographs, Picture, Points
 from unlabeled.grammar.plots import Line, Pair, effects_figure, pairs_figure, training_figure
 from unlabeled.grammar.section import Context, Page
-from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, best_sentence, css
-from unlabeled.grammar.words import verdict_name, words
+from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, best_sentence
+from unlabeled.grammar.words import words
 from unlabeled.keeping.files import refuse_name
 from unlabeled.keeping.results import Result, read_result
 from unlabeled.methods import METHODS, all_contrasts, arm_name, method_of
@@ -29,7 +28,6 @@ from unlabeled.records import (
     ArmSummary,
     Comparison,
     Row,
-    Worth,
     of_arm,
     outcomes_of,
 )  # fmt: skip
@@ -41,22 +39,6 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES_IN_TABLE = 20
 _MOST_CONFUSIONS = 3
-STARTS = {
-    "helps": words("The unlabeled images help"),
-    "hurts": words("Using the unlabeled images this way hurts"),
-    "no difference": words("The unlabeled images make no difference that matters"),
-    "imprecise": words("Too imprecise to tell what the unlabeled images are worth"),
-    "unfinished": words("Not trained to the end, so there is no verdict"),
-    "reading": words("A reading without a verdict, for there are fewer than 3 seeds"),
-}
-_HEADLINE = words(
-    "{start}: {treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for "
-    "these labels)."
-)
-_OTHER_LABELS = words(
-    "{start}: {treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for "
-    "other labels drawn alike too)."
-)
 
 
 @dataclass(frozen=True)
@@ -121,78 +103,6 @@ def colour_of(arm: ArmKey) -> str:
     return f"method-{method.name}" if method is not None else "pixels"
 
 
-def lead(context: Context[GainFindings]) -> Answer:
-    """Say what the results answer: in a sentence, before whose colon stands the verdict, and a small table."""
-    compared, main = context.findings.comparison, context.findings.comparison.answer
-    folds = context.protocol.folds
-    headline = context.say(
-        _OTHER_LABELS if folds is not None and folds.own else _HEADLINE,
-        start=context.say(STARTS[main.verdict]),
-        treated=context.name(main.arm),
-        control=context.name(main.without.control),
-        without=main.without.accuracy,
-        twin=main.twin.accuracy,
-    )
-    if main.verdict == "imprecise":
-        headline += " " + _precision(context, main)
-    write = context.language.write
-    rows: list[list[str | Cell]] = [
-        [
-            context.name(w.arm),
-            write(w.without.accuracy, "e"),
-            write(w.twin.accuracy, "e"),
-            _worth_cell(context, w.verdict),
-        ]
-        for w in compared.worths
-    ]
-    rows += [
-        [context.pair(c), write(c.accuracy, "e"), "–", _worth_cell(context, c.verdict)]
-        for c in compared.contrasts
-        if c.contrast.lead
-    ]
-    heads = [
-        context.say("way"),
-        context.say("vs without, points"),
-        context.say("vs labeled only, points"),
-        context.say("verdict"),
-    ]
-    return Answer(main.verdict, headline, Table("", heads, rows, chosen=_place(compared.worths)))
-
-
-def _place(worths: Sequence[Worth]) -> int | None:
-    return next((number for number, worth in enumerate(worths) if worth.named), None)
-
-
-def _worth_cell(context: Context[GainFindings], verdict: str) -> Cell:
-    return Cell(verdict_name(verdict, context.language), css(verdict))
-
-
-def _precision(context: Context[GainFindings], main: Worth) -> str:
-    """Say what this design would find, and how much more of anything would settle the difference that matters."""
-    # The less certain of both differences decides.
-    effect = max(
-        (c.accuracy for c in (main.without, main.twin) if c.accuracy is not None), key=lambda one: one.high - one.low
-    )
-    difference = context.config["difference"]
-    more = needed(effect, difference)
-    ways = [
-        context.say(text, n=number)
-        for number, text in (
-            (more.folds, words("{n:0} folds")),
-            (more.seeds, words("{n:0} seeds")),
-            (more.images, words("{n:1} times the test images")),
-        )
-        if number is not None
-    ]
-    return context.say(
-        "With these folds, seeds and test images an effect of {smallest:1} points would be found in four of five studies; {d:g} points "
-        "would take {ways}.",
-        smallest=smallest_effect(effect),
-        d=difference,
-        ways=context.say(" or ").join(ways) or context.say("other data: none of that would do"),
-    )
-
-
 def _run(context: Context[GainFindings], row: Row) -> Result:
     """Read the run of a row; an answer that was put aside is two folders below the runs."""
     folder, name = context.folder, refuse_name(row.run)
@@ -232,9 +142,9 @@ def _effects(context: Context[GainFindings]) -> Picture:
         if c.accuracy is not None
     ]  # fmt: skip
     caption = context.say(
-        "Of {n} comparisons {helps} say that it helps, {hurts} that it hurts.",
-        n=len(compared.contrasts),
-        **{word: sum(c.verdict == word for c in compared.contrasts) for word in ("helps", "hurts")},
+        "Of {n} ways to use the unlabeled images {helps} help and {hurts} hurt, by both differences.",
+        n=len(compared.worths),
+        **{word: sum(worth.verdict == word for worth in compared.worths) for word in ("helps", "hurts")},
     )
     label = context.say("difference in accuracy, points: mean, 95 % interval, and each run")
     return Picture(effects_figure("effects", lines, context.language, label=label), caption)
@@ -397,8 +307,8 @@ GAIN = Study(
             _effects,
             _folds,
             setup=words(
-                "Each line compares two ways that differ in one thing, run by run on the same fold and seed. The line in bold was "
-                "named as the answer before any run; the p values of the others are corrected for their number (Holm)."
+                "Each line compares two ways, run by run on the same fold and seed. The line in bold was named as the answer before any "
+                "run; the p values of the others are corrected for the number of such comparisons (Holm)."
             ),
         ),
         _page("curves", words("How the networks learned"), _curves, _errors),

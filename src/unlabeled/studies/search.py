@@ -218,3 +218,21 @@ def _choose(lab: Lab, candidates: Mapping[ArmKey, Candidate], lines: Sequence[Li
 def by_error(lines: Sequence[Line]) -> list[Line]:
     """Return the lines that have an error, the least first."""
     return sorted((line for line in lines if line.mse is not None), key=lambda line: line.mse or 0.0)
+
+
+def comparable(measured: Sequence[tuple[Line, float]], factor: str) -> list[tuple[Line, float]]:
+    """Return the candidates that were tried with every value of a property, all else alike: others would be compared unfairly."""
+    fields = ("kernel", "padding", "stride", "pool", "pool_size", "filters", "loss")
+    varied = ("pool", "pool_size") if factor == "pool" else (factor,)
+
+    def rest(line: Line) -> tuple[object, ...]:
+        return tuple(getattr(line, name) for name in fields if name not in varied)
+
+    def own(line: Line) -> tuple[object, ...]:
+        return tuple(getattr(line, name) for name in varied)
+
+    values = {own(line) for line, _mse in measured}
+    by_rest: dict[tuple[object, ...], set[tuple[object, ...]]] = {}
+    for line, _mse in measured:
+        by_rest.setdefault(rest(line), set()).add(own(line))
+    return [(line, mse) for line, mse in measured if by_rest[rest(line)] == values]

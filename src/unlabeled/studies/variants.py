@@ -216,7 +216,7 @@ def chosen_rates(rows: Sequence[Row], arm: ArmKey) -> Rates:
     edge = 0
     for outcome in outcomes:
         rates = sorted(float(trial["learning_rate"] or 0) for trial in outcome.tried)
-        edge += len(rates) > 1 and outcome.choice["learning_rate"] in (rates[0], rates[-1])
+        edge += len(rates) > 2 and outcome.choice["learning_rate"] in (rates[0], rates[-1])
     return Rates(
         arm,
         rates=tuple(sorted({float(outcome.choice["learning_rate"] or 0) for outcome in outcomes})),

@@ -1,0 +1,102 @@
+"""What the main job's report leads with: the verdict in a sentence, and what the unlabeled images are worth to each way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from unlabeled.evaluation.statistics import needed, smallest_effect
+from unlabeled.grammar.parts import Answer, Cell, Table
+from unlabeled.grammar.section import Context
+from unlabeled.grammar.tables import css
+from unlabeled.grammar.words import verdict_name, words
+from unlabeled.records import Worth
+
+STARTS = {
+    "helps": words("The unlabeled images help"),
+    "hurts": words("Using the unlabeled images this way hurts"),
+    "no difference": words("The unlabeled images make no difference that matters"),
+    "imprecise": words("Too imprecise to tell what the unlabeled images are worth"),
+    "unfinished": words("Not trained to the end, so there is no verdict"),
+    "reading": words("A reading without a verdict, for there are fewer than 3 seeds"),
+}
+_HEADLINE = words(
+    "{start}: {treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for "
+    "these labels)."
+)
+_OTHER_LABELS = words(
+    "{start}: {treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for "
+    "other labels drawn alike too)."
+)
+
+
+def lead(context: Context[Any]) -> Answer:
+    """Say what the results answer: in a sentence, before whose colon stands the verdict, and a small table."""
+    compared, main = context.findings.comparison, context.findings.comparison.answer
+    folds = context.protocol.folds
+    headline = context.say(
+        _OTHER_LABELS if folds is not None and folds.own else _HEADLINE,
+        start=context.say(STARTS[main.verdict]),
+        treated=context.name(main.arm),
+        control=context.name(main.without.control),
+        without=main.without.accuracy,
+        twin=main.twin.accuracy,
+    )
+    if main.verdict == "imprecise":
+        headline += " " + _precision(context, main)
+    write = context.language.write
+    rows: list[list[str | Cell]] = [
+        [
+            context.name(w.arm),
+            write(w.without.accuracy, "e"),
+            write(w.twin.accuracy, "e"),
+            _worth_cell(context, w.verdict),
+        ]
+        for w in compared.worths
+    ]
+    rows += [
+        [context.pair(c), write(c.accuracy, "e"), "–", _worth_cell(context, c.verdict)]
+        for c in compared.contrasts
+        if c.contrast.lead
+    ]
+    heads = [
+        context.say("way"),
+        context.say("vs without, points"),
+        context.say("vs labeled only, points"),
+        context.say("verdict"),
+    ]
+    return Answer(main.verdict, headline, Table("", heads, rows, chosen=_place(compared.worths)))
+
+
+def _place(worths: Sequence[Worth]) -> int | None:
+    return next((number for number, worth in enumerate(worths) if worth.named), None)
+
+
+def _worth_cell(context: Context[Any], verdict: str) -> Cell:
+    return Cell(verdict_name(verdict, context.language), css(verdict))
+
+
+def _precision(context: Context[Any], main: Worth) -> str:
+    """Say what this design would find, and how much more of anything would settle the difference that matters."""
+    # The less certain of both differences decides.
+    effect = max(
+        (c.accuracy for c in (main.without, main.twin) if c.accuracy is not None), key=lambda one: one.high - one.low
+    )
+    difference = context.config["difference"]
+    more = needed(effect, difference)
+    ways = [
+        context.say(text, n=number)
+        for number, text in (
+            (more.folds, words("{n:0} folds")),
+            (more.seeds, words("{n:0} seeds")),
+            (more.images, words("{n:1} times the test images")),
+        )
+        if number is not None
+    ]
+    return context.say(
+        "With these folds, seeds and test images an effect of {smallest:1} points would be found in four of five studies; {d:g} points "
+        "would take {ways}.",
+        smallest=smallest_effect(effect),
+        d=difference,
+        ways=context.say(" or ").join(ways) or context.say("other data: none of that would do"),
+    )
