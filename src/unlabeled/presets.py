@@ -35,6 +35,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
         "autoencoder": {"training": {"steps": 3500}},
         "network": {"training": {"steps": 5000}},
+        "studies": {"network": {"training": {"steps": 2000}}},
     },
     "full": {
         "folds": 10,
@@ -86,7 +87,7 @@ _STUDY_PRESETS: dict[str, dict[str, Any]] = {
                 "kernels": [2, 5, 8], "filters": [5, 20, 40], "blocks": [1, 2, 3], "weight_decays": [5e-4, 1e-2],
                 "momenta": ["none", "0.9", "nesterov", "rising", "dampening"], "activations": ["sigmoid", "tanh", "relu"],
                 "batch_sizes": [32, 128], "sgd_rates": [0.05, 0.2], "adam_rates": [1e-3, 5e-3], "adagrad_rates": [5e-3, 3e-2],
-                "rmsprop_rates": [5e-4, 3e-3], "training": {"epochs": 10, "learning_rate": 3e-3},
+                "rmsprop_rates": [5e-4, 3e-3], "training": {"epochs": 10, "steps": 800, "learning_rate": 3e-3},
             },
             "autoencoder": {"images": 1500, "pools": [2], "filters": [12], "training": {"epochs": 5, "batch_size": 32}},
             "finetune": {"labels": [10], "unlabeled": [1000]},
@@ -102,7 +103,7 @@ _STUDY_PRESETS: dict[str, dict[str, Any]] = {
     "standard": {"folds": 3, "seeds": 3},
     "full": {
         "studies": {
-            "network": {"filters": [5, 10, 15, 20, 30, 40], "blocks": [1, 2, 3, 4, 5], "training": {"epochs": 30}},
+            "network": {"filters": [5, 10, 15, 20, 30, 40], "blocks": [1, 2, 3, 4, 5], "training": {"epochs": 30, "steps": 4000}},
             "autoencoder": {
                 "images": 100_000, "kernels": [2, 3, 4, 5, 7], "paddings": [0, 1, 2], "strides": [1, 2], "pools": [1, 2, 3, 4],
                 "filters": [4, 8, 12, 16, 32, 48],

@@ -44,7 +44,7 @@ class NetworkGrid(Section):
     sgd_rates: tuple[float, ...] = (0.03, 0.1, 0.3)
     """Learning rates to choose from for SGD without momentum; with it they are as much smaller as its steps add up."""
     adam_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    """Learning rates to choose from for Adam and AdamW, and for each batch size."""
+    """Learning rates to choose from for Adam and AdamW."""
     adagrad_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
     """Learning rates to choose from for Adagrad."""
     rmsprop_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)

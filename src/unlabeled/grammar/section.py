@@ -77,6 +77,12 @@ class Context(Generic[F]):
         """Name a classical model."""
         return model_name(model, self.language)
 
+    def length(self, training: Mapping[str, Any]) -> str:
+        """Say how long a training is at the most, in steps or in epochs."""
+        if training.get("steps") is not None:
+            return self.say("{n:0} steps", n=training["steps"])
+        return self.language.count("{n} epoch", "{n} epochs", training["epochs"])
+
     def each(self, text: str, items: Iterable[Any], separator: str = "; ") -> str:
         """Fill a text, which is not translated, with every item (i), and join them."""
         return separator.join(self.language.fill(text, i=item) for item in items)

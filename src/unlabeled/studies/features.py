@@ -27,7 +27,7 @@ from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Contrast
 from unlabeled.studies.codes import Fit, Kind, Shape, describe, make_fits
 from unlabeled.studies.search import search
 from unlabeled.studies.study import Study, experiment, train_autoencoders
-from unlabeled.studies.variants import base_network
+from unlabeled.studies.variants import base_network, base_rates
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
@@ -139,7 +139,7 @@ def _plan(lab: Lab, encoder: EncoderConfig, trained: AutoencoderConfig) -> Itera
                     for scaling in _SCALINGS:
                         yield ClassicalTask(kind.arm(model, scaling), spec, model, fold, seed, (scaling,))
         for fold in folds:
-            yield NetworkTask(NETWORK, grid.encoder, base_network(grid.training), fold, seed)
+            yield NetworkTask(NETWORK, grid.encoder, base_network(grid.training, base_rates(grid)), fold, seed)
 
 
 def _contrasts(kinds: Collection[Kind]) -> list[Contrast]:

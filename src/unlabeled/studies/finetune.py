@@ -327,9 +327,10 @@ FINETUNE = Study(
             setup=(
                 lambda context: context.say(
                     "The encoder of study 4 and linear layers; all networks of a point have the same labels, first weights of the "
-                    "head, augmentation and budget: up to {t[epochs]} epochs of batches of {t[batch_size]}, {t[optimizer]}, learning "
+                    "head, augmentation and budget: up to {length} of batches of {t[batch_size]}, {t[optimizer]}, learning "
                     "rates {c[network][learning_rates]:g}, epoch and rate chosen by validation log loss.",
                     t=context.config["network"]["training"],
+                    length=context.length(context.config["network"]["training"]),
                 ),
                 words(
                     "Ways: fine-tuned (all layers alike), copied layers slower ({f.slow:g} of the learning rate), gradual unfreezing "
@@ -337,10 +338,10 @@ FINETUNE = Study(
                     "from random weights too: only that difference is the unlabeled images' worth."
                 ),
                 words(
-                    "Fewer labels are drawn anew for each fold, a fifth of them to choose with; epochs rise up to "
-                    "{c[studies][finetune][most_epochs]}-fold so that few labels still give enough steps. Autoencoders of fewer "
-                    "unlabeled images take as many steps as the one of all, and choose their epoch by the same held-out unlabeled "
-                    "images."
+                    "Fewer labels are drawn anew for each fold, a fifth of them to choose with; networks take the same number of steps at "
+                    "every number of labels (or, if epochs are asked for in place of steps, up to "
+                    "{c[studies][finetune][most_epochs]}-fold as many epochs). Autoencoders of fewer unlabeled images take as many steps "
+                    "as the one of all, and choose their epoch by the same held-out unlabeled images."
                 ),
             ),
             parts=(_parts,),

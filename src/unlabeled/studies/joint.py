@@ -163,8 +163,9 @@ JOINTLY = Study(
                 ),
                 lambda context: context.say(
                     "Weights (λ_rec; λ_mid) to choose from by validation log loss: {weights}. The other networks are trained as many "
-                    "times over, with other orders and dropout, and choose too; up to {c[network][training][epochs]} epochs each, "
+                    "times over, with other orders and dropout, and choose too; up to {length} each, "
                     "learning rates {c[network][learning_rates]:g}.",
+                    length=context.length(context.config["network"]["training"]),
                     weights=context.each("({i[0]:g}; {i[1]:g})", context.findings.weights, ", "),
                 ),
                 words(

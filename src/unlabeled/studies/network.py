@@ -132,12 +132,13 @@ def _base(context: Context[NetworkFindings]) -> str:
     grid = context.config["studies"]["network"]
     return context.say(
         "The network that one thing at a time is changed of: one convolution ({e[conv_out_channels]} filters of "
-        "{e[conv_kernel_size]}×{e[conv_kernel_size]}), one pool, one linear layer; {e[activation]}, {optimizer} with learning rate "
-        "{t[learning_rate]:g}, batch {t[batch_size]}, {t[epochs]} epochs, L2 penalty {t[weight_decay]:g}. The smallest here has "
+        "{e[conv_kernel_size]}×{e[conv_kernel_size]}), one pool, one linear layer; {e[activation]}, {optimizer}, batch "
+        "{t[batch_size]}, {length}, L2 penalty {t[weight_decay]:g}. The smallest here has "
         "{parameters:0} weights.",
         e=grid["encoder"],
         t=grid["training"],
         optimizer=_value_name(context, grid["training"]["optimizer"]),
+        length=context.length(grid["training"]),
         parameters=min(parameters, default=0),
     )
 
@@ -348,8 +349,8 @@ NETWORK = Study(
             setup=(
                 _base,
                 words(
-                    "Each optimiser, momentum and batch size chooses its learning rate on validation data from a list of its own, all "
-                    "lists equally long: the same budget. With momentum the rates are as much smaller as its steps add up. RMSprop "
+                    "Every variant chooses its learning rate on validation data from the list of its optimiser and momentum, all lists "
+                    "equally long: the same budget. With momentum the rates are as much smaller as its steps add up. RMSprop "
                     "runs without momentum. Epoch and learning rate are chosen by validation log loss."
                 ),
                 words(

@@ -151,10 +151,11 @@ def _equal(context: Context[StackedFindings]) -> str:
     ends = dict.fromkeys(context.language.number(n, 0) for n in (min(lengths), max(lengths)))
     return context.say(
         "Every block halves the map, and the last one has as many filters as give codes of equal length: {lengths} numbers. All are "
-        "trained on the same unlabeled images, {t[epochs]} epochs of batches of {t[batch_size]} with {t[optimizer]}, and measured on "
+        "trained on the same unlabeled images, {length} of batches of {t[batch_size]} with {t[optimizer]}, and measured on "
         "{f.held_out:0} others.",
         lengths="–".join(ends),
         t=context.config["autoencoder"]["training"],
+        length=context.length(context.config["autoencoder"]["training"]),
     )
 
 

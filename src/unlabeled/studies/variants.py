@@ -50,6 +50,16 @@ class Variant:
         return base_network(self.training, self.rates)
 
 
+def base_rates(grid: NetworkGrid) -> tuple[float, ...]:
+    """Return the learning rates that the base network, and every variant with its optimiser, chooses from."""
+    return _rates_of(grid, grid.training.optimizer)
+
+
+def _rates_of(grid: NetworkGrid, optimizer: str) -> tuple[float, ...]:
+    lists = {"sgd": grid.sgd_rates, "adagrad": grid.adagrad_rates, "rmsprop": grid.rmsprop_rates}
+    return lists.get(optimizer, grid.adam_rates)
+
+
 def base_network(training: TrainingConfig, rates: tuple[float, ...] = ()) -> NetworkConfig:
     """Return the smallest network's configuration: one linear layer after the encoder, and no dropout."""
     return NetworkConfig(dropout=0.0, learning_rates=rates or (training.learning_rate,), training=training)
@@ -116,7 +126,7 @@ def variants(grid: NetworkGrid, deepest: int | None = None) -> Iterator[Variant]
     encoder, training = grid.encoder, grid.training
 
     def change(factor: str, value: object, **changes: Any) -> Variant:
-        rates = changes.pop("rates", (training.learning_rate,))
+        rates = changes.pop("rates", base_rates(grid))
         of_encoder = {name: changes.pop(name) for name in list(changes) if name in EncoderConfig.model_fields}
         shape = EncoderConfig.model_validate(encoder.model_dump() | of_encoder)
         return Variant(factor, str(value), shape, training.model_copy(update=changes), rates)
@@ -131,7 +141,7 @@ def variants(grid: NetworkGrid, deepest: int | None = None) -> Iterator[Variant]
         kind = _STILL | _MOMENTA[name]
         yield change("momentum", name, optimizer="sgd", rates=_rates(grid.sgd_rates, **kind), **kind)
     for optimizer in grid.optimizers:
-        rates = {"adagrad": grid.adagrad_rates, "rmsprop": grid.rmsprop_rates}.get(optimizer, grid.adam_rates)
+        rates = _rates_of(grid, optimizer)
         # RMSprop is taken as it was proposed, without momentum.
         more: dict[str, dict[str, Any]] = {
             "adamw": {"weight_decay": grid.decoupled_decay},
@@ -147,7 +157,7 @@ def variants(grid: NetworkGrid, deepest: int | None = None) -> Iterator[Variant]
             "deep-activation", activation, activation=activation, **_stack(encoder, deepest or max(grid.blocks))
         )
     for size in grid.batch_sizes:
-        yield change("batch", size, batch_size=size, rates=grid.adam_rates)
+        yield change("batch", size, batch_size=size)
     for pool in grid.pools:
         yield change("pool", pool, pool=pool)
 
