@@ -223,6 +223,8 @@ class Lab:
         """Read a trained sparse autoencoder."""
         if learned.kind == "random":
             return self.new_patches(learned)
+        if learned.kind == "matched":
+            return self._matched_patches(learned)
         size = learned.side * learned.side * self.splits.labeled.shape[0]
         nothing = np.zeros(self.splits.labeled.shape[0])
         shape = (len(nothing), learned.side, learned.side)
@@ -230,6 +232,15 @@ class Lab:
         with seeded(0):
             model = SparseAutoencoder(blank, learned.hidden)
         load_weights(self.patches_run(learned).folder / "weights.safetensors", model)
+        return model
+
+    def _matched_patches(self, learned: PatchesLearned) -> SparseAutoencoder:
+        """Give random filters the lengths and thresholds of the learned ones: what their directions are worth is left as the difference."""
+        model, chance = self.trained_patches(replace(learned, kind="sparse")), self.new_patches(learned)
+        with torch.no_grad():
+            for layer, random in zip(model.encoding, chance.encoding, strict=True):
+                lengths = layer.weight.norm(dim=1) / random.weight.norm(dim=1)
+                layer.weight.copy_(random.weight * lengths[:, None])
         return model
 
     def patch_encoder(self, learned: PatchesLearned, stride: int) -> PatchEncoder | TriangleEncoder:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from unlabeled.config import AutoencoderConfig, EncoderConfig, SparseGrid, TrainingConfig
 
 CodePooling: TypeAlias = Literal["whole", "quadrants"]
-Filters: TypeAlias = Literal["sparse", "random", "centroids", "hand-made"]
+Filters: TypeAlias = Literal["sparse", "random", "matched", "centroids", "hand-made"]
 Solver: TypeAlias = Literal["full batch", "batches"]
 
 
@@ -32,7 +32,10 @@ class Learned:
 
 @dataclass(frozen=True)
 class PatchesLearned:
-    """Filters learned on patches of unlabeled images (or, of kind "random" and "hand-made", not learned): how, and the seed."""
+    """Filters learned on patches of unlabeled images (or, of kind "random" and "hand-made", not learned): how, and the seed.
+
+    Of kind "matched" they have the directions of random ones, but each the length and the threshold of a learned one.
+    """
 
     seed: int
     kind: Filters

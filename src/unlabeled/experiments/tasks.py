@@ -6,7 +6,7 @@ Who computes them stands in ``pretraining``, ``classical`` and ``networks``, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from unlabeled.config import EncoderConfig, NetworkConfig
@@ -143,8 +143,8 @@ def pretraining(learned: Pretrained | None) -> tuple[Task, ...]:
     """Return the runs that train what others stand on: one or, where nothing is learned, none."""
     if isinstance(learned, Learned):
         return (AutoencoderTask(ArmKey("autoencoder"), learned),)
-    if learned is not None and learned.kind == "sparse":
-        return (PatchesTask(ArmKey("sparse"), learned),)
+    if learned is not None and learned.kind in ("sparse", "matched"):
+        return (PatchesTask(ArmKey("sparse"), replace(learned, kind="sparse")),)
     return ()
 
 

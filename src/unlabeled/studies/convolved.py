@@ -24,6 +24,7 @@ from unlabeled.studies.maps import (
     MODELS,
     PIXELS,
     SCRATCH,
+    SCRATCH_RELU,
     Kind,
     chosen_stride,
     fits,
@@ -41,15 +42,21 @@ if TYPE_CHECKING:
 
 _COLOURS = {
     "pixels": "pixels", "sparse": "slow", "report": "bicubic",
-    "deep": "gradual", "random": "random", "centroids": "pca", "hand-made": "filters",
+    "deep": "gradual", "random": "random", "matched": "frozen", "centroids": "pca", "hand-made": "filters",
     "autoencoder": "autoencoder",
 }  # fmt: skip
+_NETWORKS = {
+    SCRATCH: words("network from scratch, sigmoid"),
+    SCRATCH_RELU: words("network from scratch, relu"),
+    FROM_FILTERS: words("network from the sparse filters"),
+}
 _SOURCES = {
     "pixels": words("pixels"),
     "sparse": words("sparse filters"),
     "report": words("as in 2016"),
     "deep": words("as in 2016, 3 layers"),
     "random": words("random filters"),
+    "matched": words("random filters, lengths and thresholds of the learned"),
     "centroids": words("k-means (triangle)"),
     "hand-made": words("hand-made filters"),
     "autoencoder": words("convolutional autoencoder"),
@@ -119,13 +126,17 @@ def _features_name(context: Context[ConvolvedFindings], arm: ArmKey) -> str:
 
 
 def _name(context: Context[ConvolvedFindings], arm: ArmKey) -> str:
-    if arm in (SCRATCH, FROM_FILTERS):
-        return context.say("network from scratch") if arm == SCRATCH else context.say("network from the sparse filters")
+    if arm.model == "network":
+        return context.say(_NETWORKS[arm])
     return f"{_features_name(context, arm)} → {context.model(arm.model)}"
 
 
 def _arms(context: Context[ConvolvedFindings]) -> Table:
-    keys = [kind.arm(model) for model in MODELS for kind in context.findings.kinds] + [SCRATCH, FROM_FILTERS]
+    keys = [kind.arm(model) for model in MODELS for kind in context.findings.kinds] + [
+        SCRATCH,
+        SCRATCH_RELU,
+        FROM_FILTERS,
+    ]
     arms = [context.findings.comparison.arm(key) for key in keys]
     more = {words("features"): "features:0", words("fit, s"): "seconds:s"}
     return ArmTable(words("features → model"), more).of(context, arms)
@@ -135,7 +146,7 @@ def _figure(context: Context[ConvolvedFindings], model: str) -> Picture:
     """Draw a model's arms; the sentence says what the sparse filters gain over each other kind."""
     findings, beside = context.findings, []
     marks = [(PIXELS.arm(other), f"{context.say('pixels')}, {context.model(other)}") for other in MODELS]
-    for key, name in [*marks, (SCRATCH, context.name(SCRATCH))]:
+    for key, name in [*marks, (SCRATCH_RELU, context.name(SCRATCH_RELU))]:
         accuracy = findings.comparison.arm(key).accuracy
         if accuracy is not None:
             beside.append(Level(name, accuracy.mean, context.colour(key)))
@@ -245,12 +256,14 @@ def _as_in_2016(context: Context[ConvolvedFindings]) -> str:
 
 
 def _network(context: Context[ConvolvedFindings]) -> str:
-    contrast = context.findings.comparison.find(FROM_FILTERS, SCRATCH)
-    if contrast is None or contrast.accuracy is None:
+    fair, alike = (context.findings.comparison.find(FROM_FILTERS, scratch) for scratch in (SCRATCH_RELU, SCRATCH))
+    if fair is None or fair.accuracy is None:
         return context.say("A network diverged, so there is no answer.")
     return context.say(
-        "Fine-tuned whole, the network that begins with the sparse filters vs the same from scratch: {effect:effect}.",
-        effect=contrast,
+        "Fine-tuned whole, the network that begins with the sparse filters vs one from scratch: {fair:effect} with relu from scratch, "
+        "{alike:effect} with the sigmoid that the filters were learned with.",
+        fair=fair,
+        alike=alike,
     )
 
 
@@ -276,9 +289,10 @@ CONVOLVED = Study(
                     s=context.config["studies"]["sparse"],
                 ),
                 words(
-                    "Against them, at stride {f.stride} and as many: the same autoencoder before training, k-means centroids with the "
-                    "triangle activation (Coates, Ng and Lee 2011), hand-made filters, and a convolutional autoencoder of one layer. "
-                    "Logistic regression and forest choose on validation data."
+                    "Against them, at stride {f.stride} and as many: the same autoencoder before training, random filters with the "
+                    "learned ones' lengths and thresholds, k-means centroids with the triangle activation (Coates, Ng and Lee 2011), "
+                    "hand-made filters, and a convolutional autoencoder of one layer. Logistic regression and forest choose on "
+                    "validation data."
                 ),
                 lambda context: context.say(
                     "Whole maps at strides {f.unpooled} have the settings of a course report of 2016: clip at three sigma, ρ = 0.06, "

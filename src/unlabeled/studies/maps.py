@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
 
 MODELS: tuple[Classical, ...] = ("logistic", "trees")
-_KINDS: tuple[Filters, ...] = ("sparse", "random", "centroids", "hand-made")
+_KINDS: tuple[Filters, ...] = ("sparse", "matched", "random", "centroids", "hand-made")
 # What a course report of 2016 trained with; whole maps are compared as it did, one layer with three.
 _REPORT: dict[str, Any] = {"preparation": "clip", "rho": 0.06, "beta": 3.0, "decay": 1e-4}
+# From random weights with the filters' own sigmoid, and with the activation that one would take.
 SCRATCH, FROM_FILTERS = ArmKey("random", "network"), ArmKey("sparse", "network")
+SCRATCH_RELU = ArmKey("random", "network", way="relu")
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def chosen_stride(lab: Lab) -> int:
 def make_plan(lab: Lab, strides: Sequence[int], seed: int) -> Plan:
     """Return the kinds of features of a seed."""
     grid, sparse = lab.config.studies.convolved, lab.config.studies.sparse
-    by_kind = {kind: PatchesLearned.of(sparse, seed, **({} if kind == "sparse" else _unused(kind))) for kind in _KINDS}
+    by_kind = {kind: PatchesLearned.of(sparse, seed, **_changes(kind)) for kind in _KINDS}
     report = PatchesLearned.of(sparse, seed, **_REPORT)
     deep = PatchesLearned.of(sparse, seed, hidden=tuple(grid.deep), **_REPORT) if grid.deep else None
     stride, whole = chosen_stride(lab), [every for every in grid.unpooled if fits(lab, every)]
@@ -87,8 +89,10 @@ def make_plan(lab: Lab, strides: Sequence[int], seed: int) -> Plan:
     return Plan(features, by_kind["sparse"], report, deep, autoencoder)
 
 
-def _unused(kind: Filters) -> dict[str, Any]:
+def _changes(kind: Filters) -> dict[str, Any]:
     """Return what has no part in filters that are not trained as a sparse autoencoder, so that it does not tell runs apart."""
+    if kind in ("sparse", "matched"):
+        return {"kind": kind}
     nothing = {"kind": kind, "rho": 0.0, "beta": 0.0, "decay": 0.0, "iterations": 0}
     return nothing if kind == "random" else nothing | {"preparation": "whitening"}
 
@@ -123,6 +127,7 @@ def learning(plan: Plan) -> Iterator[Task]:
 def tasks(lab: Lab, plans: Sequence[Plan]) -> Iterator[Task]:
     """Yield the models on features, and the networks."""
     encoder = network_encoder(lab)
+    relu = encoder.model_copy(update={"activation": "relu"})
     for seed, plan in enumerate(plans):
         for kind, spec in plan.features.items():
             for model in MODELS:
@@ -130,6 +135,7 @@ def tasks(lab: Lab, plans: Sequence[Plan]) -> Iterator[Task]:
                     yield ClassicalTask(kind.arm(model), spec, model, fold, seed)
         for fold in range(len(lab.folds.folds)):
             yield NetworkTask(SCRATCH, encoder, lab.config.network, fold, seed)
+            yield NetworkTask(SCRATCH_RELU, relu, lab.config.network, fold, seed)
             yield NetworkTask(FROM_FILTERS, encoder, lab.config.network, fold, seed, plan.sparse)
 
 
@@ -138,7 +144,8 @@ def make_contrasts(kinds: Sequence[Kind], stride: int, strides: Sequence[int]) -
     whole = [kind for kind in kinds if kind.source == "report"]
     deep = [kind for kind in kinds if kind.source == "deep"]
     pairs: list[tuple[Kind, Kind, str]] = []
-    rivals = ("pixels", "random", "centroids", "hand-made", "autoencoder")
+    # Random filters without the learned ones' lengths and thresholds are no rival that someone would name.
+    rivals = ("pixels", "matched", "centroids", "hand-made", "autoencoder")
     pairs += [(Kind("sparse", stride), Kind(rival), "") for rival in rivals]
     by_stride = sorted(strides, reverse=True)
     pairs += [(Kind("sparse", fine), Kind("sparse", coarse), "stride ") for coarse, fine in pairwise(by_stride)]
@@ -149,4 +156,4 @@ def make_contrasts(kinds: Sequence[Kind], stride: int, strides: Sequence[int]) -
         for model in MODELS
         for treated, control, family in pairs
     ]
-    return [*contrasts, Contrast(FROM_FILTERS, SCRATCH, "network")]
+    return [*contrasts, *(Contrast(FROM_FILTERS, scratch, "network") for scratch in (SCRATCH_RELU, SCRATCH))]
