@@ -198,7 +198,8 @@ def test_data_can_be_looked_at(capsys, tmp_path, folder_of_images):
     main(["data", "show", "--data", f"folder:{folder_of_images}"])
     output = capsys.readouterr().out
     assert "unlabeled         12" in output
-    assert "leaks: 0 unlabeled images stand in test" in output
+    assert "exact copies: 0 unlabeled images in test" in output
+    assert "near-copies: 0 unlabeled and 0 labeled images of 0 test images; dropped" in output
     main(["data", "sheet", str(tmp_path / "sheet.png"), "--data", "digits"])
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     main(["data", "draw", str(tmp_path / "drawn"), "--train", "100", "--test", "10", "--unlabeled", "10"])

@@ -65,6 +65,6 @@ def test_what_is_printed_is_two_lines():
     splits = Splits(images, Images(PIXELS), images, ("a", "b", "c"), leaks=Leaks("drop", 2))
     assert repr(splits).splitlines() == [
         "Splits: 30 labeled, 4 unlabeled and 30 test images of 12x9, 3 channels",
-        "  3 classes (a, b, c); no folds of its own; 2 leaks, dropped",
+        "  3 classes (a, b, c); no folds of its own; 2 exact copies, dropped; 0 near-copies of test images dropped",
     ]
     assert len(str(splits)) < 250

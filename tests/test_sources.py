@@ -587,7 +587,7 @@ def test_a_part_can_be_missing_where_the_caller_does_without(tmp_path, missing, 
     assert (len(splits.labeled), len(splits.unlabeled), len(splits.test)) == counts
     assert len(splits.folds) == (2 if counts[0] else 0)
     # The store is there now, and still nobody gets an empty split who needs one.
-    with pytest.raises(DataError, match=r"no \w+ images, or none is left after the leaks were dropped"):
+    with pytest.raises(DataError, match=r"no \w+ images, or none is left after exact and near copies were dropped"):
         load(config)
 
 

@@ -198,8 +198,14 @@ def show(
     _out.print(f"folds: {folds}")
     overlaps = splits.leaks
     _out.print(
-        f"leaks: {overlaps.unlabeled_in_test:,} unlabeled images stand in test, {overlaps.unlabeled_in_labeled:,} among the labeled; "
+        f"exact copies: {overlaps.unlabeled_in_test:,} unlabeled images in test, {overlaps.unlabeled_in_labeled:,} among the labeled; "
         f"{overlaps.labeled_in_test:,} labeled images stand in test; {'dropped' if overlaps.policy == 'drop' else 'kept'}",
+        soft_wrap=True,
+    )
+    near = splits.near
+    _out.print(
+        f"near-copies: {near.unlabeled_in_test:,} unlabeled and {near.labeled_in_test:,} labeled images of {near.test_in_others:,} test "
+        f"images; {'dropped' if near.policy == 'drop' else 'kept'}",
         soft_wrap=True,
     )
     for note in splits.notes:

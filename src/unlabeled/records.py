@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter
 
-from unlabeled.images import Leaks
+from unlabeled.images import Leaks, Near
 from unlabeled.outcomes import Diverged, Outcome, Scored
 
 Decision: TypeAlias = Literal["helps", "hurts", "no difference", "imprecise", "unfinished", "reading", "diverged"]
@@ -281,6 +281,7 @@ class Protocol:
     folds: FoldsSummary | None
     seeds: int
     leaks: Leaks
+    near: Near
     notes: tuple[str, ...]
     origin: dict[str, Any]
     ensemble: str

@@ -129,6 +129,8 @@ class Config(Section):
     """What becomes of images of other proportions: the middle is cut out (crop), grey is put around (pad), or they are stretched."""
     leaks: Literal["drop", "keep"] = "drop"
     """What to do with unlabeled or labeled images that stand in test, and with unlabeled ones that are labeled."""
+    near: Literal["drop", "keep"] = "drop"
+    """What to do with labeled and unlabeled near-copies of test images: shifted, cut, mirrored, recoloured or saved again."""
     folds: int | None = Field(default=None, ge=2, le=100)
     """Folds: the first of the data set's own, or stratified ones; left out, all of its own, or 5."""
     own_folds: bool = True

@@ -172,6 +172,8 @@ class Lab:
         return {
             "store": self.splits.origin["key"],
             "leaks": config.leaks,
+            # Where nothing was left out, the images are those of the other policy.
+            **({"near": config.near} if self.splits.near.dropped else {}),
             "version": VERSION,
             **({"unlabeled": config.unlabeled} if unlabeled else {}),
             **({"test": config.test} if test else {}),
@@ -318,6 +320,7 @@ class Lab:
             folds=describe(self.folds) if labeled else None,
             seeds=config.seeds,
             leaks=splits.leaks,
+            near=splits.near,
             notes=tuple(splits.notes),
             origin={name: value for name, value in splits.origin.items() if name != "counts"},
             ensemble=config.classical.ensemble,

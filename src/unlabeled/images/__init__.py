@@ -96,6 +96,44 @@ class Leaks:
         return self.unlabeled_in_test + self.unlabeled_in_labeled + self.labeled_in_test
 
 
+@dataclass(frozen=True)
+class Near:
+    """How many images have a near-copy elsewhere, and what was done about it.
+
+    Attributes
+    ----------
+    policy
+        "drop" or "keep".
+    threshold
+        Agreement from which a pair counts.
+    unlabeled_in_test, labeled_in_test
+        Images with a near-copy in test; under "drop" they were left out.
+    unlabeled_in_labeled
+        Unlabeled images with a near-copy among the labeled. They stay: what they show is known, but not of the test.
+    within_labeled, within_test
+        Images with a near-copy in their own split; they stay.
+    test_in_others
+        Test images with a near-copy among labeled or unlabeled ones.
+    examples
+        For each relation ("unlabeled in test") some pairs, best first: row, row, agreement, mirrored.
+    """
+
+    policy: str
+    threshold: float = 1.0
+    unlabeled_in_test: int = 0
+    labeled_in_test: int = 0
+    unlabeled_in_labeled: int = 0
+    within_labeled: int = 0
+    within_test: int = 0
+    test_in_others: int = 0
+    examples: Mapping[str, tuple[tuple[int, int, float, bool], ...]] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> int:
+        """Images that were left out."""
+        return self.unlabeled_in_test + self.labeled_in_test if self.policy == "drop" else 0
+
+
 @dataclass(frozen=True, repr=False)
 class Splits:
     """What a source returns.
@@ -114,6 +152,8 @@ class Splits:
         What a reader of the results has to know: images skipped, a test split set aside, and the like.
     origin
         What the images were made from, for the protocol: content key, filter, sizes.
+    near, near_pairs
+        Near-copies that were found, and what was done; some pairs with test images, best first, (pairs, 2, c, h, w).
     """
 
     labeled: Images
@@ -124,6 +164,8 @@ class Splits:
     leaks: Leaks = field(default_factory=lambda: Leaks("drop"))
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
+    near: Near = field(default_factory=lambda: Near("keep"))
+    near_pairs: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         for name, images in (("labeled", self.labeled), ("test", self.test)):
@@ -144,7 +186,8 @@ class Splits:
         return (
             f"Splits: {len(self.labeled):,} labeled, {len(self.unlabeled):,} unlabeled and {len(self.test):,} test images of "
             f"{width}x{height}, {channels} channel{'s' * (channels > 1)}\n  {len(self.class_names):,} classes ({shown}); {folds}; "
-            f"{self.leaks.total:,} leaks, {'dropped' if self.leaks.policy == 'drop' else 'kept'}"
+            f"{self.leaks.total:,} exact copies, {'dropped' if self.leaks.policy == 'drop' else 'kept'}; "
+            f"{self.near.dropped:,} near-copies of test images dropped"
         )
 
 

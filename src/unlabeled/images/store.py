@@ -13,7 +13,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.errors import DamagedFile
-from unlabeled.images import Images, Splits
+from unlabeled.images import Images, Near, Splits
 from unlabeled.images.leaks import Policy, find_leaks, find_repeated
+from unlabeled.images.near import NEAR_VERSION, find_near
 from unlabeled.images.writer import SPLITS, VERSION, WAY_OUT, Piece, fill, is_whole, read_description
 from unlabeled.keeping.caching import cache_folder as cache_folder  # noqa: PLC0414 - others take it from here
 from unlabeled.keeping.digests import verify_blocks
-from unlabeled.keeping.files import fingerprint, read_sealed, sweep, write_sealed
+from unlabeled.keeping.files import (
+    digest_content,
+    digest_file,
+    fingerprint,
+    parse_arrays,
+    read_bytes,
+    read_sealed,
+    sweep,
+    write_arrays,
+    write_sealed,
+)
 from unlabeled.keeping.locks import locked
 
 _log = logging.getLogger("unlabeled")
@@ -123,19 +135,105 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
     )
     images = {split: Images(pixels[split], labels.get(split)) for split in SPLITS}
     repeated = find_repeated(digests["labeled"], images["labeled"].classes, described["class_names"])
-    place = np.full(counts["labeled"], -1, dtype=np.intp)
-    place[labeled_rows] = np.arange(len(labeled_rows))
-    folds = tuple(place[np.asarray(fold, dtype=np.intp)] for fold in described["folds"])
+    folds = [np.asarray(fold, dtype=np.intp) for fold in described["folds"]]
     return Splits(
         labeled=_keep(images["labeled"], labeled_rows),
         unlabeled=_keep(images["unlabeled"], unlabeled_rows),
         test=images["test"],
         class_names=tuple(described["class_names"]),
-        folds=tuple(fold[fold >= 0] for fold in folds),
+        folds=_renumbered(folds, labeled_rows, counts["labeled"]),
         leaks=digest_of,
         notes=(*described["notes"], *repeated),
         origin={**described["origin"], "key": described["key"], "counts": counts},
     )
+
+
+def _renumbered(folds: Iterable[NDArray[np.intp]], rows: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], ...]:
+    """Return folds of so many images as those of the rows that stay."""
+    place = np.full(count, -1, dtype=np.intp)
+    place[rows] = np.arange(len(rows))
+    return tuple(kept[kept >= 0] for kept in (place[fold] for fold in folds))
+
+
+def without_near(splits: Splits, folder: Path, *, policy: Policy) -> Splits:
+    """Look for near-copies of test images, and leave out those that are labeled or unlabeled if that is wanted.
+
+    What was found is kept in the store, for looking takes about a minute for 60,000 images; a store that can't be written is looked
+    through again.
+    """
+    path = folder / f"near-{splits.leaks.policy}"
+    known = _known_near(path)
+    if known is None:
+        _log.info("looking for near-copies of test images; this is done once")
+        start = time.perf_counter()
+        near, *rows = find_near(splits.labeled, splits.unlabeled, splits.test, policy="drop")
+        labeled, unlabeled = (
+            np.setdiff1d(np.arange(len(images)), stay)
+            for images, stay in zip((splits.labeled, splits.unlabeled), rows, strict=True)
+        )
+        known = _Known(near, labeled, unlabeled, _pairs(splits, near))
+        _log.info(f"{near.dropped:,} found after {time.perf_counter() - start:.1f} s")
+        try:
+            _keep_near(path, known)
+        except OSError as error:
+            _log.warning(f"{path}: can't be written ({error.strerror}); near-copies are looked for again the next time")
+    found = replace(splits, near=replace(known.near, policy=policy), near_pairs=known.pairs)
+    if policy == "keep":
+        return found
+    labeled, unlabeled = (
+        np.setdiff1d(np.arange(len(images)), rows)
+        for rows, images in ((known.labeled, splits.labeled), (known.unlabeled, splits.unlabeled))
+    )
+    return replace(
+        found,
+        labeled=_keep(splits.labeled, labeled),
+        unlabeled=_keep(splits.unlabeled, unlabeled),
+        folds=_renumbered(splits.folds, labeled, len(splits.labeled)),
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a search found: rows of the labeled and of the unlabeled images that are near-copies of test images, and some pairs."""
+
+    near: Near
+    labeled: NDArray[np.intp]
+    unlabeled: NDArray[np.intp]
+    pairs: NDArray[np.uint8]
+
+
+def _pairs(splits: Splits, near: Near) -> NDArray[np.uint8]:
+    """Return some pairs with test images, best first: (pairs, 2, c, h, w)."""
+    shown = sorted(
+        (-score, name, first, second)
+        for name in ("unlabeled", "labeled")
+        for first, second, score, _turned in near.examples.get(f"{name} in test", ())
+    )
+    rows = [
+        np.stack([getattr(splits, name).take(np.array([first]))[0], splits.test.take(np.array([second]))[0]])
+        for _score, name, first, second in shown
+    ]
+    return np.stack(rows) if rows else np.empty((0, 2, *splits.test.shape), dtype=np.uint8)
+
+
+def _keep_near(path: Path, known: _Known) -> None:
+    write_arrays(path.with_suffix(".npz"), labeled=known.labeled, unlabeled=known.unlabeled, pairs=known.pairs)
+    near = {"version": NEAR_VERSION, "near": asdict(known.near), "arrays": digest_file(path.with_suffix(".npz"))}
+    write_sealed(path.with_suffix(".json"), near)
+
+
+def _known_near(path: Path) -> _Known | None:
+    """Read what an earlier search found, if it is there and whole."""
+    arrays = path.with_suffix(".npz")
+    try:
+        told, content = read_sealed(path.with_suffix(".json")), read_bytes(arrays)
+        if told.get("version") != NEAR_VERSION or told.get("arrays") != digest_content(arrays, content):
+            return None
+        near = Near(**told["near"])
+        examples = {name: tuple((a, b, c, d) for a, b, c, d in pairs) for name, pairs in near.examples.items()}
+        return _Known(replace(near, examples=examples), **parse_arrays(arrays, content))
+    except (DamagedFile, LookupError, TypeError, ValueError):
+        return None
 
 
 def digest(image: NDArray[np.uint8], size: str = "") -> bytes:

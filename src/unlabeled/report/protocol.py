@@ -11,7 +11,9 @@ from unlabeled.records import FoldsSummary, Protocol
 def protocol_line(protocol: Protocol, language: Language) -> str:
     """Say in one line what every number stands on."""
     channels, height, width = protocol.image
-    dropped = words("leaks dropped: {n:0}") if protocol.leaks.policy == "drop" else words("leaks kept: {n:0}")
+    dropped = (
+        words("exact copies dropped: {n:0}") if protocol.leaks.policy == "drop" else words("exact copies kept: {n:0}")
+    )
     facts = [f"{protocol.data}, {width}×{height}×{channels}"]
     if protocol.folds is not None:
         facts.append(_folds(protocol.folds, language))
@@ -19,6 +21,11 @@ def protocol_line(protocol: Protocol, language: Language) -> str:
     if protocol.folds is not None:
         facts.append(language.say("{n:0} test images", n=protocol.test))
     facts.append(language.say(dropped, n=protocol.leaks.total))
+    near = protocol.near.unlabeled_in_test + protocol.near.labeled_in_test
+    dropped = words("near-copies of test images dropped: {n:0}")
+    if protocol.near.policy == "keep":
+        dropped = words("near-copies of test images kept: {n:0}")
+    facts.append(language.say(dropped, n=near))
     facts.append(language.count("{n} seed", "{n} seeds", protocol.seeds))
     facts.append(language.say("preset {preset}", preset=protocol.preset))
     return language.say("Protocol: {facts}", facts="; ".join(facts))

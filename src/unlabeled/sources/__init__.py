@@ -11,7 +11,7 @@ from unlabeled.config import Config
 from unlabeled.errors import DamagedFile, DataError
 from unlabeled.images import Images, Splits
 from unlabeled.images.fitting import Wanted
-from unlabeled.images.store import cache_folder, discard, open_store
+from unlabeled.images.store import cache_folder, discard, open_store, without_near
 from unlabeled.keeping.caching import expand
 
 _log = logging.getLogger("unlabeled")
@@ -33,15 +33,27 @@ def load(config: Config, *, partly: bool = False) -> Splits:
     except DamagedFile as error:
         _log.warning(f"{str(error).rpartition(';')[0]}; the images are read again from where they came")
         discard(folder)
-        splits = open_store(prepare(config, partly=partly), leaks=config.leaks)
+        folder = prepare(config, partly=partly)
+        splits = open_store(folder, leaks=config.leaks)
+    # Who keeps exact copies keeps near ones too.
+    splits = without_near(splits, folder, policy="keep" if config.leaks == "keep" else config.near)
     for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
         if len(images) == 0 and not partly:
             raise DataError(
-                f"{config.data}: no {name} images, or none is left after the leaks were dropped; add some, or try --leaks keep"
+                f"{config.data}: no {name} images, or none is left after exact and near copies were dropped; add some, or try --leaks keep"
             )
     unlabeled, test = _at_most(splits.unlabeled, config.unlabeled), _at_most(splits.test, config.test)
     return Splits(
-        splits.labeled, unlabeled, test, splits.class_names, splits.folds, splits.leaks, splits.notes, splits.origin
+        splits.labeled,
+        unlabeled,
+        test,
+        splits.class_names,
+        splits.folds,
+        splits.leaks,
+        splits.notes,
+        splits.origin,
+        splits.near,
+        splits.near_pairs,
     )
 
 

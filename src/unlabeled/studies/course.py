@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unlabeled.config import STUDY_NAMES, Config
 from unlabeled.console.plain import printable
 from unlabeled.console.progress import RunProgress
@@ -58,7 +60,8 @@ def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgr
         if (kept := keep_earlier(folder, question, _GAIN_FILES)) is not None:
             shown.note(f"an answer to another question was in this folder; it is kept in {printable(str(kept))}")
             _remove_pages(folder)
-        write_arrays(folder / "test.npz", labels=splits.test.classes)
+        pairs = splits.near_pairs if splits.near_pairs is not None else np.empty((0, 2, 0, 0, 0), dtype=np.uint8)
+        write_arrays(folder / "test.npz", labels=splits.test.classes, near=pairs)
         write_json(folder / "config.json", config.question)
         write_result(folder, as_json(result), ("config.json", "test.npz"))
     return folder

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES_IN_TABLE = 20
 _MOST_CONFUSIONS = 3
+_MOST_PAIRS = 12
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,34 @@ def _confusions(context: Context[GainFindings]) -> list[Part]:
     return [sentence, Matrix(names, table.round().astype(int).tolist(), note)]
 
 
+def _copies(context: Context[GainFindings]) -> list[Part]:
+    """Say how many near-copies there were and what was done; show some pairs."""
+    near, pairs = context.protocol.near, read_result(context.folder).arrays("test.npz")["near"]
+    text = (
+        words(
+            "{n.test_in_others:0} of {p.test:0} test images have a near-copy elsewhere: the same picture shifted, cut, mirrored, "
+            "recoloured or saved again. {n.unlabeled_in_test:0} unlabeled and {n.labeled_in_test:0} labeled images were left out for it."
+        )
+        if near.policy == "drop"
+        else words(
+            "{n.test_in_others:0} of {p.test:0} test images have a near-copy elsewhere: the same picture shifted, cut, mirrored, "
+            "recoloured or saved again. {n.unlabeled_in_test:0} unlabeled and {n.labeled_in_test:0} labeled images were kept all the same."
+        )
+    )
+    more = context.say(
+        "{n.unlabeled_in_labeled:0} unlabeled images are near-copies of labeled ones, {n.within_labeled:0} labeled images of one another, "
+        "and {n.within_test:0} test images; they stay.",
+        n=near,
+    )
+    shown: list[Part] = [context.say(text, n=near), more]
+    if len(pairs):
+        images = [image for row in (0, 1) for image in pairs[:_MOST_PAIRS, row]]
+        sheet = png(tile(images, columns=len(images) // 2, scale=2))
+        caption = context.say("The pairs that agree best: above an unlabeled or labeled image, below a test image.")
+        shown.append(Photographs([("", sheet)], caption))
+    return shown
+
+
 def isolated(name: str) -> str:
     """Keep the direction of a name's script to itself (Unicode's first strong isolate)."""
     return f"\u2068{name}\u2069"
@@ -314,6 +343,7 @@ GAIN = Study(
         _page("curves", words("How the networks learned"), _curves, _errors),
         _page("learned", words("What the autoencoder learned"), _learned),
         _page("confusions", words("What is taken for what"), _confusions),
+        _page("copies", words("Near-copies of test images"), _copies),
         _page("limits", words("What this does not show"), lambda context: Points(caveats(context))),
         _page(
             "configuration",
