@@ -254,3 +254,84 @@ def test_the_main_job_has_a_notebook_too(run):
     (shown,) = [output["data"] for output in cells[-1]["outputs"] if "text/html" in output.get("data", {})]
     assert "".join(shown["text/html"]).count("<svg") == 5
     assert not any(output["output_type"] == "error" for cell in cells for output in cell["outputs"])
+
+
+STARTS = {
+    "helps": "The unlabeled images help: ",
+    "hurts": "Using the unlabeled images this way hurts: ",
+    "no difference": "The unlabeled images make no difference that matters: ",
+    "imprecise": "Too imprecise to tell what the unlabeled images are worth: ",
+    "unfinished": "Not trained to the end, so there is no verdict: ",
+    "reading": "A reading without a verdict, for there are fewer than 3 seeds: ",
+}
+
+
+@pytest.mark.parametrize(("verdict", "start"), STARTS.items())
+def test_every_sentence_of_the_main_job_follows_the_numbers(run, tmp_path, verdict, start):
+    """The same result with other numbers says otherwise: nothing is written by heart."""
+    folder = tmp_path / "other"
+    shutil.copytree(run, folder)
+    result = read_json(folder / "result.json")
+    compared = result["findings"]["comparison"]
+    effect = {"mean": 1.26, "low": -3.25, "high": 5.75, "folds_won": 2, "folds": 3, "seeds": 3}
+    for number, worth in enumerate(compared["worths"]):
+        worth["verdict"] = verdict if number < 2 else "imprecise"
+        for role, more in (("without", 0.0), ("twin", 3.0)):
+            worth[role]["accuracy"] |= effect | {"mean": 1.26 + more, "high": 5.75 + more}
+    compared["worths"] = sorted(
+        compared["worths"], key=lambda worth: not worth["without"]["contrast"].get("named", False)
+    )
+    for contrast in compared["contrasts"]:
+        contrast["accuracy"] |= effect
+        for difference in contrast["differences"]:
+            difference["accuracy"] = 1.5 * difference["fold"] - 0.5
+    write_json(folder / "result.json", result)
+    document = Document(folder)
+    headline = document.answer.headline
+    assert headline.startswith(start)
+    assert "ConvNet from the autoencoder vs ConvNet from scratch +1.3 (−3.2 to +5.8) points" in headline
+    assert (
+        "vs the same from labeled images alone +4.3 (−3.2 to +8.8) points (95 % intervals, for these labels)."
+        in headline
+    )
+    assert ("would be found in four of five studies" in headline) == (verdict == "imprecise")
+    name, without, twin, word = document.answer.lines[0].partition(":")[0], *document.answer.lines[0].split(", ")[-3:]
+    assert name == "ConvNet from the autoencoder"
+    assert (without.partition(": ")[2], twin) == ("+1.3 (−3.2 to +5.8)", "+4.3 (−3.2 to +8.8)")
+    assert word == {"imprecise": "too imprecise", "unfinished": "not trained to the end", "reading": "no verdict"}.get(
+        verdict, verdict
+    )
+    changes = next(section for section in document.sections("gain") if section.key == "changes")
+    captions = [part.caption for part in changes.parts if hasattr(part, "caption")]
+    counts = {one: sum(worth["verdict"] == one for worth in compared["worths"]) for one in ("helps", "hurts")}
+    assert f"{counts['helps']} help and {counts['hurts']} hurt" in captions[0]
+    assert captions[1].startswith("On 2 of 3 folds ConvNet from the autoencoder is better in the mean over seeds; ")
+    assert captions[1].endswith("single differences range from −0.5 to +1.0 points.")
+    note = next(part.note for part in changes.parts if hasattr(part, "note"))
+    assert "leaves out zero" not in note
+    for contrast in compared["contrasts"]:
+        contrast["accuracy"]["low"], contrast["verdict"] = 0.2, "imprecise"
+    write_json(folder / "result.json", result)
+    changes = next(section for section in Document(folder).sections("gain") if section.key == "changes")
+    assert "leaves out zero" in next(part.note for part in changes.parts if hasattr(part, "note"))
+
+
+def test_what_was_done_about_near_copies_is_said(run, tmp_path):
+    folder = tmp_path / "near"
+    shutil.copytree(run, folder)
+    result = read_json(folder / "result.json")
+    for policy, said in (("drop", "were left out for it"), ("keep", "were kept all the same")):
+        result["protocol"]["near"] = {
+            "policy": policy,
+            "unlabeled_in_test": 7,
+            "labeled_in_test": 4,
+            "test_in_others": 9,
+            "within_test": 3,
+        }
+        write_json(folder / "result.json", result)
+        section = next(section for section in Document(folder).sections("gain") if section.key == "copies")
+        assert section.parts[0].startswith("9 of ")
+        assert f"7 unlabeled and 4 labeled images {said}" in section.parts[0]
+        assert "and 3 test images; they stay" in section.parts[1]
+        line = protocol_line(read_study(folder).protocol, ENGLISH)
+        assert f"near-copies of test images {'dropped' if policy == 'drop' else 'kept'}: 11" in line
