@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from conftest import read_arrays, read_findings, read_json, read_study
 from unlabeled.console.progress import RunProgress
-from unlabeled.errors import TrainingDiverged
+from unlabeled.errors import TrainingDiverged, UserError
 from unlabeled.evaluation.features import encode
 from unlabeled.experiments import classical, lab, networks, pretraining
 from unlabeled.experiments.lab import Lab
@@ -251,3 +251,15 @@ def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
         * len(config.studies.joint.between)
     }
     assert all(arm.accuracy is not None for arm in findings.comparison.arms)
+
+
+def test_ways_can_be_left_out_but_not_what_the_answer_needs(tmp_path):
+    folder = study(tmp_path / "few", leave_out=["pca", "pca-twin", "frozen-twin", "joint", "labeled", "random"])
+    findings = read_findings(folder)
+    assert {arm.arm.source for arm in findings.comparison.arms} == {"pixels", "autoencoder", "random"}
+    assert len(findings.comparison.contrasts) == 4  # codes against pixels twice, and the network's two
+    assert [worth.named for worth in findings.comparison.worths] == [True]
+    assert findings.pca_lengths is None
+    for name in ("finetuned", "scratch", "finetuned-twin", "nothing"):
+        with pytest.raises(UserError, match=f"--leave-out {name}: there is no such way to leave out; take of "):
+            study(tmp_path / "none", leave_out=[name])

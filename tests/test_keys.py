@@ -54,7 +54,14 @@ def choices(annotation):
 
 
 # Where the likely values are none, or change more than the field.
-EXPLICIT = {("device",): ["auto"], ("labels",): [120], ("network", "hidden"): [[7]], ("data",): [], ("cache",): []}
+EXPLICIT = {
+    ("leave_out",): [["joint"]],
+    ("device",): ["auto"],
+    ("labels",): [120],
+    ("network", "hidden"): [[7]],
+    ("data",): [],
+    ("cache",): [],
+}
 # Kinds of momentum go with sgd alone.
 WITH_SGD = ("momentum_start", "nesterov")
 

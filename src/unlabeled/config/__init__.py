@@ -153,6 +153,9 @@ class Config(Section):
     """Processor threads; left out, all cores."""
     jobs: int | None = Field(default=None, ge=1, le=1024)
     """Runs at the same time, on the processor only; left out, one a thread."""
+    leave_out: tuple[str, ...] = ()
+    """Ways of the main job to leave out, by the names that their colours and options have: random, pca, pca-twin, frozen, frozen-twin,
+    labeled, joint, or those of installed packages; the network from the autoencoder and what it is held against always run."""
     encoder: EncoderConfig = EncoderConfig()
     """The encoder."""
     autoencoder: AutoencoderConfig = AutoencoderConfig()

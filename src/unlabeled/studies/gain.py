@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unlabeled.errors import TrainingDiverged
+from unlabeled.console.plain import printable
+from unlabeled.errors import TrainingDiverged, UserError
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import Perform, Task
 from unlabeled.grammar.drawing import filter_sheet, png, tile
@@ -21,7 +22,7 @@ from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, best_
 from unlabeled.grammar.words import words
 from unlabeled.keeping.files import refuse_name
 from unlabeled.keeping.results import Result, read_result
-from unlabeled.methods import METHODS, all_contrasts, arm_name, method_of
+from unlabeled.methods import METHODS, Method, all_contrasts, arm_name, method_of
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
 from unlabeled.records import (
     ArmKey,
@@ -48,7 +49,7 @@ class GainFindings:
 
     comparison: Comparison
     code_length: int
-    pca_lengths: tuple[int, int]
+    pca_lengths: tuple[int, int] | None
     autoencoders: tuple[Row, ...]
     rows: tuple[Row, ...]
 
@@ -58,6 +59,18 @@ def check(lab: Lab) -> None:
     lab.geometry(lab.config.encoder)
     _ = lab.folds
     lab.check_network(lab.config.encoder, lab.config.network)
+    named = {arm for contrast in all_contrasts() if contrast.named for arm in (contrast.treated, contrast.control)}
+    optional = [method.name for method in METHODS if not named & set(method.arms)]
+    for name in lab.config.leave_out:
+        if name not in optional:
+            raise UserError(
+                f"--leave-out {printable(name)}: there is no such way to leave out; take of {', '.join(optional)}"
+            )
+
+
+def ways(lab: Lab) -> list[Method]:
+    """Return the methods that are not left out."""
+    return [method for method in METHODS if method.name not in lab.config.leave_out]
 
 
 def run(lab: Lab, do: Perform) -> GainFindings:
@@ -79,16 +92,19 @@ def run(lab: Lab, do: Perform) -> GainFindings:
         return rows
 
     autoencoders = train_autoencoders(do_all, learned)
-    comparison, rows = experiment(lab, do_all, plan(lab), all_contrasts())
+    arms = {arm for method in ways(lab) for arm in method.arms}
+    contrasts = [contrast for contrast in all_contrasts() if {contrast.treated, contrast.control} <= arms]
+    comparison, rows = experiment(lab, do_all, plan(lab), contrasts)
     lengths = [one.features for one in outcomes_of((row for row in rows if row.arm.source == "pca"), ClassicalOutcome)]
     code_length = lab.geometry(config.encoder).code_length
-    return GainFindings(comparison, code_length, (min(lengths), max(lengths)), autoencoders, rows)
+    ends = (min(lengths), max(lengths)) if lengths else None
+    return GainFindings(comparison, code_length, ends, autoencoders, rows)
 
 
 def plan(lab: Lab) -> Iterator[Task]:
     """Yield the runs of all methods, by seed and method, so that features are made once for all models and folds."""
     for seed in range(lab.config.seeds):
-        for method in METHODS:
+        for method in ways(lab):
             for fold in range(len(lab.folds.folds)):
                 yield from method.tasks(lab, fold, seed)
 
@@ -116,14 +132,15 @@ def _arms(context: Context[GainFindings]) -> list[Part]:
     notes = [context.say("Fit: median seconds of a run, choices included, features and autoencoder apart.")]
     if any(arm.not_converged for arm in findings.comparison.arms):
         notes.append(context.say("* Not every logistic regression converged; see the end of the page."))
-    notes.append(
-        context.say(
-            "PCA's number of components is chosen on validation data, from {low:0} to {high:0} here; the code has {f.code_length:0} "
-            "numbers.",
-            low=findings.pca_lengths[0],
-            high=findings.pca_lengths[1],
+    if findings.pca_lengths is not None:
+        notes.append(
+            context.say(
+                "PCA's number of components is chosen on validation data, from {low:0} to {high:0} here; the code has {f.code_length:0} "
+                "numbers.",
+                low=findings.pca_lengths[0],
+                high=findings.pca_lengths[1],
+            )
         )
-    )
 
     def name(arm: ArmSummary) -> str:
         return context.name(arm.arm) + (" *" if arm.not_converged else "")
