@@ -160,7 +160,7 @@ def test_figures_have_a_sentence_and_the_page_the_protocol_once(folder):
     page = page_of(folder, "en")
     assert page.count("<figure>") == page.count("<figcaption>") > 20
     assert page.count("Protocol: digits, 8×8×1; 2 folds ") == page.count("Protocol: ") == 1
-    assert page.count("corrected resampled t of Nadeau and Bengio") == 1
+    assert page.count("Intervals: 95 %, for other splits of these labels") == 1
 
 
 def test_the_baselines_stand_in_every_later_figure_of_accuracy(folder):

@@ -162,7 +162,8 @@ def test_intervals_and_the_protocol_in_words(run):
     assert ENGLISH.interval(-0.5, 1.26, 1, signed=True) == "\N{MINUS SIGN}0.5 to +1.3"
     assert protocol_line(read_study(run).protocol, ENGLISH) == (
         "Protocol: digits, 8×8×1; 2 folds (stratified parts of the labeled images), each with 150 labels to train and 150 to choose "
-        "with; 120 unlabeled images; 60 test images; leaks dropped: 0; 2 seeds; preset quick"
+        "with; 120 unlabeled images; 60 test images; exact copies dropped: 0; near-copies of test images "
+        "dropped: 0; 2 seeds; preset quick"
     )
 
 

@@ -28,7 +28,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "shapes": {"train": 3000, "test": 2000, "unlabeled": 8000},
         # Few steps: small batches and a larger rate make the most of them.
         "autoencoder": {"training": {"epochs": 4, "steps": 1200, "batch_size": 32, "learning_rate": 2e-3}},
-        "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "steps": 2000, "patience": 8}},
+        "network": {"learning_rates": [3e-3], "training": {"epochs": 25, "steps": 5000, "patience": 8}},
         "classical": {"trees": 100, "min_samples_leaf": [1]},
         "studies": {"joint": {"reconstruction": [10.0]}},
     },
@@ -116,7 +116,7 @@ _STUDY_PRESETS: dict[str, dict[str, Any]] = {
 _DIGITS: dict[str, Any] = {
     "encoder": {"conv_kernel_size": 3, "conv_padding": 1},
     "autoencoder": {"training": {"batch_size": 32}},
-    "network": {"training": {"flip": False, "shift": 0}},
+    "network": {"training": {"steps": 2000, "flip": False, "shift": 0}},
     "studies": {
         "network": {"training": {"flip": False, "shift": 0}},
         "autoencoder": {"filters": [4, 12]},
