@@ -335,3 +335,12 @@ def test_results_among_the_images_are_refused(tmp_path, capsys, place):
     message = fails(capsys, "run", "--data", f"folder:{tmp_path / 'photos'}", "--out", str(tmp_path / place))
     assert message.endswith("give a folder elsewhere")
     assert not (tmp_path / place).exists()
+
+
+@pytest.mark.parametrize("depth", [3, 7, 3000])
+def test_tables_of_any_depth_are_refused_in_words(depth):
+    deep = {"epochs": 3}
+    for _ in range(depth):
+        deep = {"a": deep}
+    with pytest.raises(UserError, match="a"):
+        resolve(deep)

@@ -134,6 +134,7 @@ _DRAWN: dict[str, Any] = {
     "network": {"training": {"steps": 1200}},
 }
 _LONGEST_NAME = 60
+_DEEPEST = 4
 _LONGEST_SHOWN = 80
 
 
@@ -177,10 +178,14 @@ def resolve(*layers: dict[str, Any]) -> Config:
     return config.named(_differing(usual.question, config.question))
 
 
-def _epochs_for_steps(layer: dict[str, Any]) -> dict[str, Any]:
-    """Let epochs that are asked for win over steps that a preset or an earlier layer has."""
-    layer = {name: _epochs_for_steps(value) if isinstance(value, dict) else value for name, value in layer.items()}
-    return {"steps": None, **layer} if "epochs" in layer else layer
+def _epochs_for_steps(layer: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """Let epochs that are asked for win over steps that a preset or an earlier layer has; no section lies deeper than a few others."""
+    if depth > _DEEPEST:
+        return layer
+    inner = {
+        name: _epochs_for_steps(value, depth + 1) if isinstance(value, dict) else value for name, value in layer.items()
+    }
+    return {"steps": None, **inner} if "epochs" in inner else inner
 
 
 def command_of(asked: dict[str, Any]) -> str:

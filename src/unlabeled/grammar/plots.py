@@ -267,8 +267,7 @@ def training_figure(
             _scales(axes, language, "y", ())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if all(len(run) == 1 for _title, runs, _colour in series for run in runs):
-            axes.set_xlim(0.5, 1.5)
-            axes.set_xticks([1])
+            axes.set(xlim=(0.5, 1.5), xticks=[1])
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(axis="y")

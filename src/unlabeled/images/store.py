@@ -44,6 +44,7 @@ from unlabeled.keeping.locks import locked
 _log = logging.getLogger("unlabeled")
 
 _DAY = 86400.0
+_MANY = 20_000  # images that are not looked through in a moment
 
 
 def stored(
@@ -164,15 +165,17 @@ def without_near(splits: Splits, folder: Path, *, policy: Policy) -> Splits:
     path = folder / f"near-{splits.leaks.policy}"
     known = _known_near(path)
     if known is None:
-        _log.info("looking for near-copies of test images; this is done once")
-        start = time.perf_counter()
+        start, many = time.perf_counter(), len(splits.labeled) + len(splits.unlabeled) + len(splits.test) > _MANY
+        if many:
+            _log.info("looking for near-copies of test images; this is done once")
         near, *rows = find_near(splits.labeled, splits.unlabeled, splits.test, policy="drop")
         labeled, unlabeled = (
             np.setdiff1d(np.arange(len(images)), stay)
             for images, stay in zip((splits.labeled, splits.unlabeled), rows, strict=True)
         )
         known = _Known(near, labeled, unlabeled, _pairs(splits, near))
-        _log.info(f"{near.dropped:,} found after {time.perf_counter() - start:.1f} s")
+        if many:
+            _log.info(f"{near.dropped:,} found after {time.perf_counter() - start:.1f} s")
         try:
             _keep_near(path, known)
         except OSError as error:
