@@ -212,15 +212,7 @@ def verdict_name(verdict: str, language: Language) -> str:
 def comparison_word(verdict: str, language: Language) -> str:
     """Say a verdict of arms that are merely different."""
     _ = language.gettext
-    return {
-        "helps": _("better"),
-        "hurts": _("worse"),
-        "no difference": _("no difference"),
-        "imprecise": _("too imprecise"),
-        "unfinished": _("not trained to the end"),
-        "reading": _("no verdict"),
-        "diverged": _("diverged"),
-    }[verdict]
+    return {"helps": _("better"), "hurts": _("worse")}.get(verdict) or verdict_name(verdict, language)
 
 
 def verdict_lists(named: Iterable[tuple[str, str]], language: Language) -> str:

@@ -131,7 +131,7 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
         }
     except FileNotFoundError as error:
         raise DamagedFile(f"{error.filename}: no such file; {WAY_OUT}") from None
-    digest_of, labeled_rows, unlabeled_rows = find_leaks(
+    copies, labeled_rows, unlabeled_rows = find_leaks(
         digests["labeled"], digests["unlabeled"], digests["test"], policy=leaks
     )
     images = {split: Images(pixels[split], labels.get(split)) for split in SPLITS}
@@ -143,7 +143,7 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
         test=images["test"],
         class_names=tuple(described["class_names"]),
         folds=_renumbered(folds, labeled_rows, counts["labeled"]),
-        leaks=digest_of,
+        leaks=copies,
         notes=(*described["notes"], *repeated),
         origin={**described["origin"], "key": described["key"], "counts": counts},
     )
@@ -241,9 +241,9 @@ def _known_near(path: Path) -> _Known | None:
 
 def digest(image: NDArray[np.uint8], size: str = "") -> bytes:
     """Return the SHA-256 of an image's bytes, after a text that tells its size where sizes differ."""
-    digest_of = hashlib.sha256(size.encode())
-    digest_of.update(np.ascontiguousarray(image).data)
-    return digest_of.digest()
+    sha = hashlib.sha256(size.encode())
+    sha.update(np.ascontiguousarray(image).data)
+    return sha.digest()
 
 
 def digests_of(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
