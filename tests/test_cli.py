@@ -36,7 +36,7 @@ def test_run_answers_and_writes_the_report(tmp_path, capsys):
     output = capsys.readouterr()
     assert "ConvNet from scratch" in output.out
     assert f"report: {tmp_path / 'out' / 'report.html'}" in output.out
-    assert "[34/34] ConvNet, reconstructs unlabeled too, fold 2, seed 0: test accuracy" in output.err
+    assert "[38/38] ConvNet from the autoencoder, labeled only, fold 2, seed 0: test accuracy" in output.err
     (tmp_path / "out" / "report.html").unlink()
     main(["report", str(tmp_path / "out")])
     assert (tmp_path / "out" / "report.html").exists()
@@ -63,7 +63,7 @@ def test_an_unknown_option_names_the_nearest(capsys):
         (["--config", "no.toml"], "no.toml: no such file; --config takes a TOML file"),
         (["--data", "digits", "--device", "gpu"], "device 'gpu' is not known; use auto, cpu, cuda, cuda:1 or mps"),
         (
-            ["--data", "digits", "--encoder.conv-kernel-size", "9", "9", "--encoder.conv-padding", "0"],
+            ["--data", "digits", "--encoder.conv-kernel-size", "9", "--encoder.conv-padding", "0"],
             "block 1: a 9x9 kernel does not fit a 8x8 map (the image); use conv_kernel_size <= 8 there or conv_padding >= 1",
         ),
     ],

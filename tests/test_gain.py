@@ -16,6 +16,7 @@ from unlabeled.experiments.networks import new_network
 from unlabeled.experiments.specs import Learned, LearnedCodes
 from unlabeled.experiments.tasks import NetworkTask
 from unlabeled.keeping.results import read_result
+from unlabeled.methods.autoencoders import denoising, denoising_of_labeled, of_unlabeled
 from unlabeled.presets import resolve
 from unlabeled.records import ArmKey, FoldsSummary
 from unlabeled.report.page import write_report
@@ -31,6 +32,7 @@ TINY = {
     "test": 60,
     "device": "cpu",
     "jobs": 1,
+    "leave_out": ["scaled", "denoised-network"],
     "encoder": {"conv_out_channels": [4], "conv_kernel_size": 3, "conv_padding": 1},
     "autoencoder": {"training": {"epochs": 2}},
     "network": {"learning_rates": [1e-3, 1e-2], "training": {"epochs": 2}},
@@ -63,8 +65,8 @@ def finished(tmp_path_factory):
 
 def test_every_arm_runs_on_every_fold_and_seed(finished):
     rows = read_findings(finished).rows
-    assert len(rows) == 17 * 2 * 2
-    assert len({(row.arm, row.fold, row.seed) for row in rows}) == 68
+    assert len(rows) == 21 * 2 * 2
+    assert len({(row.arm, row.fold, row.seed) for row in rows}) == 84
     labels = read_arrays(finished / "test.npz")["labels"]
     for row in rows:
         stored = read_arrays(finished / row.run / "test.npz")
@@ -77,7 +79,7 @@ def test_every_arm_runs_on_every_fold_and_seed(finished):
 def test_the_effect_is_the_mean_of_paired_differences(finished):
     findings = read_findings(finished)
     by = {(row.arm, row.fold, row.seed): 100 * row.outcome.accuracy for row in findings.rows}
-    assert len(findings.comparison.contrasts) == 14
+    assert len(findings.comparison.contrasts) == 18
     for contrast in findings.comparison.contrasts:
         differences = [by[contrast.treated, f, s] - by[contrast.control, f, s] for f in (0, 1) for s in (0, 1)]
         assert contrast.accuracy.mean == pytest.approx(np.mean(differences))
@@ -91,6 +93,32 @@ def test_choices_are_the_least_validation_loss(finished):
         best = min(row.outcome.tried, key=lambda trial: trial["valid_log_loss"])
         assert row.outcome.choice["learning_rate"] == best["learning_rate"]
         assert len(row.outcome.tried) == 2
+
+
+def test_a_network_that_takes_the_autoencoders_scale_takes_nothing_else_of_it(finished):
+    config = resolve(TINY)
+    own = Lab(config, load(config), finished)
+    learned = Learned(config.encoder, config.autoencoder, 1)
+    random, scaled = (
+        new_network(NetworkTask(ArmKey("random"), config.encoder, config.network, 0, 1, start, scale_only=True), own)
+        for start in (None, learned)
+    )
+    trained = own.trained_autoencoder(learned).encoder.state_dict()
+    for name, before in random.encoder.state_dict().items():
+        after = scaled.encoder.state_dict()[name]
+        assert after.square().mean() == pytest.approx(float(trained[name].square().mean()), rel=1e-5)
+        torch.testing.assert_close(after / after.norm(), before / before.norm())
+    assert all(torch.equal(a, b) for a, b in zip(random.head.parameters(), scaled.head.parameters(), strict=True))
+
+
+def test_the_denoising_autoencoder_differs_in_its_noise_and_switches_alone(finished):
+    config = resolve(TINY)
+    own = Lab(config, load(config), finished)
+    usual, noisy = of_unlabeled(own, 0, 1), denoising(own, 0, 1)
+    assert noisy.config.model_dump() == usual.config.model_dump() | {"switches": False, "noise": "gaussian"}
+    twin = denoising_of_labeled(own, 0, 1)
+    assert (twin.encoder, twin.seed, twin.fold) == (noisy.encoder, noisy.seed, 0)
+    assert twin.config.training.steps == noisy.config.training.steps_of(len(own.training_images()))
 
 
 def test_networks_start_alike_but_for_the_autoencoders_training(finished):
@@ -129,7 +157,7 @@ def test_frozen_codes_are_those_of_the_bytes_that_were_written(finished):
 
 def test_a_study_elsewhere_trains_the_same_autoencoders(finished):
     weights = sorted(finished.glob("runs/autoencoder/*/weights.safetensors"))
-    assert len(weights) == 2
+    assert len(weights) == 2 * 2  # with switches, and without
     before = [path.read_bytes() for path in weights]
     again = study(finished.parent / "again")
     assert [path.read_bytes() for path in sorted(again.glob("runs/autoencoder/*/weights.safetensors"))] == before
@@ -162,7 +190,7 @@ def test_an_interrupted_study_goes_on_and_ends_alike(finished, tmp_path):
         run_gain(config, load(config), folder=tmp_path, progress=Interrupt())
     assert not (tmp_path / "result.json").exists()
     kept = len(list(tmp_path.glob("runs/*/*/result.json")))
-    assert 5 < kept < 40
+    assert 5 < kept < 60
     study(tmp_path)
     assert results(tmp_path) == results(finished)
 
@@ -218,7 +246,7 @@ def test_an_earlier_result_stays_until_a_new_one_takes_its_place(finished, tmp_p
 
 def test_a_higher_loss_is_never_called_a_help(finished):
     contrasts = read_findings(finished).comparison.contrasts
-    assert len(contrasts) == 14
+    assert len(contrasts) == 18
     for contrast in contrasts:
         better = contrast.accuracy.mean > 0
         assert contrast.verdict != ("hurts" if better else "helps")
@@ -254,11 +282,15 @@ def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
 
 
 def test_ways_can_be_left_out_but_not_what_the_answer_needs(tmp_path):
-    folder = study(tmp_path / "few", leave_out=["pca", "pca-twin", "frozen-twin", "joint", "labeled", "random"])
+    folder = study(
+        tmp_path / "few", leave_out=["pca", "random", "frozen-twin", "denoised", "denoised-network", "joint", "scaled"]
+    )
     findings = read_findings(folder)
     assert {arm.arm.source for arm in findings.comparison.arms} == {"pixels", "autoencoder", "random"}
     assert len(findings.comparison.contrasts) == 4  # codes against pixels twice, and the network's two
     assert [worth.named for worth in findings.comparison.worths] == [True]
+    # A twin goes with the last way that is held against it, and the other way stays without it.
+    assert not {arm.arm.way for arm in findings.comparison.arms if arm.arm.model != "network"} & {"labeled"}
     assert findings.pca_lengths is None
     for name in ("finetuned", "scratch", "finetuned-twin", "nothing"):
         with pytest.raises(UserError, match=f"--leave-out {name}: there is no such way to leave out; take of "):

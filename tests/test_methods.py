@@ -75,8 +75,8 @@ def test_it_is_run_compared_and_judged(toy, finished):
     assert findings.comparison.arm(toy.arms[0]).accuracy.mean > 20
     contrast = findings.comparison.find(toy.contrasts[0].treated, toy.contrasts[0].control)
     assert contrast.verdict == "reading"  # one seed
-    # Fourteen comparisons and its own.
-    assert len(findings.comparison.contrasts) == 15
+    # Sixteen comparisons and its own.
+    assert len(findings.comparison.contrasts) == 17
 
 
 @pytest.mark.parametrize(

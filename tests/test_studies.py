@@ -28,7 +28,7 @@ from unlabeled.studies import course
 from unlabeled.studies.codes import Kind
 from unlabeled.studies.course import STUDIES, run_studies
 from unlabeled.studies.features import CODES, QUADRANTS
-from unlabeled.studies.points import from_random, is_gain, tuned
+from unlabeled.studies.points import TWIN, from_random, is_gain, tuned
 from unlabeled.studies.variants import variants
 from unlabeled.training.optimizers import make_optimizer
 
@@ -340,8 +340,9 @@ def test_only_the_comparison_named_beforehand_is_spared_the_correction(finished)
     main = findings.named
     assert (main.treated, main.control) == (tuned("plain"), from_random("plain"))
     assert main.p == main.accuracy.p
-    others = [c for c in every if c is not main]
-    assert len(others) == len(every) - 1
+    others = [c for c in every if not c.contrast.named]
+    assert len(others) == len(every) - 2
+    assert [c.control for c in every if c.contrast.named] == [main.control, TWIN]
     assert [c.p for c in others] == pytest.approx(holm([c.accuracy.p for c in others]))
     curve = [point.contrast for point in findings.unlabeled if point.contrast.treated.images is not None]
     assert [c.p for c in curve] == pytest.approx(holm([c.accuracy.p for c in curve]))

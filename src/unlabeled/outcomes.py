@@ -74,7 +74,10 @@ class NetworkOutcome(Scored):
 
 @dataclass(frozen=True)
 class AutoencoderOutcome:
-    """An autoencoder trained on unlabeled images; errors are mean squared ones on [-1, 1], of images that it has not seen."""
+    """An autoencoder trained on unlabeled images; errors are mean squared ones on [-1, 1], of images that it has not seen.
+
+    ``switches`` of the pools go round its code to the decoder.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     held_out_mse: float
@@ -88,6 +91,7 @@ class AutoencoderOutcome:
     best_epoch: int
     seconds: float
     images_per_second: float
+    switches: int = 0
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,10 @@ def _has_no_nul(given: Any) -> Any:
     return given
 
 
+def _read_none(given: Any) -> Any:
+    return () if given in ("none", ["none"], ("none",)) else given
+
+
 Side: TypeAlias = Annotated[int | str, BeforeValidator(_read_side)]
 Place: TypeAlias = Annotated[Path, BeforeValidator(_has_no_nul)]
 Preset: TypeAlias = Literal["quick", "standard", "full", "patches-2016"]
@@ -153,9 +157,9 @@ class Config(Section):
     """Processor threads; left out, all cores."""
     jobs: int | None = Field(default=None, ge=1, le=1024)
     """Runs at the same time, on the processor only; left out, one a thread."""
-    leave_out: tuple[str, ...] = ()
-    """Ways of the main job to leave out, by the names that their colours and options have: random, pca, pca-twin, frozen, frozen-twin,
-    labeled, joint, or those of installed packages; the network from the autoencoder and what it is held against always run."""
+    leave_out: Annotated[tuple[str, ...], BeforeValidator(_read_none)] = ()
+    """Ways of the main job to leave out, and their twins with them: random, pca, frozen, denoised, scaled, denoised-network, joint, or
+    those of installed packages; none leaves out nothing. The network from the autoencoder and what it is held against always run."""
     encoder: EncoderConfig = EncoderConfig()
     """The encoder."""
     autoencoder: AutoencoderConfig = AutoencoderConfig()

@@ -90,13 +90,13 @@ class EncoderConfig(Section):
 
     layers_num: int | None = Field(default=None, ge=1)
     """Blocks; left out, the sequences tell."""
-    conv_out_channels: PerLayer = (32, 32)
+    conv_out_channels: PerLayer = (32, 32, 32)
     """Filters of each block's convolution."""
-    conv_kernel_size: PerLayer = (5, 3)
+    conv_kernel_size: PerLayer = (5, 3, 3)
     """Side of each block's convolution kernel, pixels."""
     conv_stride: PerLayer = (1,)
     """Step of each block's convolution, pixels."""
-    conv_padding: PerLayer = (2, 1)
+    conv_padding: PerLayer = (2, 1, 1)
     """Zeros around each block's map before the convolution, pixels."""
     pool_kernel_size: PerLayer = (2,)
     """Side of each block's pool, pixels."""

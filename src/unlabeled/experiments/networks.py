@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ from unlabeled.images.batches import batches
 from unlabeled.keeping.files import write_history
 from unlabeled.networks.joint import JointNetwork
 from unlabeled.networks.layout import count_parameters
-from unlabeled.networks.models import ConvNet
+from unlabeled.networks.models import ConvNet, Encoder
 from unlabeled.outcomes import Gradients, NetworkOutcome, Settings
 from unlabeled.training import Fitted, Watcher, fit, gradient_norms
 from unlabeled.training.checkpoints import save_weights
@@ -103,13 +104,22 @@ def new_network(task: NetworkTask, lab: Lab) -> ConvNet:
     head = _head(task, lab)
     # The autoencoder began with these weights too, so both networks differ in its training and nothing else.
     with seeded(task.seed):
-        if isinstance(task.start, Learned):
+        if isinstance(task.start, Learned) and not task.scale_only:
             return ConvNet.from_encoder(lab.trained_autoencoder(task.start), **head)
         network = ConvNet(lab.splits.labeled.shape, **task.encoder.model_dump(), **head)
-    if task.start is not None:
+    if isinstance(task.start, Learned):
+        match_scale(network.encoder, lab.trained_autoencoder(task.start).encoder)
+    elif task.start is not None:
         weights, offsets = folded(lab.trained_patches(task.start))
         network.encoder.convolutions[0].load_state_dict({"weight": weights, "bias": offsets})
     return network
+
+
+def match_scale(encoder: Encoder, like: Encoder) -> None:
+    """Give each layer's weights and offsets the root mean square of another encoder's; their directions stay."""
+    with torch.no_grad():
+        for own, other in zip(encoder.parameters(), like.parameters(), strict=True):
+            own.mul_(other.square().mean().sqrt() / own.square().mean().sqrt().clamp_min(1e-12))
 
 
 def new_joint_network(task: NetworkTask, lab: Lab) -> JointNetwork:

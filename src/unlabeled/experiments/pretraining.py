@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,20 @@ def train_autoencoder(learned: Learned, lab: Lab, folder: Path, watcher: Watcher
         code_size=list(model.geometry.code_size),
         code_length=model.geometry.code_length,
         input_length=model.geometry.input_length,
+        switches=_switches(model),
         parameters=count_parameters(model),
         model=repr(model),
         best_epoch=fitted.best_epoch,
         seconds=fitted.seconds,
         images_per_second=median_speed(fitted),
     )
+
+
+def _switches(model: ConvAutoEncoder) -> int:
+    """Return how many switches go round the code: one a cell of every max-pool's map."""
+    if not model.decoder.uses_switches:
+        return 0
+    return sum(block.out_channels * math.prod(block.pool_size) for block in model.geometry.blocks if block.pools)
 
 
 def _pictures(model: ConvAutoEncoder, images: Images, runtime: Runtime) -> dict[str, NDArray[Any]]:

@@ -226,8 +226,8 @@ class Joint:
 class NetworkTask:
     """Train a network on a fold, choose learning rate and epoch on its validation part, score the test split once.
 
-    ``start`` is what the encoder's weights are copied from (None: random ones), ``labels`` limits the labels of a class, and
-    ``gradients`` asks for the size of every layer's gradient before and after training.
+    ``start`` is what the encoder's weights are copied from (None: random ones), with ``scale_only`` no more than their size;
+    ``labels`` limits the labels of a class, and ``gradients`` asks for the size of every layer's gradient before and after training.
     """
 
     arm: ArmKey
@@ -239,6 +239,7 @@ class NetworkTask:
     learning: Supervised | Joint = Supervised()
     labels: int | None = None
     gradients: bool = False
+    scale_only: bool = False
 
     @property
     def kind(self) -> str:
@@ -273,8 +274,9 @@ class NetworkTask:
             configuration["autoencoder"] = lab.run_of(self.start).folder.name
         if self.start is not None or way != "plain":
             configuration["way"] = [way, lab.config.studies.finetune.slow if way == "slow" else None]
-        if self.gradients:
-            configuration["gradients"] = True
+        for name in ("gradients", "scale_only"):
+            if getattr(self, name):
+                configuration[name] = True
         if isinstance(learning, Supervised) and learning.trials > 1:
             configuration["trials"] = learning.trials
         if isinstance(learning, Joint):

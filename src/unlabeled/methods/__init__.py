@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 
 from unlabeled.config import PLUGINS, add_methods_section, remove_methods_section
 from unlabeled.errors import UserError
+from unlabeled.methods.denoised import DENOISED_CODES, DENOISED_CODES_TWIN, DENOISED_NETWORK, DENOISED_NETWORK_TWIN
 from unlabeled.methods.features import MODELS
 from unlabeled.methods.finetuned import FINETUNED
 from unlabeled.methods.finetuned import TWIN as FINETUNED_TWIN
@@ -18,11 +19,12 @@ from unlabeled.methods.method import Method as Method
 from unlabeled.methods.pca import PCA, PCA_TWIN
 from unlabeled.methods.pixels import PIXELS
 from unlabeled.methods.random_codes import RANDOM_CODES
-from unlabeled.methods.scratch import SCRATCH
+from unlabeled.methods.scratch import SCALED, SCRATCH
 from unlabeled.records import ArmKey, Contrast
 
 METHODS: list[Method] = [
-    PIXELS, RANDOM_CODES, PCA, PCA_TWIN, FROZEN_CODES, FROZEN_TWIN, SCRATCH, FINETUNED, FINETUNED_TWIN, LABELED_ONLY, JOINT,
+    PIXELS, RANDOM_CODES, PCA, PCA_TWIN, FROZEN_CODES, FROZEN_TWIN, DENOISED_CODES, DENOISED_CODES_TWIN,
+    SCRATCH, SCALED, FINETUNED, FINETUNED_TWIN, DENOISED_NETWORK, DENOISED_NETWORK_TWIN, LABELED_ONLY, JOINT,
 ]  # fmt: skip
 
 

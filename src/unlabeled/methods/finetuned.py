@@ -1,8 +1,9 @@
 """The network that starts from the autoencoder's weights, the answer's own comparison, and its twin of the labeled images alone."""
 
+from unlabeled.methods.autoencoders import of_labeled, of_unlabeled
 from unlabeled.methods.method import Colour, Message
 from unlabeled.methods.networks import NetworkMethod
-from unlabeled.methods.scratch import SCRATCH
+from unlabeled.methods.scratch import SCALED, SCRATCH
 from unlabeled.records import ArmKey, Contrast
 
 _ARM = ArmKey("autoencoder", "network")
@@ -13,7 +14,7 @@ TWIN = NetworkMethod(
     title=Message("ConvNet from the autoencoder, labeled only"),
     colour=Colour("#5c7f14", "#a9cc5b"),
     uses=frozenset({"labeled"}),
-    start="twin",
+    start=of_labeled,
 )
 FINETUNED = NetworkMethod(
     name="finetuned",
@@ -24,6 +25,7 @@ FINETUNED = NetworkMethod(
     contrasts=(
         Contrast(_ARM, SCRATCH.arm, named=True, role="without"),
         Contrast(_ARM, TWIN.arm, named=True, role="twin"),
+        Contrast(_ARM, SCALED.arm),
     ),
-    start="autoencoder",
+    start=of_unlabeled,
 )

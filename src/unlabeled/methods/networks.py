@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class NetworkMethod:
     """The network of ``--encoder`` and ``--network``: with random weights or an autoencoder's, supervised or reconstructing too.
 
-    The autoencoder is that of the unlabeled images, or its twin, which learns from the labeled images alone.
+    ``start`` returns the autoencoder for a lab, a fold and a seed; with ``scale_only`` no more than the size of its weights is taken.
     """
 
     name: str
@@ -30,7 +31,8 @@ class NetworkMethod:
     colour: Colour
     uses: frozenset[Part]
     contrasts: tuple[Contrast, ...] = ()
-    start: Literal["random", "autoencoder", "twin"] = "random"
+    start: Callable[[Lab, int, int], Learned] | None = None
+    scale_only: bool = False
     reconstructs: Literal["nothing", "labeled", "all"] = "nothing"
     options: type[Section] | None = None
 
@@ -42,13 +44,13 @@ class NetworkMethod:
     def tasks(self, lab: Lab, fold: int, seed: int) -> list[NetworkTask]:
         """Train it."""
         config, weights = lab.config, joint_weights(lab.config.studies.joint)
-        learned = Learned(config.encoder, config.autoencoder, seed)
-        starts = {"random": None, "autoencoder": learned, "twin": lab.twin(learned, fold)}
+        start = None if self.start is None else self.start(lab, fold, seed)
         # All choose from as many candidates as those that reconstruct, which have weights to choose.
         learning: Joint | Supervised = Supervised(trials=len(weights))
         if self.reconstructs != "nothing":
             learning = Joint(weights, unlabeled=self.reconstructs == "all")
-        return [NetworkTask(self.arm, config.encoder, config.network, fold, seed, starts[self.start], learning)]
+        encoder, network = config.encoder, config.network
+        return [NetworkTask(self.arm, encoder, network, fold, seed, start, learning, scale_only=self.scale_only)]
 
 
 def joint_weights(grid: JointGrid) -> tuple[tuple[float, float], ...]:

@@ -15,27 +15,18 @@ from unlabeled.studies.finetune import FinetuneFindings
 from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH, JointFindings
 
 F = TypeVar("F")
-_SENTENCES = {
-    "helps": words(
-        "Yes: a network that starts from the autoencoder's weights is better by {effect:e} points than one from scratch."
-    ),
-    "hurts": words(
-        "No: a network that starts from the autoencoder's weights is worse than one from scratch, {effect:e} points."
-    ),
-    "no difference": words(
-        "No difference that matters: a network that starts from the autoencoder's weights vs one from scratch, {effect:e} points."
-    ),
-    "imprecise": words(
-        "Too imprecise to tell: a network that starts from the autoencoder's weights vs one from scratch, {effect:e} points."
-    ),
-    "unfinished": words(
-        "Not trained to the end: a network that starts from the autoencoder's weights vs one from scratch, {effect:e} points."
-    ),
-    "reading": words(
-        "No verdict with fewer than 3 seeds: a network that starts from the autoencoder's weights vs one from scratch, "
-        "{effect:e} points."
-    ),
+_STARTS = {
+    "helps": words("Yes, the unlabeled images help"),
+    "hurts": words("No, they hurt"),
+    "no difference": words("No difference that matters"),
+    "imprecise": words("Too imprecise to tell"),
+    "unfinished": words("Not trained to the end"),
+    "reading": words("No verdict with fewer than 3 seeds"),
 }
+_SENTENCE = words(
+    "{start}: a network that starts from the autoencoder's weights vs one from scratch, {without:e} points; vs one that starts from an "
+    "autoencoder of the labeled images alone, {twin:e} points."
+)
 _CODES = (
     ("logistic", "pixels", words("frozen codes vs pixels, {model}")),
     ("logistic", "random", words("frozen codes vs random codes, {model}")),
@@ -46,14 +37,19 @@ _CODES = (
 def course_answer(results: Mapping[str, StudyResult], language: Language) -> Answer:
     """Say whether unlabeled images improved classification."""
     tuned = _findings(results, "finetune", FinetuneFindings)
-    named = None if tuned is None else tuned.named
-    rows = [(language.say("fine-tuned network vs from scratch"), named), *_further(results, language)]
-    if named is None or named.accuracy is None:
+    worth = None if tuned is None else tuned.all_labels.comparison.answer
+    rows = [
+        (language.say("fine-tuned network vs from scratch"), None if worth is None else worth.without),
+        (language.say("the same vs an autoencoder of the labeled images alone"), None if worth is None else worth.twin),
+        *_further(results, language),
+    ]
+    if worth is None or worth.without.accuracy is None or worth.twin.accuracy is None:
         headline = language.say(
             "Whether unlabeled images improve classification is told by study 5, which has no result here."
         )
         return answer(language, "imprecise", headline, rows, chosen=None)
-    return answer(language, named.verdict, language.say(_SENTENCES[named.verdict], effect=named.accuracy), rows)
+    start, without, twin = language.say(_STARTS[worth.verdict]), worth.without.accuracy, worth.twin.accuracy
+    return answer(language, worth.verdict, language.say(_SENTENCE, start=start, without=without, twin=twin), rows)
 
 
 def _further(results: Mapping[str, StudyResult], language: Language) -> list[tuple[str, ContrastResult | None]]:

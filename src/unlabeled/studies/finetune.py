@@ -16,7 +16,17 @@ from unlabeled.grammar.words import words
 from unlabeled.records import ArmKey, ArmSummary, ContrastResult, Effect, Row
 from unlabeled.studies.features import check_encoder, chosen_autoencoder
 from unlabeled.studies.lead import STARTS
-from unlabeled.studies.points import CURVE, Finetuning, ImagesPoint, LabelsPoint, from_random, is_gain, tuned
+from unlabeled.studies.points import (
+    CURVE,
+    SCALED,
+    TWIN,
+    Finetuning,
+    ImagesPoint,
+    LabelsPoint,
+    from_random,
+    is_gain,
+    tuned,
+)
 from unlabeled.studies.study import Study, pixel_arms
 
 if TYPE_CHECKING:
@@ -26,6 +36,7 @@ _LEARNED = 1.5
 _COLOURS = {
     from_random("plain"): "random", tuned("plain"): "autoencoder", tuned("slow"): "slow", tuned("gradual"): "gradual",
     tuned("frozen"): "frozen", from_random("slow"): "pixels", from_random("gradual"): "pixels", from_random("frozen"): "pixels",
+    TWIN: "method-finetuned-twin", SCALED: "method-scaled",
 }  # fmt: skip
 _NAMES = {
     from_random("plain"): words("from scratch"),
@@ -36,6 +47,8 @@ _NAMES = {
     from_random("slow"): words("random weights, slower"),
     from_random("gradual"): words("random weights, gradual"),
     from_random("frozen"): words("frozen random weights"),
+    TWIN: words("fine-tuned, of labeled images only"),
+    SCALED: words("from scratch, weights as large as learned ones"),
 }
 _CURVES = (from_random("plain"), tuned("plain"), tuned("frozen"), from_random("frozen"))
 
@@ -159,8 +172,8 @@ def _effects(context: Context[FinetuneFindings]) -> Table:
     contrasts = [contrast for point in findings.labels for contrast in point.comparison.contrasts]
     contrasts += [point.contrast for point in findings.unlabeled if point.contrast.treated.images is not None]
     note = words(
-        "The row in bold was named as the answer before any run. p values of the others are corrected for their number, by number of "
-        "labels and by number of unlabeled images."
+        "The row in bold, and that against the labeled images alone, were named as the answer before any run. p values of the others are "
+        "corrected for their number, by number of labels and by number of unlabeled images."
     )
     return ContrastTable(words("Verdict at every point"), note, lambda c: not is_gain(c)).of(context, contrasts, pair)
 
@@ -298,13 +311,15 @@ def _unlabeled(context: Context[FinetuneFindings]) -> Picture:
 
 
 def _answer(context: Context[FinetuneFindings]) -> str:
-    findings, contrast = context.findings, context.findings.named
-    if contrast.accuracy is None:
+    findings, worth = context.findings, context.findings.all_labels.comparison.answer
+    if worth.without.accuracy is None or worth.twin.accuracy is None:
         return context.say("A network diverged, so there is no answer.")
     text = context.say(
-        "{start}: with all labels and all unlabeled images, fine-tuned vs from scratch: {effect:e} points",
-        start=context.say(STARTS[contrast.verdict]),
-        effect=contrast.accuracy,
+        "{start}: with all labels and all unlabeled images, fine-tuned vs from scratch: {without:e} points; vs fine-tuned from an "
+        "autoencoder of the labeled images alone: {twin:e} points",
+        start=context.say(STARTS[worth.verdict]),
+        without=worth.without.accuracy,
+        twin=worth.twin.accuracy,
     )
     frozen = findings.all_labels.comparison.find(tuned("plain"), tuned("frozen"))
     if frozen is not None and frozen.accuracy is not None:
@@ -335,7 +350,8 @@ FINETUNE = Study(
                 words(
                     "Ways: fine-tuned (all layers alike), copied layers slower ({f.slow:g} of the learning rate), gradual unfreezing "
                     "(the head alone for the first quarter with one block), frozen (the encoder keeps its bytes). Each way is run "
-                    "from random weights too: only that difference is the unlabeled images' worth."
+                    "from random weights too. With all labels fine-tuning is held against two more: the same from an autoencoder that "
+                    "learned from the labeled images alone in as many steps, and random weights that are as large as the learned ones."
                 ),
                 words(
                     "Fewer labels are drawn anew for each fold, a fifth of them to choose with; networks take the same number of steps at "

@@ -69,8 +69,12 @@ def check(lab: Lab) -> None:
 
 
 def ways(lab: Lab) -> list[Method]:
-    """Return the methods that are not left out."""
-    return [method for method in METHODS if method.name not in lab.config.leave_out]
+    """Return the methods that are not left out; a twin goes with the last of those that are held against it."""
+    kept = [method for method in METHODS if method.name not in lab.config.leave_out]
+    twins, needed = (
+        {c.control for method in methods for c in method.contrasts if c.role == "twin"} for methods in (METHODS, kept)
+    )
+    return [method for method in kept if not set(method.arms) <= twins - needed]
 
 
 def run(lab: Lab, do: Perform) -> GainFindings:
@@ -232,7 +236,14 @@ def _errors(context: Context[GainFindings]) -> Picture:
     if kept:
         text += context.say(", which explains {share:%} % of the pixels' variance", share=min(kept))
     code = context.say(
-        "The code holds {o.code_length:0} numbers for the {o.input_length:0} of an image, the switches of the pools apart.",
+        words(
+            "The code holds {o.code_length:0} numbers for the {o.input_length:0} of an image, and {o.switches:0} switches of the pools "
+            "go round it."
+        )
+        if outcomes[0].switches
+        else words(
+            "The code holds {o.code_length:0} numbers for the {o.input_length:0} of an image, and no switches go round it."
+        ),
         o=outcomes[0],
     )
     return Picture(training_figure("autoencoder", series, language, x=x, y=y, log=True), f"{text}. {code}")

@@ -14,6 +14,7 @@ from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import ArmFigure, ArmTable, ContrastTable
 from unlabeled.grammar.words import words
 from unlabeled.methods import finetuned, joint, scratch
+from unlabeled.methods.autoencoders import of_unlabeled
 from unlabeled.methods.networks import joint_weights
 from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Row, of_arm, outcomes_of
@@ -31,7 +32,7 @@ METHODS = (
     finetuned.FINETUNED,
     joint.LABELED_ONLY,
     joint.JOINT,
-    replace(joint.JOINT, arm=STARTED, start="autoencoder"),
+    replace(joint.JOINT, arm=STARTED, start=of_unlabeled),
 )
 CONTRASTS = (
     Contrast(JOINT, SCRATCH, named=True, role="without"),

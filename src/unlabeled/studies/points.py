@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 WAYS: tuple[Way, ...] = ("plain", "slow", "gradual", "frozen")
 # With fewer labels, the ways that are asked for at every point.
 CURVE: tuple[Way, ...] = ("plain", "frozen")
+# With all labels, what else fine-tuning is held against: an autoencoder of the labeled images alone, and random weights as large.
+TWIN = ArmKey("autoencoder", "network", way="labeled")
+SCALED = ArmKey("random", "network", way="scaled")
 
 
 def tuned(way: str, labels: int | None = None, images: int | None = None) -> ArmKey:
@@ -104,13 +107,17 @@ class Finetuning:
                     # Each way from random weights too: what it does by itself is not the autoencoder's merit.
                     yield self._task(from_random(way, labels), fold, seed)
                     yield self._task(tuned(way, labels), fold, seed, self.learned(seed))
+            yield self._task(TWIN, fold, seed, self.lab.twin(self.learned(seed), fold))
+            yield self._task(SCALED, fold, seed, self.learned(seed))
             for images in self.images:
                 yield self._task(tuned("plain", images=images), fold, seed, self.learned(seed, images))
 
     def _task(self, arm: ArmKey, fold: int, seed: int, start: Learned | None = None) -> NetworkTask:
-        way: Way = next(way for way in WAYS if way == arm.way)
-        network = self._network(arm.labels)
-        return NetworkTask(arm, self.encoder, network, fold, seed, start, Supervised(way), labels=arm.labels)
+        way: Way = next((way for way in WAYS if way == arm.way), "plain")
+        return NetworkTask(
+            arm, self.encoder, self._network(arm.labels), fold, seed, start, Supervised(way), labels=arm.labels,
+            scale_only=arm == SCALED,
+        )  # fmt: skip
 
     def _network(self, labels: int | None) -> NetworkConfig:
         """Return the configuration with more epochs where fewer labels make them shorter."""
@@ -127,12 +134,13 @@ class Finetuning:
         """Compare each way with itself from random weights, and the ways with each other, at a number of labels."""
         ways = WAYS if labels is None else CURVE
         plain, scratch, frozen = tuned("plain", labels), from_random("plain", labels), tuned("frozen", labels)
-        contrasts = [
-            Contrast(tuned(way, labels), from_random(way, labels), "labels", named=way == "plain" and labels is None)
-            for way in ways
-        ]
+        contrasts = [Contrast(tuned(way, labels), from_random(way, labels), "labels") for way in ways]
         contrasts += [Contrast(frozen, scratch, "labels"), Contrast(plain, frozen, "labels")]
         arms = {arm for way in ways for arm in (tuned(way, labels), from_random(way, labels))}
+        if labels is None:
+            contrasts[0] = replace(contrasts[0], named=True, role="without")
+            contrasts += [Contrast(plain, TWIN, "labels", named=True, role="twin"), Contrast(plain, SCALED, "labels")]
+            arms |= {TWIN, SCALED}
         folds = self.lab.folds_of(labels)
         comparison = self._compare(rows, arms, contrasts, folds.correlation)
         part = folds.folds[0]
