@@ -164,7 +164,8 @@ def _effects(context: Context[GainFindings]) -> Picture:
         if c.accuracy is not None
     ]  # fmt: skip
     caption = context.say(
-        "Of {n} ways to use the unlabeled images {helps} help and {hurts} hurt, by both differences.",
+        "Of {n} ways to use the unlabeled images {helps} help, by both differences, and {hurts} hurt, by the difference to doing "
+        "without.",
         n=len(compared.worths),
         **{word: sum(worth.verdict == word for worth in compared.worths) for word in ("helps", "hurts")},
     )
@@ -233,8 +234,11 @@ def _errors(context: Context[GainFindings]) -> Picture:
         "On unlabeled images that it was not trained on its mean squared error is {error}",
         error="–".join(dict.fromkeys(language.number(error, 4) for error in (min(errors), max(errors)))),
     )
-    if kept:
-        text += context.say(", which explains {share:%} % of the pixels' variance", share=min(kept))
+    # The worst seed speaks for all.
+    if len(kept) == len(outcomes):
+        text += context.say(", which explains {share:%} % of the pixels' variance at the least", share=min(kept))
+    else:
+        text += context.say(", which is, for one seed at the least, no better than always guessing the mean image")
     code = context.say(
         words(
             "The code holds {o.code_length:0} numbers for the {o.input_length:0} of an image, and {o.switches:0} switches of the pools "
