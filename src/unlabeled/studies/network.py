@@ -208,7 +208,11 @@ def _factor_sentence(context: Context[NetworkFindings], factor: Factor) -> str:
         for c in compared.family(factor.name)
         if c.verdict in ("helps", "hurts") and c.treated != factor.best
     ]
-    more = context.say("; different from {reference} too: {names}", reference=reference, names=names) if names else ""
+    more = (
+        context.say("; of the others, different from {reference}: {names}", reference=reference, names=names)
+        if names
+        else ""
+    )
     return f"{text}{more}."  # fmt: skip
 
 
@@ -227,21 +231,31 @@ def _preferred(context: Context[NetworkFindings]) -> str | None:
 
 
 def _effects(context: Context[NetworkFindings]) -> str:
-    """Name every difference to a reference that survives the correction, or say that none does."""
+    """Name every difference to a reference that survives the correction, or say that none does; and what is said of the others."""
     factors = {factor.name: factor for factor in context.findings.factors}
-    decided = [c for c in context.findings.comparison.contrasts if c.verdict in ("helps", "hurts")]
+    contrasts = context.findings.comparison.contrasts
+    decided = [c for c in contrasts if c.verdict in ("helps", "hurts")]
+
+    def name(c: ContrastResult) -> str:
+        factor = c.contrast.family
+        return f"{factor_name(context, factor)} {_value_of(context, factors[factor], c.treated)}"
+
+    effects = [context.language.fill("{name} {c.accuracy:e}", name=name(c), c=c) for c in decided]
+    others: list[tuple[str, str]] = []
+    for factor in factors:
+        own = [c for c in contrasts if c.contrast.family == factor]
+        if len({c.verdict for c in own}) > 1:
+            others += [(name(c), c.verdict) for c in own if c not in decided]
+        elif own and own[0] not in decided:
+            # Of all its values alike: the property's name says it.
+            others.append((factor_name(context, factor), own[0].verdict))
+    verdicts = context.verdicts(others)
+    if not contrasts:
+        return context.say("Every property has one value here, so nothing is compared.")
     if not decided:
-        return context.say("No evidence that any value differs from the reference of its row.")
-
-    def name(family: str, arm: ArmKey) -> str:
-        return f"{factor_name(context, family)} {_value_of(context, factors[family], arm)}"
-
-    effects = [
-        context.language.fill("{name} {c.accuracy:e}", name=name(c.contrast.family, c.treated), c=c) for c in decided
-    ]
+        return context.say("No value is shown to differ from the reference of its row: {verdicts}.", verdicts=verdicts)
     text = context.say("Different from the reference of their row, in points: {effects}.", effects="; ".join(effects))
-    silent = [factor_name(context, name) for name in factors if name not in {c.contrast.family for c in decided}]
-    return text + (" " + context.say("No evidence of a difference: {silent}.", silent=silent) if silent else "")
+    return text + (" " + context.say("The others: {verdicts}.", verdicts=verdicts) if others else "")
 
 
 def _gradient_figure(context: Context[NetworkFindings], when: str) -> str:
