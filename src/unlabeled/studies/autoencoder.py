@@ -287,7 +287,8 @@ def _choice(context: Context[AutoencoderFindings]) -> str:
     return context.say(
         "Chosen: {f.chosen.value}, with a held-out error of {f.best.mse:4}; {worth}. The worst of {count} candidates has {worst:4}.",
         worth=worth,
-        count=len(findings.candidates),
+        # Those that diverged have no error.
+        count=len(findings.measured),
         worst=findings.measured[-1][1],
     )
 
@@ -327,12 +328,18 @@ def _weigh_switches(context: Context[AutoencoderFindings]) -> str | None:
         return context.say(
             "The error rises neither without the code nor with wrong switches: this autoencoder has learned nothing yet."
         )
-    return context.say(
-        "Without the code the error rises by {code:4}, without the right switches by {switches:4}: more of the image is in {more}.",
-        code=without_code,
-        switches=without_switches,
-        more=context.say("the code") if without_code > without_switches else context.say("the switches"),
+    text = (
+        words(
+            "Without the code the error rises by {code:4}, without the right switches by {switches:4}: as much of the image is in the one "
+            "as in the other."
+        )
+        if context.language.number(without_code, 4) == context.language.number(without_switches, 4)
+        else words(
+            "Without the code the error rises by {code:4}, without the right switches by {switches:4}: more of the image is in {more}."
+        )
     )
+    more = context.say("the code") if without_code > without_switches else context.say("the switches")
+    return context.say(text, code=without_code, switches=without_switches, more=more)
 
 
 def _by_factor(context: Context[AutoencoderFindings]) -> list[str]:
