@@ -90,9 +90,8 @@ class Context(Generic[F]):
     def effects(
         self, contrasts: Iterable[ContrastResult], name: Callable[[ContrastResult], str], form: str = "effect"
     ) -> str:
-        """Say effects and verdicts one after the other, each after its name; those that diverged are left out."""
-        write = self.language.write
-        return "; ".join(f"{name(c)} {write(c, form)}" for c in contrasts if c.accuracy is not None)
+        """Say effects and verdicts one after the other, each after its name."""
+        return "; ".join(f"{name(c)} {self.language.write(c, form)}" for c in contrasts)
 
     def verdicts(self, named: Iterable[tuple[str, str]]) -> str:
         """Say where something helps, hurts, or neither is shown."""

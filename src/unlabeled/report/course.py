@@ -44,8 +44,10 @@ def course_answer(results: Mapping[str, StudyResult], language: Language) -> Ans
         *_further(results, language),
     ]
     if worth is None or worth.without.accuracy is None or worth.twin.accuracy is None:
-        headline = language.say(
-            "Whether unlabeled images improve classification is told by study 5, which has no result here."
+        headline = (
+            language.say("Whether unlabeled images improve classification is told by study 5, which has no result here.")
+            if worth is None
+            else language.say("A network diverged, so there is no answer.")
         )
         return answer(language, "imprecise", headline, rows, chosen=None)
     start, without, twin = language.say(_STARTS[worth.verdict]), worth.without.accuracy, worth.twin.accuracy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -191,18 +190,12 @@ def _filters(context: Context[ConvolvedFindings]) -> Photographs | None:
     return Photographs([(context.say("filters"), filter_sheet(filters))], caption)
 
 
-def _effects(
-    context: Context[ConvolvedFindings], contrasts: Sequence[ContrastResult], name: Callable[[ContrastResult], str]
-) -> str:
-    return "; ".join(f"{name(c)} {context.language.write(c, 'effect')}" for c in contrasts)
-
-
 def _strides(context: Context[ConvolvedFindings]) -> str:
     """Say what smaller strides bring, by model."""
     contrasts = [c for model in MODELS for c in context.findings.comparison.family(f"stride {model}")]
     if not contrasts:
         return context.say("Only one stride fits these images.")
-    effects = _effects(context, contrasts, lambda c: context.name(c.treated))
+    effects = context.effects(contrasts, lambda c: context.name(c.treated))
     return context.say("Pooled maps, each vs the next larger stride, in points: {items}.", items=effects)
 
 
@@ -222,7 +215,7 @@ def _whole_maps(context: Context[ConvolvedFindings]) -> list[str]:
         context.say(
             "Whole maps, {model}, in points: {items}.",
             model=context.model(model),
-            items=_effects(context, contrasts, name),
+            items=context.effects(contrasts, name),
         )
         for model, contrasts in _patterns(context).items()
     ]

@@ -215,7 +215,7 @@ def _figure(context: Context[FeaturesFindings], model: str) -> Picture:
     effects = [
         context.say("over {source} {effect:effect}", source=_kind_name(context, Kind(source)), effect=contrast)
         for source in ("pixels", "random", "filters", "pca")
-        if (contrast := _against(context, model, source)) is not None
+        if (contrast := context.findings.comparison.find(CODES.arm(model), ArmKey(source, model))) is not None
     ]
     text = context.say(
         "The autoencoder's codes for {model}, in points: {items}.", model=context.model(model), items="; ".join(effects)
@@ -327,8 +327,10 @@ def _scalings(context: Context[FeaturesFindings]) -> list[str]:
 
 def _network(context: Context[FeaturesFindings]) -> str:
     contrast = context.findings.comparison.find(CODES.arm("logistic"), NETWORK)
-    if contrast is None or contrast.accuracy is None:
+    if context.findings.comparison.arm(NETWORK).accuracy is None:
         return context.say("The network of study 2 diverged.")
+    if contrast is None or contrast.accuracy is None:
+        return context.say("The autoencoder diverged, so there are no codes to compare with the network of study 2.")
     return context.say(
         "Codes with logistic regression vs the network of study 2 trained from scratch: {c.accuracy:e} points, {c:word}.",
         c=contrast,

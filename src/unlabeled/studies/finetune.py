@@ -246,25 +246,27 @@ def _labels_caption(context: Context[FinetuneFindings]) -> str:
         best = most_accurate(arm for arm in point.comparison.arms if _way(arm.arm) in _CURVES)
         if best is not None:
             effects.append(f"{_at(context, point.labels)}: {context.name(best[0])}")
+    if not effects:
+        return context.say("Every run diverged.")
     return context.say(
         "The highest mean accuracy, by number of labels: {items}. Bars: 95 % intervals; the baselines have all labels.",
         items=effects,
     )
 
 
-def _gains(context: Context[FinetuneFindings]) -> list[tuple[int, ContrastResult, Effect]]:
+def _gains(context: Context[FinetuneFindings]) -> list[tuple[int, ContrastResult]]:
     """Return what fine-tuning and frozen codes gain at every number of labels."""
     return [
-        (point.train, contrast, contrast.accuracy)
+        (point.train, contrast)
         for point in context.findings.labels
         for contrast in point.comparison.contrasts
-        if is_gain(contrast) and contrast.treated.way in CURVE and contrast.accuracy is not None
+        if is_gain(contrast) and contrast.treated.way in CURVE
     ]
 
 
 def _gain_figure(context: Context[FinetuneFindings]) -> str:
     curves = [
-        _curve(context, way, [(train, effect) for train, c, effect in _gains(context) if _way(c.treated) == way])
+        _curve(context, way, [(train, c.accuracy) for train, c in _gains(context) if _way(c.treated) == way and c.accuracy])
         for way in (tuned("plain"), tuned("frozen"))
     ]
     return _over_labels(context, "gain", curves, y=context.say("points over random weights"), zero=True)
@@ -276,7 +278,7 @@ def _labels_sentence(context: Context[FinetuneFindings]) -> str:
     def name(contrast: ContrastResult) -> str:
         return f"{_at(context, contrast.treated.labels)}, {context.name(contrast.treated)}"
 
-    contrasts = [contrast for _train, contrast, _effect in _gains(context)]
+    contrasts = [contrast for _train, contrast in _gains(context)]
     effects = context.effects(contrasts, name)
     sentences = [
         context.say("By number of labels, vs the same way from random weights, in points: {items}.", items=effects)
@@ -305,7 +307,7 @@ def _unlabeled(context: Context[FinetuneFindings]) -> Picture:
     )  # fmt: skip
     caption = context.say(
         "Fine-tuned vs from scratch with all labels, by number of unlabeled images, in points: {items}.",
-        items=context.each("{i[0].images:0}: {i[0].contrast:effect}", points),
+        items=context.each("{i.images:0}: {i.contrast:effect}", context.findings.unlabeled),
     )
     return Picture(figure, caption)
 
