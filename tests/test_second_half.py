@@ -274,7 +274,7 @@ def test_conclusions_on_the_penalty_follow_the_numbers(finished_studies, tmp_pat
         text = " ".join(Document(copy, "en").sections("sparse")[0].conclusion)
         assert f"standard deviation {with_it:.3f} against {without:.3f}" in text
         assert word in text
-    for share, start in ((0.9, "Most filters are localised"), (0.0, "The filters are not localised")):
+    for share, start in ((0.9, "Most filters are localised"), (0.0, "The filters are not clearly more localised")):
         lines[BASE]["filters"]["localised"] = share
         write_json(path, found)
         assert start in Document(copy, "en").sections("sparse")[0].conclusion[0]

@@ -134,7 +134,8 @@ class ContrastTable:
         }
         bold = [number for number, contrast in enumerate(contrasts) if contrast.contrast.named]
         note = context.say(self.note) if self.note else ""
-        if any(c.accuracy and c.accuracy.low * c.accuracy.high > 0 and c.verdict == "imprecise" for c in contrasts):
+        undecided = [c.accuracy for c in contrasts if c.verdict in ("imprecise", "no difference")]
+        if any(effect is not None and effect.low * effect.high > 0 for effect in undecided):
             note = f"{note} " + context.say(
                 "An interval that leaves out zero is no verdict by itself: of several comparisons one does so by chance more easily than a "
                 "single one, which p allows for."

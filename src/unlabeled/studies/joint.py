@@ -66,7 +66,7 @@ _SOURCES = {
     (JOINT, LABELED_ONLY): words("With unlabeled images vs reconstructing labeled images only: {effect:effect}."),
     (LABELED_ONLY, SCRATCH): words("Reconstructing labeled images only vs from scratch: {effect:effect}."),
     (FINETUNED, SCRATCH): words("Fine-tuned from the autoencoder vs from scratch: {effect:effect}."),
-    (STARTED, JOINT): words("Starting joint training from the autoencoder's weights adds: {effect:effect}."),
+    (STARTED, JOINT): words("Joint training from the autoencoder's weights vs from random ones: {effect:effect}."),
     (STARTED, SCRATCH): words("Joint training from the autoencoder's weights vs from scratch: {effect:effect}."),
 }
 

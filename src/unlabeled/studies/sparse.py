@@ -195,7 +195,7 @@ def _localised(context: Context[SparseFindings]) -> str:
     elif base.localised > before.localised + 0.1:
         verdict = context.say("Some filters are localised")
     else:
-        verdict = context.say("The filters are not localised")
+        verdict = context.say("The filters are not clearly more localised than before training")
     return context.say(
         "Filters of seed 0 on the pixels, grey is zero. {verdict}: {base.localised:%0} % have half of their energy in a quarter of "
         "their area (before training {before.localised:%0} %), orientation {base.oriented:2} (before {before.oriented:2}), "
@@ -277,6 +277,9 @@ def _losses(context: Context[SparseFindings]) -> str:
         context.say("{name}: {m.loss:3} on held-out patches after {m.seconds:s} s", name=names[line.arm], m=means)
         for line, means in context.findings.known(*names)
     ]
+    failed = [(name, "diverged") for arm, name in names.items() if context.findings.means(arm) is None]
+    if failed:
+        sentences.append(context.verdicts(failed))
     return context.say("The same loss both ways: {items}.", items="; ".join(sentences))
 
 
@@ -294,16 +297,24 @@ def _penalty(context: Context[SparseFindings]) -> str:
     text = (
         words(
             "The penalty makes the distribution of mean activations narrower: standard deviation {a.deviation:3} against "
-            "{b.deviation:3}, mean {a.mean:3} against {b.mean:3} at ρ = {rho:g}; it costs {cost:%} points of explained variance."
+            "{b.deviation:3}, mean {a.mean:3} against {b.mean:3} at ρ = {rho:g}; with it {ours:%} % of the variance are explained, "
+            "without it {theirs:%} %."
         )
         if with_it.activations.deviation < without.activations.deviation
         else words(
             "The penalty does not make the distribution of mean activations narrower: standard deviation {a.deviation:3} against "
-            "{b.deviation:3}, mean {a.mean:3} against {b.mean:3} at ρ = {rho:g}; it costs {cost:%} points of explained variance."
+            "{b.deviation:3}, mean {a.mean:3} against {b.mean:3} at ρ = {rho:g}; with it {ours:%} % of the variance are explained, "
+            "without it {theirs:%} %."
         )
     )
-    rho, cost = context.findings.line(BASE).rho, without.explained - with_it.explained
-    return context.say(text, a=with_it.activations, b=without.activations, rho=rho, cost=cost)
+    return context.say(
+        text,
+        a=with_it.activations,
+        b=without.activations,
+        rho=context.findings.line(BASE).rho,
+        ours=with_it.explained,
+        theirs=without.explained,
+    )
 
 
 def _varied(context: Context[SparseFindings], setting: str) -> list[str]:

@@ -63,12 +63,8 @@ _BEST = {
     "network": words("Network: the most accurate in the mean is {name}, {accuracy:1} %."),
 }
 _WORTH = {
-    "logistic": words(
-        "Over a random encoder of the same shape the codes help in {helps} of {n} cases and hurt in {hurts}."
-    ),
-    "network": words(
-        "Over the same network from scratch the weights help in {helps} of {n} cases and hurt in {hurts}."
-    ),
+    "logistic": words("Codes vs those of a random encoder of the same shape: {verdicts}."),
+    "network": words("Networks vs the same from scratch: {verdicts}."),
 }
 _CHANGES = {
     "depth": words("Deeper vs one layer: {items}."),
@@ -314,13 +310,14 @@ def _deeper(context: Context[StackedFindings]) -> str | None:
     return context.say("Deeper vs one layer, at equal code length: {verdicts}.", verdicts=context.verdicts(named))
 
 
-def _count(context: Context[StackedFindings]) -> list[str]:
-    """Count where the autoencoders are worth something over random weights."""
+def _over_random(context: Context[StackedFindings]) -> list[str]:
+    """Say which autoencoders are worth something over random weights."""
     sentences = []
     for model, text in _WORTH.items():
-        worth = [c.verdict for c in context.findings.comparison.family(model) if c.control.source == "random"]
-        counts = {verdict: worth.count(verdict) for verdict in ("helps", "hurts")}
-        sentences.append(context.say(text, n=len(worth), **counts))
+        own = [c for c in context.findings.comparison.family(model) if c.control.source == "random"]
+        # Names have commas of their own.
+        named = [(f"({context.name(c.treated)})", c.verdict) for c in own]
+        sentences.append(context.say(text, verdicts=context.verdicts(named)))
     return sentences
 
 
@@ -356,7 +353,7 @@ STACKED = Study(
                 ),
             ),
             parts=(_parts,),
-            conclusion=(_deeper, _count),
+            conclusion=(_deeper, _over_random),
             names=_name,
             colours=lambda arm: _COLOURS.get(arm.way, "random"),
         ),
