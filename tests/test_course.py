@@ -182,9 +182,9 @@ def test_conclusions_follow_the_numbers(folder, tmp_path):
     shutil.copytree(folder, copy)
     path = copy / "finetune" / "result.json"
     found = read_json(path)
-    expected = {"helps": ("Yes: ", "The unlabeled images help: "), "hurts": ("No: ", "Using the unlabeled images this way hurts: "),
-                "no difference": ("No difference that matters: ", "The unlabeled images make no difference that matters: "),
-                "imprecise": ("Too imprecise to tell: ", "Too imprecise to tell what the unlabeled images are worth: "),
+    expected = {"helps": ("Yes: ", "Starting from the autoencoder helps: "), "hurts": ("No: ", "Starting from the autoencoder hurts: "),
+                "no difference": ("No difference that matters: ", "Starting from the autoencoder makes no difference that matters: "),
+                "imprecise": ("Too imprecise to tell: ", "Too imprecise to tell what starting from the autoencoder is worth: "),
                 "unfinished": ("Not trained to the end: ", "Not trained to the end, so there is no verdict: "),
                 "reading": ("No verdict with fewer than 3 seeds: ", "A reading without a verdict, for there are ")}  # fmt: skip
     for verdict, (headline, sentence) in expected.items():

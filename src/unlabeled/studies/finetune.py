@@ -1,4 +1,4 @@
-"""Study 5: an autoencoder's weights as the first layers of a network. Where do the unlabeled images help?"""
+"""Study 5: an autoencoder's weights as the first layers of a network. Where do they help?"""
 
 from __future__ import annotations
 
@@ -266,7 +266,9 @@ def _gains(context: Context[FinetuneFindings]) -> list[tuple[int, ContrastResult
 
 def _gain_figure(context: Context[FinetuneFindings]) -> str:
     curves = [
-        _curve(context, way, [(train, c.accuracy) for train, c in _gains(context) if _way(c.treated) == way and c.accuracy])
+        _curve(
+            context, way, [(train, c.accuracy) for train, c in _gains(context) if _way(c.treated) == way and c.accuracy]
+        )
         for way in (tuned("plain"), tuned("frozen"))
     ]
     return _over_labels(context, "gain", curves, y=context.say("points over random weights"), zero=True)
@@ -285,11 +287,11 @@ def _labels_sentence(context: Context[FinetuneFindings]) -> str:
     ]
     helps, hurts = ("; ".join(name(c) for c in contrasts if c.verdict == word) for word in ("helps", "hurts"))
     if helps:
-        sentences.append(context.say("The unlabeled images help with: {where}.", where=helps))
+        sentences.append(context.say("The autoencoder helps with: {where}.", where=helps))
     else:
-        sentences.append(context.say("At none of these points is there evidence that they help."))
+        sentences.append(context.say("At none of these points is there evidence that the autoencoder helps."))
     if hurts:
-        sentences.append(context.say("They hurt with: {where}.", where=hurts))
+        sentences.append(context.say("It hurts with: {where}.", where=hurts))
     return " ".join(sentences)
 
 

@@ -37,7 +37,7 @@ def from_random(way: str, labels: int | None = None) -> ArmKey:
 
 
 def is_gain(contrast: ContrastResult) -> bool:
-    """Tell whether two arms differ in nothing but the autoencoder's weights: that alone is what the unlabeled images are worth."""
+    """Tell whether two arms differ in nothing but the autoencoder's weights: that alone is what the autoencoder is worth."""
     return contrast.control == replace(contrast.treated, source="random", images=None)
 
 
