@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import torch
 
 from unlabeled.images import Images
 from unlabeled.keeping import files
+from unlabeled.keeping.locks import locked
 from unlabeled.keeping.results import has_result, read_result, write_result
 from unlabeled.records import StudyResult, read_as
 from unlabeled.studies import GAIN, STUDIES
@@ -46,6 +50,39 @@ TINY_STUDIES = {
 }  # fmt: skip
 
 
+# The main job nearly so.
+TINY_GAIN = {
+    "data": "digits",
+    "preset": "quick",
+    "folds": 2,
+    "seeds": 2,
+    "unlabeled": 120,
+    "test": 60,
+    "device": "cpu",
+    "jobs": 1,
+    "leave_out": ["scaled", "denoised-network"],
+    "encoder": {"conv_out_channels": [4], "conv_kernel_size": 3, "conv_padding": 1},
+    "autoencoder": {"training": {"epochs": 2}},
+    "network": {"learning_rates": [1e-3, 1e-2], "training": {"epochs": 2}},
+    "classical": {"trees": 5, "strengths": [0.01, 0.1]},
+}
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that is made once for all processes of the tests; each gets a copy of its own."""
+    own = factory.getbasetemp()
+    # pytest-xdist puts the processes' folders beside one another.
+    place = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"made-{name}"
+    place.mkdir(exist_ok=True)
+    with locked(place), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNLABELED_CACHE", str(own / "cache"))
+        if not (place / "whole").exists():
+            shutil.rmtree(place / "run", ignore_errors=True)  # of a process that failed half way
+            make(place / "run")
+            (place / "whole").touch()
+    return Path(shutil.copytree(place / "run", factory.mktemp(name) / "run"))
+
+
 @pytest.fixture(scope="session")
 def finished_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all studies, run once for all tests."""
@@ -53,10 +90,19 @@ def finished_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from unlabeled.sources import load
     from unlabeled.studies.course import run_studies
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        config = resolve(TINY_STUDIES)
-        return run_studies(config, load(config), folder=tmp_path_factory.mktemp("studies") / "run")
+    config = resolve(TINY_STUDIES)
+    return made_once(tmp_path_factory, "studies", lambda folder: run_studies(config, load(config), folder=folder))
+
+
+@pytest.fixture(scope="session")
+def finished_gain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the main job, run once for all tests."""
+    from unlabeled.presets import resolve
+    from unlabeled.sources import load
+    from unlabeled.studies.course import run_gain
+
+    config = resolve(TINY_GAIN)
+    return made_once(tmp_path_factory, "gain", lambda folder: run_gain(config, load(config), folder=folder))
 
 
 @pytest.fixture(autouse=True)

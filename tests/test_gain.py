@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from conftest import TINY_GAIN as TINY
 from conftest import read_arrays, read_findings, read_json, read_study
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import TrainingDiverged, UserError
@@ -22,22 +23,6 @@ from unlabeled.records import ArmKey, FoldsSummary
 from unlabeled.report.page import write_report
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
-
-TINY = {
-    "data": "digits",
-    "preset": "quick",
-    "folds": 2,
-    "seeds": 2,
-    "unlabeled": 120,
-    "test": 60,
-    "device": "cpu",
-    "jobs": 1,
-    "leave_out": ["scaled", "denoised-network"],
-    "encoder": {"conv_out_channels": [4], "conv_kernel_size": 3, "conv_padding": 1},
-    "autoencoder": {"training": {"epochs": 2}},
-    "network": {"learning_rates": [1e-3, 1e-2], "training": {"epochs": 2}},
-    "classical": {"trees": 5, "strengths": [0.01, 0.1]},
-}
 
 
 def study(folder, **changes):
@@ -56,11 +41,9 @@ def results(folder):
     return strip(read_json(folder / "result.json"))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        return study(tmp_path_factory.mktemp("study") / "run")
+@pytest.fixture
+def finished(finished_gain):
+    return finished_gain
 
 
 def test_every_arm_runs_on_every_fold_and_seed(finished):
@@ -155,11 +138,11 @@ def test_frozen_codes_are_those_of_the_bytes_that_were_written(finished):
     read_result(finished / rows[0].run).verify()
 
 
-def test_a_study_elsewhere_trains_the_same_autoencoders(finished):
+def test_a_study_elsewhere_trains_the_same_autoencoders(finished, tmp_path):
     weights = sorted(finished.glob("runs/autoencoder/*/weights.safetensors"))
     assert len(weights) == 2 * 2  # with switches, and without
     before = [path.read_bytes() for path in weights]
-    again = study(finished.parent / "again")
+    again = study(tmp_path / "again")
     assert [path.read_bytes() for path in sorted(again.glob("runs/autoencoder/*/weights.safetensors"))] == before
     assert results(again) == results(finished)
 

@@ -10,18 +10,14 @@ from html.parser import HTMLParser
 import pytest
 
 from conftest import read_findings, read_json, read_study, write_json
-from test_gain import TINY
 from unlabeled.cli import main
 from unlabeled.course.notebook import write_notebook
 from unlabeled.errors import UserError
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.words import Language
-from unlabeled.presets import resolve
 from unlabeled.report.document import Document
 from unlabeled.report.page import write_report
 from unlabeled.report.protocol import protocol_line
-from unlabeled.sources import load
-from unlabeled.studies.course import run_gain
 from unlabeled.studies.gain import GAIN, GainFindings
 from unlabeled.studies.limits import caveats
 
@@ -31,11 +27,8 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        config = resolve(TINY)
-        folder = run_gain(config, load(config), folder=tmp_path_factory.mktemp("report") / "run")
+def run(finished_gain, tmp_path_factory):
+    folder = shutil.copytree(finished_gain, tmp_path_factory.mktemp("report") / "run")
     write_report(folder)
     return folder
 
