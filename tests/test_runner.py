@@ -1,7 +1,6 @@
 """Spreading tasks over processes."""
 
 import os
-import signal
 import time
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from joblib import delayed
 
+from growing import be_killed, square_and_grow
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
@@ -41,21 +41,16 @@ class Growing:
         # The pool looks at its processes' memory once a second.
         time.sleep(0.6)
         _kept.append(np.ones(20_000_000))
-        return AutoencoderOutcome(float(self.number), 1.0, 1, [1, 1, 1], 1, 1, 1, "", 1, 0.0, 1.0)
+        return AutoencoderOutcome(float(self.number), 1.0, 1, [1, 1, 1], 1, 1, 1, str(os.getpid()), 1, 0.0, 1.0)
 
 
 def test_a_process_that_grows_is_replaced_without_a_word(tmp_path):
     """The pool warns when it replaces a process; as an error that ended its thread, and the study waited for ever."""
     config = resolve({"data": "digits", "jobs": 2, "threads": 2, "device": "cpu"})
     lab = Lab(config, load(config), tmp_path)
-    rows = run_tasks(lab, [Growing(number) for number in range(12)], RunProgress())
-    assert [row.outcome.held_out_mse for row in rows] == list(range(12))
-
-
-def square_and_grow(number):
-    time.sleep(0.6)
-    _kept.append(np.ones(40_000_000))
-    return number**2
+    rows = run_tasks(lab, [Growing(number) for number in range(8)], RunProgress())
+    assert [row.outcome.held_out_mse for row in rows] == list(range(8))
+    assert len({row.outcome.model for row in rows}) > 2  # two at a time, and of one another took the place
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -65,15 +60,11 @@ def test_results_come_in_order_or_as_they_end_and_all_of_them(ordered):
     assert found == sorted(found) or not ordered
 
 
-def _be_killed():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def test_a_process_that_is_killed_is_told_in_words():
     with pytest.raises(
         UserError, match="a process that computed was ended from outside, most often because memory ran out"
     ):
-        list(in_processes((delayed(call)() for call in (_be_killed, _be_killed)), jobs=2))
+        list(in_processes((delayed(call)() for call in (be_killed, be_killed)), jobs=2))
     assert list(in_processes((delayed(abs)(number) for number in (-1, -2)), jobs=2)) == [1, 2]
 
 

@@ -93,7 +93,7 @@ class Bench:
         place.mkdir(parents=True, exist_ok=True)
         env = {
             "UNLABELED_CACHE": str(place / "cache"),
-            "PYTHONPATH": str(self.work / "site"),
+            "PYTHONPATH": os.pathsep.join([str(self.work / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "KILL_UNDER": str(self.work),
             **more,
         }

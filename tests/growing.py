@@ -1,0 +1,20 @@
+"""What the tests of the pool give to its processes; they start in a moment where nothing of it needs torch."""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+_kept = []
+
+
+def square_and_grow(number):
+    """Return a number's square after a while, and hold 320 MB more."""
+    time.sleep(0.6)
+    _kept.append(np.ones(40_000_000))
+    return number**2
+
+
+def be_killed():
+    os.kill(os.getpid(), signal.SIGKILL)
