@@ -16,9 +16,9 @@ studies: .venv/installed
 	$(BIN)/unlabeled report runs/shapes-quick-studies --lang ru
 	$(BIN)/unlabeled notebook runs/shapes-quick-studies
 
-# A file's tests stay in one process, for they share what was run for them.
+# Whoever has nothing left takes half of what the other still has to do.
 test: .venv/installed-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Kills, damaged and hostile files, odd surroundings, sanitizers: ten minutes. Some of it needs root, and is left out without.
 reliability: .venv/installed-dev
