@@ -182,21 +182,23 @@ def test_conclusions_follow_the_numbers(folder, tmp_path):
     shutil.copytree(folder, copy)
     path = copy / "finetune" / "result.json"
     found = read_json(path)
-    expected = {"helps": ("Yes: ", "Starting from the autoencoder helps: "), "hurts": ("No: ", "Starting from the autoencoder hurts: "),
-                "no difference": ("No difference that matters: ", "Starting from the autoencoder makes no difference that matters: "),
-                "imprecise": ("Too imprecise to tell: ", "Too imprecise to tell what starting from the autoencoder is worth: "),
+    expected = {"helps": ("Yes, the unlabeled images help: ", "The unlabeled images help: "),
+                "hurts": ("No, they hurt: ", "Using the unlabeled images this way hurts: "),
+                "no difference": ("No difference that matters: ", "The unlabeled images make no difference that matters: "),
+                "imprecise": ("Too imprecise to tell: ", "Too imprecise to tell what the unlabeled images are worth: "),
                 "unfinished": ("Not trained to the end: ", "Not trained to the end, so there is no verdict: "),
                 "reading": ("No verdict with fewer than 3 seeds: ", "A reading without a verdict, for there are ")}  # fmt: skip
     for verdict, (headline, sentence) in expected.items():
-        contrasts = found["findings"]["labels"][-1]["comparison"]["contrasts"]
-        contrast = next(c for c in contrasts if c["contrast"].get("named"))
-        contrast["verdict"] = verdict
-        contrast["accuracy"] |= {"mean": 3.21, "low": 1.5, "high": 4.75}
+        (worth,) = found["findings"]["labels"][-1]["comparison"]["worths"]
+        worth["verdict"] = verdict
+        worth["without"]["accuracy"] |= {"mean": 3.21, "low": 1.5, "high": 4.75}
+        worth["twin"]["accuracy"] |= {"mean": -2.34, "low": -2.5, "high": -1.75}
         write_json(path, found)
         assert Document(copy).answer.headline.startswith(headline)
         (section,) = Document(copy, "en").sections("finetune")
         assert section.conclusion[0].startswith(sentence)
-        assert "+3.2 (+1.5 to +4.8) points" in section.conclusion[0]
+        assert "from scratch: +3.2 (+1.5 to +4.8) points" in section.conclusion[0]
+        assert "labeled images alone: −2.3 (−2.5 to −1.8) points" in section.conclusion[0]
 
 
 def test_a_missing_and_a_failed_study_are_told(folder, tmp_path):

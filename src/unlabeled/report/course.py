@@ -45,7 +45,9 @@ def course_answer(results: Mapping[str, StudyResult], language: Language) -> Ans
     ]
     if worth is None or worth.without.accuracy is None or worth.twin.accuracy is None:
         headline = (
-            language.say("Whether unlabeled images improve classification is told by study 5, which has no result here.")
+            language.say(
+                "Whether unlabeled images improve classification is told by study 5, which has no result here."
+            )
             if worth is None
             else language.say("A network diverged, so there is no answer.")
         )
