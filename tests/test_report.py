@@ -288,7 +288,7 @@ def test_every_sentence_of_the_main_job_follows_the_numbers(run, tmp_path, verdi
         "vs the same from labeled images alone +4.3 (−3.2 to +8.8) points (95 % intervals, for these labels)."
         in headline
     )
-    assert ("would be found in four of five studies" in headline) == (verdict == "imprecise")
+    assert ("would be found in four of five studies" in document.answer.note) == (verdict == "imprecise")
     name, without, twin, word = document.answer.lines[0].partition(":")[0], *document.answer.lines[0].split(", ")[-3:]
     assert name == "ConvNet from the autoencoder"
     assert (without.partition(": ")[2], twin) == ("+1.3 (−3.2 to +5.8)", "+4.3 (−3.2 to +8.8)")

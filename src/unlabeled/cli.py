@@ -313,7 +313,7 @@ def _run_gain(config: Config) -> None:
     path = write_page(document)
     ways = next(part for part in document.sections("gain")[0].parts if isinstance(part, TableOfReport))
     Console(width=max(_out.width, 92)).print(_plain_table(ways))
-    _say(document.answer.headline)
+    _say(document.answer.sentences)
     for line in document.answer.lines:
         _say(f"  {line}")
     _out.print()
@@ -334,7 +334,7 @@ def _run_studies(config: Config) -> None:
                 _say(f"  {line}")
     if config.study == "all":
         _out.print()
-        _say(document.answer.headline)
+        _say(document.answer.sentences)
     path = write_page(document)
     _out.print()
     _say(document.language.gettext("Report: {path}").format(path=path))

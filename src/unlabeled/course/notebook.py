@@ -118,7 +118,7 @@ def _cells(document: Document) -> list[tuple[str, str]]:
     cells = [
         (
             "text",
-            f"# {main if document.main else studies}\n\n{told.headline}\n\n"
+            f"# {main if document.main else studies}\n\n{told.sentences}\n\n"
             + "\n".join(f"- {line}" for line in told.lines),
         ),
         ("text", _("Every cell calls the package; runs that are finished are read, not repeated.")),
@@ -142,7 +142,8 @@ def _cells(document: Document) -> list[tuple[str, str]]:
             ("text", _study_text(document, name)),
             ("code", _study_code(name, language, whole=name in whole)),
         ]
-    cells.append(("text", f"## {_('The answer')}\n\n{told.headline}"))
+    answer = _("The answer")
+    cells.append(("text", f"## {answer}\n\n{told.sentences}"))
     return cells
 
 
@@ -176,7 +177,7 @@ def _chosen_encoder(results: Mapping[str, StudyResult]) -> str:
 
 def _study_text(document: Document, name: str) -> str:
     if document.main:
-        return f"## {document.language.gettext('The ways compared')}"
+        return "## " + document.language.gettext("The ways compared")
     section = document.sections(name)[0]
     return f"## {section.title}\n\n{section.question}".rstrip()
 

@@ -93,11 +93,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a report leads with: the verdict, the answer in a sentence (before its colon stands the verdict), and a small table."""
+    """What a report leads with: the verdict, the answer in a sentence (before its colon stands the verdict), a small table, a note."""
 
     verdict: str
     headline: str
     table: Table
+    note: str = ""
+
+    @property
+    def sentences(self) -> str:
+        """The answer and its note."""
+        return f"{self.headline} {self.note}".strip()
 
     @property
     def lines(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from unlabeled.presets import command_of
 from unlabeled.report.document import Document
 from unlabeled.report.environment import make_environment, reading
 from unlabeled.report.protocol import interval_note, protocol_line
+
+# What stays in a line: a number and its unit, a letter and its value.
+_PAIRS = re.compile(r"(?<=[\d)]) (?:%|п\. п\.)|(?<=[ρβλ]) = (?=\d)|п\. п\.")
 
 
 def write_report(folder: Path, code: str = "en") -> Path:
@@ -31,7 +35,7 @@ def write_report(folder: Path, code: str = "en") -> Path:
 def write_page(document: Document) -> Path:
     """Write a document as its page, and return the path."""
     with reading(document.folder):
-        page = render(document)
+        page = _PAIRS.sub(lambda pair: pair.group().replace(" ", "\N{NO-BREAK SPACE}"), render(document))
     code = document.language.code
     path = document.folder / ("report.html" if code == "en" else f"report.{code}.html")
     write_atomically(path, lambda file: file.write(page.encode("utf-8")))

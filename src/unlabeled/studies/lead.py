@@ -42,8 +42,6 @@ def lead(context: Context[Any]) -> Answer:
         without=main.without.accuracy,
         twin=main.twin.accuracy,
     )
-    if main.verdict == "imprecise":
-        headline += " " + _precision(context, main)
     write = context.language.write
     rows: list[list[str | Cell]] = [
         [
@@ -65,7 +63,8 @@ def lead(context: Context[Any]) -> Answer:
         context.say("vs labeled only, points"),
         context.say("verdict"),
     ]
-    return Answer(main.verdict, headline, Table("", heads, rows, chosen=_place(compared.worths)))
+    note = _precision(context, main) if main.verdict == "imprecise" else ""
+    return Answer(main.verdict, headline, Table("", heads, rows, chosen=_place(compared.worths)), note)
 
 
 def _place(worths: Sequence[Worth]) -> int | None:
