@@ -1,5 +1,6 @@
 """The studies' report, in both languages; the notebook; the archive."""
 
+import ast
 import json
 import re
 import shutil
@@ -53,6 +54,15 @@ def catalogues():
         found.add(message)
     with (PACKAGE / "grammar" / "locale" / "ru.po").open("rb") as file:
         return found, read_po(file, locale="ru")
+
+
+def test_no_sentence_hides_in_a_formatted_string():
+    """What is translated within an f-string is not found for the catalogue."""
+    hidden = re.compile(r"""\b(?:say|count|gettext|words|_)\(\s*['"]""")
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                assert not hidden.search(ast.unparse(node)), f"{path.name}, line {node.lineno}"
 
 
 def test_every_sentence_is_in_the_catalogue_and_no_other():
@@ -160,7 +170,7 @@ def test_figures_have_a_sentence_and_the_page_the_protocol_once(folder):
     page = page_of(folder, "en")
     assert page.count("<figure>") == page.count("<figcaption>") > 20
     assert page.count("Protocol: digits, 8×8×1; 2 folds ") == page.count("Protocol: ") == 1
-    assert page.count("Intervals: 95 %, for other splits of these labels") == 1
+    assert page.count("Intervals: 95\N{NO-BREAK SPACE}%, for other splits of these labels") == 1
 
 
 def test_the_baselines_stand_in_every_later_figure_of_accuracy(folder):

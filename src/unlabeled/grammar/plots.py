@@ -113,7 +113,7 @@ def factor_figure(
             axes.set_xlabel(label)
             axes.grid(axis="x")
             axes.tick_params(axis="y", length=0)
-            axes.locator_params(axis="x", nbins=4)
+            axes.locator_params(axis="x", nbins=4 if axes is left else 3)
             write_numbers(axes, language, "x")
         if levels:
             legend(left)
@@ -165,7 +165,7 @@ def frontier_figure(
     y: str,
     levels: Sequence[Level],
 ) -> str:
-    """Draw quality against time; points (x, y, name, on the frontier) of the frontier are joined and named."""
+    """Draw quality against time; points (x, y, name, on the frontier) of the frontier are joined and numbered."""
     with figure(name, height=3.6) as (axes, finished):
         _levels(axes, levels, upright=False)
         others = [(across, up) for across, up, _, front in points if not front]
@@ -173,17 +173,11 @@ def frontier_figure(
             [p[0] for p in others], [p[1] for p in others], "o", color=colour_of("pixels"), markersize=4, alpha=0.8
         )
         front = sorted((across, up, label) for across, up, label, on in points if on)
-        times = [across for across, _, _, _ in points]
-        middle = (min(times) * max(times)) ** 0.5
         colour = colour_of("autoencoder")
         axes.plot([p[0] for p in front], [p[1] for p in front], "o-", color=colour, markersize=5, linewidth=1)
-        for number, (across, up, label) in enumerate(front):
-            # Below and above by turns, so that the names of neighbours do not meet.
-            down, right = number % 2 == 0, across > middle
-            shift = (-5 if right else 5, -10 if down else 7)
-            side = "right" if right else "left"
-            named = axes.annotate(label, (across, up), xytext=shift, textcoords="offset points", fontsize=7.5, ha=side)
-            named.set_in_layout(False)
+        for number, (across, up, _) in enumerate(front, 1):
+            # A number, which the caption explains: names of neighbours would meet.
+            axes.annotate(str(number), (across, up), xytext=(-4, 5), textcoords="offset points", fontsize=8, ha="right")
         _scales(axes, language, "x", ())
         axes.set_xlabel(x)
         axes.set_ylabel(y)
@@ -354,15 +348,7 @@ def bars_figure(
     with panels(name, height=2.5, columns=len(series), share_y=True) as (several, finished):
         for axes, (title, values, colour) in zip(several, series, strict=True):
             axes.bar(range(len(values)), values, width=1.0, color=colour_of(colour))
-            axes.axhline(level[1], color=COLOURS["ink"], linewidth=0.9, linestyle="--")
-            axes.annotate(
-                level[0],
-                (len(values) - 1, level[1]),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="right",
-                fontsize=7.5,
-            )
+            axes.axhline(level[1], color=COLOURS["ink"], linewidth=0.9, linestyle="--", label=level[0])
             axes.set_title(title, fontsize=8.5)
             axes.grid(axis="y")
             axes.set_axisbelow(True)
@@ -370,6 +356,8 @@ def bars_figure(
             write_numbers(axes, language)
         several[0].set_ylabel(y)
         several[0].figure.supxlabel(x, fontsize=9, color=COLOURS["muted"])
+        # On the bars it could not be read in every colour.
+        legend(several[0])
     return finished.svg
 
 

@@ -93,9 +93,9 @@ class Context(Generic[F]):
         """Say effects and verdicts one after the other, each after its name."""
         return "; ".join(f"{name(c)} {self.language.write(c, form)}" for c in contrasts)
 
-    def verdicts(self, named: Iterable[tuple[str, str]]) -> str:
-        """Say where something helps, hurts, or neither is shown."""
-        return verdict_lists(named, self.language)
+    def verdicts(self, named: Iterable[tuple[str, str]], *, merely: bool = False) -> str:
+        """Say where something helps, hurts, or neither is shown; better and worse where arms merely differ."""
+        return verdict_lists(named, self.language, merely=merely)
 
     @cached_property
     def pictures(self) -> dict[str, NDArray[Any]]:

@@ -215,12 +215,12 @@ def comparison_word(verdict: str, language: Language) -> str:
     return {"helps": _("better"), "hurts": _("worse")}.get(verdict) or verdict_name(verdict, language)
 
 
-def verdict_lists(named: Iterable[tuple[str, str]], language: Language) -> str:
+def verdict_lists(named: Iterable[tuple[str, str]], language: Language, *, merely: bool = False) -> str:
     """Say for which of several things (name, verdict) something helps, hurts, or neither is shown."""
     _ = language.gettext
     texts = {
-        "helps": _("helps: {names}"),
-        "hurts": _("hurts: {names}"),
+        "helps": _("better: {names}") if merely else _("helps: {names}"),
+        "hurts": _("worse: {names}") if merely else _("hurts: {names}"),
         "no difference": _("no difference: {names}"),
         "imprecise": _("too imprecise to tell: {names}"),
         "unfinished": _("not trained to the end: {names}"),
@@ -230,10 +230,10 @@ def verdict_lists(named: Iterable[tuple[str, str]], language: Language) -> str:
     by_verdict: dict[str, list[str]] = {}
     for name, verdict in named:
         by_verdict.setdefault(verdict, []).append(name)
+    # Names that have commas of their own are told apart by a dot.
+    between = " · " if any("," in name for names in by_verdict.values() for name in names) else ", "
     return "; ".join(
-        text.format(names=language.listed(by_verdict[verdict]))
-        for verdict, text in texts.items()
-        if verdict in by_verdict
+        text.format(names=between.join(by_verdict[verdict])) for verdict, text in texts.items() if verdict in by_verdict
     )
 
 

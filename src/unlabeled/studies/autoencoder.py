@@ -215,7 +215,8 @@ def _lengths_figure(context: Context[AutoencoderFindings]) -> str:
     ]
     points = [
         (line.code_length, mse, "pca" if line.arm == findings.chosen else "autoencoder")
-        for line, mse in findings.measured
+        # The chosen one last, or others of its length would hide it.
+        for line, mse in sorted(findings.measured, key=lambda one: one[0].arm == findings.chosen)
     ]
     x, y = context.say("numbers in the code"), context.say("held-out MSE")
     return curves_figure("code-length", curves, context.language, x=x, y=y, log="xy", points=points, height=3.2)
@@ -356,7 +357,7 @@ def _by_factor(context: Context[AutoencoderFindings]) -> list[str]:
         for line, mse in comparable(context.findings.measured, factor):
             best.setdefault(value(line, factor), mse)
         if len(best) > 1:
-            values = context.each("{i[0]} {i[1]:4}", best.items(), ", ")
+            values = context.each("{i[0]}: {i[1]:4}", best.items())
             sentences.append(
                 context.say(
                     "Least error by {factor}, all else being tried alike: {values}.",
@@ -381,10 +382,11 @@ AUTOENCODER = Study(
             ),
             setup=(
                 lambda context: context.say(
-                    "Every candidate is trained on the same {f.images:0} unlabeled images, {t[epochs]} epochs of batches of "
+                    "Every candidate is trained on the same {f.images:0} unlabeled images, {length} of batches of "
                     "{t[batch_size]} with {t[optimizer]} and learning rate {t[learning_rate]:g}; its mean squared error on pixels in "
                     "[−1, 1] is measured on {f.held_out:0} other unlabeled images. No label and no test image is used.",
                     t=context.config["studies"]["autoencoder"]["training"],
+                    length=context.length(context.config["studies"]["autoencoder"]["training"]),
                 ),
                 words(
                     "Names: k kernel, p padding, s stride, pool and its side, f filters, loss. The other losses and the average pool "

@@ -95,7 +95,7 @@ def _best(context: Context[BaselinesFindings]) -> str:
 
 def _compared(context: Context[BaselinesFindings]) -> str:
     named = [(context.pair(c), c.verdict) for c in context.findings.comparison.contrasts]
-    return context.say("Compared with each other: {verdicts}.", verdicts=context.verdicts(named))
+    return context.say("Compared with each other: {verdicts}.", verdicts=context.verdicts(named, merely=True))
 
 
 def _both_ways(context: Context[BaselinesFindings]) -> str:

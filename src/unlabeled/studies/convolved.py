@@ -55,7 +55,7 @@ _SOURCES = {
     "report": words("as in 2016"),
     "deep": words("as in 2016, 3 layers"),
     "random": words("random filters"),
-    "matched": words("random filters, lengths and thresholds of the learned"),
+    "matched": words("random filters with the learned lengths"),
     "centroids": words("k-means (triangle)"),
     "hand-made": words("hand-made filters"),
     "autoencoder": words("convolutional autoencoder"),
@@ -144,7 +144,7 @@ def _arms(context: Context[ConvolvedFindings]) -> Table:
 def _figure(context: Context[ConvolvedFindings], model: str) -> Picture:
     """Draw a model's arms; the sentence says what the sparse filters gain over each other kind."""
     findings, beside = context.findings, []
-    marks = [(PIXELS.arm(other), f"{context.say('pixels')}, {context.model(other)}") for other in MODELS]
+    marks = [(PIXELS.arm(other), context.say("pixels") + f", {context.model(other)}") for other in MODELS]
     for key, name in [*marks, (SCRATCH_RELU, context.name(SCRATCH_RELU))]:
         accuracy = findings.comparison.arm(key).accuracy
         if accuracy is not None:
@@ -253,8 +253,8 @@ def _network(context: Context[ConvolvedFindings]) -> str:
     if fair is None or fair.accuracy is None:
         return context.say("A network diverged, so there is no answer.")
     return context.say(
-        "Fine-tuned whole, the network that begins with the sparse filters vs one from scratch: {fair:effect} with relu from scratch, "
-        "{alike:effect} with the sigmoid that the filters were learned with.",
+        "Fine-tuned whole, the network that begins with the sparse filters vs one from scratch, in points: with relu from scratch "
+        "{fair:effect}; with the sigmoid that the filters were learned with {alike:effect}.",
         fair=fair,
         alike=alike,
     )
@@ -277,8 +277,9 @@ CONVOLVED = Study(
                 lambda context: context.say(
                     "The sparse autoencoder of study 7 ({preparation}, ρ = {s[rho]:g}, β = {s[beta]:g}, λ = {s[decay]:g}) has "
                     "{f.filters} filters of {f.side}×{f.side}; they are applied as a convolution, with preparation and offsets folded "
-                    "in exactly, every {f.strides} pixels, and the maps are pooled to {f.grid}×{f.grid} means at the most.",
+                    "in exactly, every {strides} pixels, and the maps are pooled to {f.grid}×{f.grid} means at the most.",
                     preparation=prepared_by(context, context.config["studies"]["sparse"]),
+                    strides=context.say(" or ").join(map(str, context.findings.strides)),
                     s=context.config["studies"]["sparse"],
                 ),
                 words(

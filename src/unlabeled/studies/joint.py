@@ -140,7 +140,8 @@ def _weights(context: Context[JointFindings]) -> str | None:
     chosen: dict[ArmKey, list[str]] = {}
     for pair in findings.chosen:
         weights = context.each("({i.reconstruction:g}; {i.between:g})", [pair])
-        chosen.setdefault(pair.arm, []).append(f"{weights} {count('{n} run', '{n} runs', pair.runs)}")
+        runs = count("{n} run", "{n} runs", pair.runs)
+        chosen.setdefault(pair.arm, []).append(f"{weights} {runs}")
     choices = "; ".join(f"{context.name(arm)}: {', '.join(pairs)}" for arm, pairs in chosen.items())
     return context.say("Weights that validation chose: {items}.", items=choices)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from unlabeled.errors import UserError
 from unlabeled.experiments.tasks import NetworkTask, Perform
-from unlabeled.grammar.parts import Listing, Part, Picture, Table
+from unlabeled.grammar.parts import Cell, Listing, Part, Picture, Table
 from unlabeled.grammar.plots import Curve, curves_figure, factor_figure, frontier_figure
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import Column, accuracy_cell, arm_line, levels, table, verdict_cell
@@ -52,7 +52,7 @@ _FACTORS = {
     "pool": words("pool"),
 }
 _VALUES = {
-    "none": words("none"),
+    "none": words("no momentum"),
     "nesterov": words("0.9, Nesterov"),
     "rising": words("rising 0.5 to 0.99"),
     "dampening": words("0.9, dampening 0.9"),
@@ -308,7 +308,7 @@ def _frontier(context: Context[NetworkFindings], points: list[tuple[float, float
     front = sorted(point for point in points if point[3])
     text = context.say(
         "No other network is both faster to its best epoch and more accurate than: {names}.",
-        names=context.each("{i[2]} ({i[0]:time}, {i[1]:1} %)", front, ", "),
+        names=context.each("({i[0]}) {i[1][2]} ({i[1][0]:time}, {i[1][1]:1} %)", enumerate(front, 1), ", "),
     )
     return Picture(figure, text)
 
@@ -324,10 +324,11 @@ def _table(context: Context[NetworkFindings]) -> Table:
     def median(name: str, form: str) -> Callable[[tuple[Factor, ArmSummary]], str]:
         return lambda row: language.write(row[1].medians.get(name), form)
 
-    def chosen(row: tuple[Factor, ArmSummary]) -> str:
+    def chosen(row: tuple[Factor, ArmSummary]) -> Cell:
         entry = rates[row[1].arm]
-        diverged = " " + context.say("({n} trials diverged)", n=entry.diverged) if entry.diverged else ""
-        return language.write(entry.rates, "g") + (" ↕" if entry.at_edge else "") + diverged
+        diverged = language.count("({n} trial diverged)", "({n} trials diverged)", entry.diverged)
+        marks = (" ↕" if entry.at_edge else "") + (f" {diverged}" if entry.diverged else "")
+        return Cell(language.write(entry.rates, "g") + marks, "wrap")
 
     columns: dict[str, Column[tuple[Factor, ArmSummary]]] = {
         words("changed"): lambda r: f"{factor_name(context, r[0].name)}: {_value_of(context, r[0], r[1].arm)}",

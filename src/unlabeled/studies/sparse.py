@@ -181,7 +181,8 @@ def _filters(context: Context[SparseFindings]) -> Photographs:
         for arm in (UNTRAINED, BASE, UNPENALISED, prepared(context.findings.other))
         if (filters := _array(context, "filters", arm)) is not None
     ]
-    return Photographs(shown, _localised(context))
+    text = context.say("Filters of seed 0 on the pixels, grey is zero.")
+    return Photographs(shown, f"{text} {_localised(context)}".strip())
 
 
 def _localised(context: Context[SparseFindings]) -> str:
@@ -197,9 +198,8 @@ def _localised(context: Context[SparseFindings]) -> str:
     else:
         verdict = context.say("The filters are not clearly more localised than before training")
     return context.say(
-        "Filters of seed 0 on the pixels, grey is zero. {verdict}: {base.localised:%0} % have half of their energy in a quarter of "
-        "their area (before training {before.localised:%0} %), orientation {base.oriented:2} (before {before.oriented:2}), "
-        "{base.coloured:%0} % are coloured.",
+        "{verdict}: {base.localised:%0} % have half of their energy in a quarter of their area (before training "
+        "{before.localised:%0} %), orientation {base.oriented:2} (before {before.oriented:2}), {base.coloured:%0} % are coloured.",
         verdict=verdict,
         base=base,
         before=before,
@@ -357,8 +357,9 @@ SPARSE = Study(
                     "Base: {preparation}, ρ = {f.settings[rho]:g}, β = {f.settings[beta]:g}, λ = {f.settings[decay]:g}; the full "
                     "batch with L-BFGS in double precision, at most {f.settings[iterations]:0} iterations. Against it, one thing "
                     "changed at a time; “batches” lowers the same loss with {f.settings[training][optimizer]} in batches of "
-                    "{f.settings[training][batch_size]:0}, {f.settings[training][epochs]} epochs.",
+                    "{f.settings[training][batch_size]:0}, {length}.",
                     preparation=prepared_by(context, context.findings.settings),
+                    length=context.length(context.findings.settings["training"]),
                 ),
             ),
             parts=(_parts,),

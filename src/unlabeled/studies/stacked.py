@@ -298,16 +298,17 @@ def _deeper(context: Context[StackedFindings]) -> str | None:
     """Say what depth is good for."""
     if "depth" not in _factors(context):
         return None
-    measures = (context.say("frozen codes"), context.say("network"))
+    error, measures = context.say("error"), (context.say("frozen codes"), context.say("network"))
     named = []
     for line in context.findings.errors:
         if line.pair.factor == "depth":
             layers = _depth(context, line.pair.treated)
-            named.append((f"{context.say('error')} ({layers})", line.verdict))
+            named.append((f"{error} ({layers})", line.verdict))
             for measure, model in zip(measures, MEASURES, strict=True):
                 contrast = _contrast(context, line, model)
                 named.append((f"{measure} ({layers})", contrast.verdict if contrast else "diverged"))
-    return context.say("Deeper vs one layer, at equal code length: {verdicts}.", verdicts=context.verdicts(named))
+    verdicts = context.verdicts(named, merely=True)
+    return context.say("Deeper vs one layer, at equal code length: {verdicts}.", verdicts=verdicts)
 
 
 def _over_random(context: Context[StackedFindings]) -> list[str]:
