@@ -17,7 +17,7 @@ from unlabeled.grammar.tables import Column, table
 from unlabeled.grammar.words import illegal_line, words
 from unlabeled.outcomes import AutoencoderOutcome
 from unlabeled.records import ArmKey, Illegal, Row, outcomes_of
-from unlabeled.studies.search import Line, comparable, longest, search
+from unlabeled.studies.search import Confirmed, Line, Linear, Switches, comparable, longest, search
 from unlabeled.studies.study import Study
 
 if TYPE_CHECKING:
@@ -40,34 +40,6 @@ _FACTORS = {
     "filters": words("filters"),
     "loss": words("loss"),
 }
-
-
-@dataclass(frozen=True)
-class Linear:
-    """The error of a linear way with so many numbers."""
-
-    length: int
-    mse: float
-
-
-@dataclass(frozen=True)
-class Confirmed:
-    """Errors where nothing was chosen: on test images, without their labels."""
-
-    images: int
-    autoencoder: float
-    pca: float
-    bicubic: float
-
-
-@dataclass(frozen=True)
-class Switches:
-    """Errors with the true code and switches, a constant code, wrong switches, and both."""
-
-    true: float
-    constant_code: float
-    wrong_switches: float
-    neither: float
 
 
 @dataclass(frozen=True)
@@ -331,16 +303,18 @@ def _weigh_switches(context: Context[AutoencoderFindings]) -> str | None:
         )
     text = (
         words(
-            "Without the code the error rises by {code:4}, without the right switches by {switches:4}: as much of the image is in the one "
-            "as in the other."
+            "{name}: without the code the error rises by {code:4}, without the right switches by {switches:4}: as much of the image is in "
+            "the one as in the other."
         )
         if context.language.number(without_code, 4) == context.language.number(without_switches, 4)
         else words(
-            "Without the code the error rises by {code:4}, without the right switches by {switches:4}: more of the image is in {more}."
+            "{name}: without the code the error rises by {code:4}, without the right switches by {switches:4}: more of the image is in "
+            "{more}."
         )
     )
     more = context.say("the code") if without_code > without_switches else context.say("the switches")
-    return context.say(text, code=without_code, switches=without_switches, more=more)
+    name = context.findings.switches_of.value if context.findings.switches_of else ""
+    return context.say(text, name=name, code=without_code, switches=without_switches, more=more)
 
 
 def _by_factor(context: Context[AutoencoderFindings]) -> list[str]:

@@ -25,6 +25,34 @@ _CANDIDATES_SHOWN = 4
 
 
 @dataclass(frozen=True)
+class Linear:
+    """The error of a linear way with so many numbers."""
+
+    length: int
+    mse: float
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """Errors where nothing was chosen: on test images, without their labels."""
+
+    images: int
+    autoencoder: float
+    pca: float
+    bicubic: float
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Errors with the true code and switches, a constant code, wrong switches, and both."""
+
+    true: float
+    constant_code: float
+    wrong_switches: float
+    neither: float
+
+
+@dataclass(frozen=True)
 class Line:
     """A candidate in numbers: its parameters, the size of its code, its errors on held-out images, and those of linear ways.
 
