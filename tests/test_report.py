@@ -88,7 +88,7 @@ def test_the_page_says_the_verdict_first_and_the_protocol_with_the_numbers(run):
     assert html.unescape(text).strip() == told.headline
     assert page.count(protocol_line(read_study(run).protocol, ENGLISH)) == 1
     rows = [[getattr(cell, "text", cell) for cell in row] for row in told.table.rows]
-    assert len(rows) == 6
+    assert len(rows) == 8
     assert all(f"<td>{name}</td><td>{effect}</td><td>{twin}</td>" in page for name, effect, twin, _ in rows)
     assert f"<td>{rows[0][0]}</td>" in page.partition('<tr class="chosen">')[2].partition("</tr>")[0]
     arms = read_findings(run).comparison.arms

@@ -295,7 +295,7 @@ def test_no_other_network_is_faster_and_better(contexts):
             return replace(one, medians=medians, accuracy=replace(one.accuracy, mean=80.0 if own else 50.0))
 
         line = the_line(with_(context, ArmSummary, change), "network", "No other network is both faster")
-        assert line.endswith(f"more accurate than: {context.name(arm)} (1.0 s, 80.0 %).")
+        assert line.endswith(f"more accurate than: (1) {context.name(arm)} (1.0 s, 80.0 %).")
 
 
 def test_the_search_is_told_by_its_errors(contexts):
