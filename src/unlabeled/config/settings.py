@@ -7,6 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from unlabeled.images.augmentation import Augmentation
+
 # One number for all layers, or one a layer; written as the specification takes it, a single number as a number.
 PerLayer: TypeAlias = Annotated[
     tuple[int, ...],
@@ -67,10 +69,35 @@ class TrainingConfig(Section):
     Epochs that are asked for win over a preset's steps."""
     patience: int = Field(default=0, ge=0)
     """Epochs without a better validation loss after which training stops; 0 never stops early."""
+    keep: Literal["best", "last"] = Field(default="best", exclude_if=lambda given: given == "best")
+    """Weights to keep: of the epoch with the lowest validation loss, or of the last one, where the loss rises while accuracy does too."""
     flip: bool = False
     """Mirror half of the training images left to right."""
     shift: int = Field(default=0, ge=0, le=64)
     """Move training images by up to this many pixels each way; the edge is repeated."""
+    cutout: int = Field(default=0, ge=0, le=64, exclude_if=lambda given: given == 0)
+    """Side in pixels of a grey square put into each training image; 0 is none."""
+    operations: int = Field(default=0, ge=0, le=8, exclude_if=lambda given: given == 0)
+    """How many random operations on places, tones and colours each training image undergoes."""
+    magnitude: float = Field(default=0.5, ge=0, le=1, exclude_if=lambda given: given == 0.5)
+    """The most that an operation does, as a share of its range."""
+    smoothing: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda given: given == 0)
+    """Share of a label that is spread evenly over all classes."""
+    average: float = Field(default=0.0, ge=0, lt=1, exclude_if=lambda given: given == 0)
+    """Share of the averaged weights that stays at each step, and these are what is validated and kept; 0 takes the last step's."""
+    beside_ratio: int = Field(default=1, ge=1, le=64, exclude_if=lambda given: given == 1)
+    """Unlabeled images beside each labeled one of a batch, where a method trains on both at once."""
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training images are changed."""
+        return Augmentation(
+            flip=self.flip,
+            shift=self.shift,
+            cutout=self.cutout,
+            operations=self.operations,
+            magnitude=self.magnitude,
+        )
 
     def steps_of(self, images: int) -> int:
         """Return the steps of a whole training on so many images."""

@@ -19,19 +19,21 @@ from torch import Tensor, nn
 from unlabeled.config import TrainingConfig
 from unlabeled.errors import DamagedFile, DataError, TrainingDiverged, UserError
 from unlabeled.images import Images
-from unlabeled.images.augmentation import augment
-from unlabeled.images.batches import Turns, batches
 from unlabeled.keeping.files import fingerprint, write_history
+from unlabeled.training.averaging import Average
+from unlabeled.training.beside import Beside, Company, digest_of
 from unlabeled.training.checkpoints import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
-from unlabeled.training.objectives import Objective
-from unlabeled.training.optimizers import Group, frozen, learning_rate, make_optimizer, momentum
-from unlabeled.training.runtime import Runtime, evaluating, seeded
+from unlabeled.training.measuring import evaluate as evaluate
+from unlabeled.training.measuring import gradient_norms as gradient_norms
+from unlabeled.training.measuring import load
+from unlabeled.training.objectives import Guided, Objective
+from unlabeled.training.optimizers import Group, frozen, hold_statistics, learning_rate, make_optimizer, momentum
+from unlabeled.training.runtime import Runtime, seeded
 
 _log = logging.getLogger("unlabeled")
 
 # Looking at the loss waits for the device, so it is looked at only so often.
 _BATCHES_BETWEEN_LOOKS = 32
-_EVALUATION_BATCH = 512
 
 
 class Watcher(Protocol):
@@ -66,7 +68,7 @@ def fit(
     valid: Images | None,
     config: TrainingConfig,
     groups: Sequence[Group] = (),
-    beside: Images | None = None,
+    beside: Images | Beside | None = None,
     seed: int = 0,
     runtime: Runtime | None = None,
     folder: Path | None = None,
@@ -83,14 +85,16 @@ def fit(
     images
         Images to train on.
     valid
-        Images that tell the best epoch, by the objective's mean loss; without, it is the last one.
+        Images that tell the best epoch, by the objective's mean loss; without, it is the last one. Where weights are averaged
+        (``config.average``), the averaged ones are judged and kept.
     config
         How to train.
     groups
         Parameters that learn otherwise, by the first prefix that fits; the rest learns as ``config`` says.
     beside
-        Unlabeled images, of which every step takes as many besides as its batch has; they come last in it, with class -1, and are
-        augmented alike. All of them have their turn before one comes again.
+        Unlabeled images, of which every step takes ``config.beside_ratio`` besides for each image of its batch; they come last in
+        it, with class -1, and are augmented alike. All of them have their turn before one comes again. As ``Beside`` they can have
+        targets, for an objective that is ``Guided``, and an augmentation of their own.
     seed
         Decides order, augmentation and dropout. Epoch e draws from (seed, e) alone, so a resumed run needs no
         more than the number of the epoch to go on with the same random numbers.
@@ -109,7 +113,9 @@ def fit(
     DataError
         If there is nothing to train on, or labels are needed and missing.
     """
+    beside = Beside(beside) if isinstance(beside, Images) else beside
     _check(objective, images, valid)
+    _check_beside(objective, beside, config)
     runtime, config = runtime or Runtime.of(), config.in_epochs(len(images))
     with frozen(model, groups):
         return _train(
@@ -131,49 +137,6 @@ def _train(training: _Training, folder: Path | None) -> Fitted:
     return training.fitted
 
 
-def gradient_norms(
-    model: nn.Module, objective: Objective, images: Images, *, runtime: Runtime | None = None
-) -> dict[str, float]:
-    """Return, for each weight by its name, the root mean square of the loss's gradient over its numbers.
-
-    The images are one batch; the model is neither changed nor left with gradients.
-    """
-    runtime = runtime or Runtime.of()
-    rows = np.arange(len(images))
-    batch, labels = _load(images, rows, images.take(rows), runtime)
-    named = [(name, weight) for name, weight in model.named_parameters() if name.endswith("weight")]
-    with runtime.autocast():
-        loss, _ = objective(model, batch, labels)
-    gradients = torch.autograd.grad(loss, [weight for _, weight in named])
-    return {
-        name: float(gradient.double().square().mean().sqrt())
-        for (name, _), gradient in zip(named, gradients, strict=True)
-    }
-
-
-def evaluate(
-    model: nn.Module, objective: Objective, images: Images, *, runtime: Runtime | None = None
-) -> tuple[float, float]:
-    """Return the objective's mean loss and mean metric over images; the model stays in the mode it was in.
-
-    Raises
-    ------
-    DataError
-        If there are no images.
-    """
-    if len(images) == 0:
-        raise DataError("there are no images to evaluate on; give one or more")
-    runtime = runtime or Runtime.of()
-    totals = torch.zeros(2, dtype=torch.float64)
-    with evaluating(model), runtime.autocast():
-        for rows in batches(len(images), _EVALUATION_BATCH):
-            batch, labels = _load(images, rows, images.take(rows), runtime)
-            loss, metric = objective(model, batch, labels)
-            totals += torch.stack([loss.float(), metric.float()]).cpu().double() * len(rows)
-    loss, metric = (totals / len(images)).tolist()
-    return loss, metric
-
-
 class _Training:
     """The state of one training: where it is, and the best so far."""
 
@@ -185,7 +148,7 @@ class _Training:
         valid: Images | None,
         config: TrainingConfig,
         groups: Sequence[Group],
-        beside: Images | None,
+        beside: Beside | None,
         seed: int,
         runtime: Runtime,
         watcher: Watcher | None,
@@ -195,6 +158,8 @@ class _Training:
         self.runtime, self.watcher = runtime, watcher
         self.fabric = runtime.fabric()
         model.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.augmentation = config.augmentation
+        self.average = Average(model, config.average) if config.average else None
         self.optimizer = make_optimizer(model, config, self.groups)
         self.wrapped: Any
         self.wrapped_optimizer: Any
@@ -203,6 +168,11 @@ class _Training:
         self.fitted = Fitted()
         self.identity = self._identify()
         self.best_weights: dict[str, Tensor] = copy.deepcopy(model.state_dict())
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model that is validated and kept."""
+        return self.model if self.average is None else self.average.model
 
     @property
     def epoch(self) -> int:
@@ -229,16 +199,16 @@ class _Training:
         row: dict[str, Any] = {"epoch": self.epoch + 1, "train_loss": loss, f"train_{name}": metric}
         measured_loss = loss
         if self.valid is not None:
-            measured_loss, measured = evaluate(self.model, self.objective, self.valid, runtime=self.runtime)
+            measured_loss, measured = evaluate(self.judged, self.objective, self.valid, runtime=self.runtime)
             row |= {"valid_loss": measured_loss, f"valid_{name}": measured}
         self._check_finite(measured_loss)
         row["learning_rate"] = max(group["lr"] for group in self.optimizer.param_groups)
         row["images_per_second"] = len(self.images) / trained
         row["seconds"] = time.perf_counter() - start
         self.fitted.history.append(row)
-        if measured_loss < self.fitted.best_loss or self.valid is None:
+        if measured_loss < self.fitted.best_loss or self.valid is None or self.config.keep == "last":
             self.fitted.best_epoch, self.fitted.best_loss = self.epoch, measured_loss
-            self.best_weights = copy.deepcopy(self.model.state_dict())
+            self.best_weights = copy.deepcopy(self.judged.state_dict())
         if self.watcher:
             self.watcher.epoch(row)
 
@@ -246,7 +216,10 @@ class _Training:
         self.wrapped.train()
         order = random.permutation(len(self.images))
         if self.beside is not None:
-            self._turns = Turns(len(self.beside), self.seed, self.epoch * len(order))
+            passed = self.epoch * len(order)
+            self._company = Company(
+                self.beside, self.augmentation, ratio=self.config.beside_ratio, seed=self.seed, passed=passed
+            )
         steps = self.steps_an_epoch * self.config.epochs
         totals = torch.zeros(2, device=self.runtime.device)
         for number, rows in enumerate(
@@ -255,6 +228,8 @@ class _Training:
             step = self.epoch * self.steps_an_epoch + number
             self._set_rates(step, steps)
             totals += self._step(rows, random, done=step / steps)
+            if self.average is not None:
+                self.average.follow(self.model, step)
             if number % _BATCHES_BETWEEN_LOOKS == 0:
                 self._check_finite(float(totals[0]))
                 if self.watcher:
@@ -273,16 +248,16 @@ class _Training:
 
     def _step(self, rows: np.ndarray, random: np.random.Generator, *, done: float) -> Tensor:
         """Take one step on a batch; return the sums of loss and metric over this process's share."""
-        pixels = augment(self.images.take(rows), random, flip=self.config.flip, shift=self.config.shift)
+        pixels = self.augmentation(self.images.take(rows), random)
         runtime, size = self.runtime, len(rows)
         own = np.arange(runtime.rank, size, runtime.processes)
         # A batch smaller than the number of processes: the idle ones take part with weight 0.
         share, own = len(own), own if len(own) else np.arange(1)
-        images, labels = _load(self.images, rows[own], pixels[own] if runtime.processes > 1 else pixels, runtime)
-        if self.beside is not None and labels is not None:
-            images, labels = self._with_others(images, labels, size, random)
+        images, labels = load(self.images, rows[own], pixels[own] if runtime.processes > 1 else pixels, runtime)
         self.wrapped_optimizer.zero_grad()
-        loss, metric = self.objective(self.wrapped, images, labels)
+        if any(group.after for group in self.groups):
+            hold_statistics(self.model, self.groups, done)
+        loss, metric = self._measure(images, labels, size, own, random)
         # Processes' gradients are averaged, so this weight makes them add up to the mean over the whole batch.
         self.fabric.backward(loss * (share * runtime.processes / size))
         for group in self.optimizer.param_groups:
@@ -293,17 +268,30 @@ class _Training:
         self.wrapped_optimizer.step()
         return torch.stack([loss.detach().float(), metric.float()]) * share
 
-    def _with_others(
-        self, images: Tensor, labels: Tensor, size: int, random: np.random.Generator
+    def _measure(
+        self, images: Tensor, labels: Tensor | None, size: int, own: np.ndarray, random: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Put as many unlabeled images behind this process's share of a batch as that has."""
-        assert self.beside is not None
-        rows = self._turns.next(size)
-        # Drawn for the whole batch, so that all processes draw alike.
-        pixels = augment(self.beside.take(rows), random, flip=self.config.flip, shift=self.config.shift)
-        own = np.arange(self.runtime.rank, size, self.runtime.processes)[: len(images)]
-        others, _ = _load(self.beside, rows[own], pixels[own], self.runtime)
-        return torch.cat([images, others]), torch.cat([labels, labels.new_full((len(others),), -1)])
+        """Return loss and metric of this process's share of a batch, with the unlabeled images that belong to it behind it."""
+        if self.beside is None or labels is None:
+            return self.objective(self.wrapped, images, labels)
+        drawn = self._company.next(size, own, random)
+        others = self.runtime.load(drawn.pixels)
+        both = torch.cat([images, others])
+        labels = torch.cat([labels, labels.new_full((len(others),), -1)])
+        if drawn.shown is not None:
+            targets = self._teach(self.runtime.load(drawn.shown))
+        elif drawn.targets is not None:
+            targets = torch.from_numpy(drawn.targets).to(self.runtime.device)
+        else:
+            return self.objective(self.wrapped, both, labels)
+        assert isinstance(self.objective, Guided)
+        return self.objective.guided(self.wrapped, both, labels, targets)
+
+    def _teach(self, images: Tensor) -> Tensor:
+        """Return the probabilities (m, classes) that the averaged weights give."""
+        assert self.average is not None
+        with torch.no_grad(), self.runtime.autocast():
+            return self.average.model(images).float().softmax(1)
 
     def _check_finite(self, loss: float) -> None:
         if math.isfinite(loss):
@@ -321,8 +309,8 @@ class _Training:
         for name, tensor in self.model.state_dict().items():
             weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         structure = [repr(self.model), nn.Module.__repr__(self.model), repr(self.objective)]
-        data = [_digest(self.images), None if self.valid is None else _digest(self.valid)]
-        data += [] if self.beside is None else [_digest(self.beside)]
+        data: list[Any] = [digest_of(self.images), None if self.valid is None else digest_of(self.valid)]
+        data += [] if self.beside is None else self.beside.key
         how = [self.config.model_dump(), [asdict(group) for group in self.groups], self.seed, self.runtime.precision]
         return fingerprint([weights.hexdigest(), structure, data, how])
 
@@ -338,6 +326,8 @@ class _Training:
             "history": self.fitted.history,
         }
         groups = {"model": self.model.state_dict(), "best": self.best_weights, "optimizer": tensors}
+        if self.average is not None:
+            groups["average"] = self.average.model.state_dict()
         save_checkpoint(folder / "checkpoint.safetensors", groups, state)
         write_history(folder / "history.jsonl", self.fitted.history)
 
@@ -356,27 +346,11 @@ class _Training:
                 "give another folder, or delete it to start anew"
             )
         self.model.load_state_dict(groups["model"])
+        if self.average is not None:
+            self.average.model.load_state_dict(groups["average"])
         self.best_weights = {name: tensor.to(self.runtime.device) for name, tensor in groups["best"].items()}
         unpack_optimizer(self.optimizer, groups.get("optimizer", {}), state["optimizer"])
         self.fitted = Fitted(state["history"], state["best_epoch"], state["best_loss"])
-
-
-def _load(images: Images, rows: np.ndarray, pixels: np.ndarray, runtime: Runtime) -> tuple[Tensor, Tensor | None]:
-    """Bring a batch to the device: float images in [-1, 1], and classes where there are some."""
-    batch = runtime.load(pixels)
-    if images.labels is None:
-        return batch, None
-    labels = images.labels[rows if images.rows is None else images.rows[rows]]
-    return batch, torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(runtime.device)
-
-
-def _digest(images: Images) -> str:
-    """Condense images: their number, classes, and the pixels of some spread over all."""
-    some = np.unique(np.linspace(0, len(images) - 1, 64).astype(np.intp))
-    content = hashlib.sha256(f"{len(images)} {images.shape}".encode() + images.take(some).tobytes())
-    if images.labels is not None:
-        content.update(np.ascontiguousarray(images.classes).tobytes())
-    return content.hexdigest()
 
 
 def _check(objective: Objective, images: Images, valid: Images | None) -> None:
@@ -386,3 +360,12 @@ def _check(objective: Objective, images: Images, valid: Images | None) -> None:
         raise DataError("there are no validation images; give valid=None to train without")
     if objective.needs_labels and (images.labels is None or (valid is not None and valid.labels is None)):
         raise DataError("this objective needs labels, and the images have none; train it on labeled images")
+
+
+def _check_beside(objective: Objective, beside: Beside | None, config: TrainingConfig) -> None:
+    if beside is None or not beside.has_targets:
+        return
+    if not isinstance(objective, Guided):
+        raise ValueError(f"{objective!r} takes no targets for the images beside; use SelfTraining")
+    if beside.taught and not config.average:
+        raise ValueError("the images beside are taught by averaged weights, and average is 0; try 0.99 to 0.999")

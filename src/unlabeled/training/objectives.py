@@ -7,7 +7,7 @@ returns the mean loss and the mean metric over the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,14 @@ class Objective(Protocol):
 
     def __call__(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return (loss, metric), each the mean over the batch as a scalar tensor."""
+
+
+@runtime_checkable
+class Guided(Objective, Protocol):
+    """An objective that can be told what the unlabeled images of a batch show."""
+
+    def guided(self, model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (loss, metric) of images of which the last len(targets) have probabilities (m, classes) in place of labels."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +99,13 @@ class LayerReconstruction:
 
 @dataclass(frozen=True)
 class Classification:
-    """Predict the class: cross-entropy of the logits in nats; the metric is the share of right answers."""
+    """Predict the class: cross-entropy of the logits in nats; the metric is the share of right answers.
 
+    While the model trains, the share ``smoothing`` of each label is spread evenly over all classes (Szegedy et al., "Rethinking
+    the Inception Architecture", 2016).
+    """
+
+    smoothing: float = 0.0
     metric: ClassVar[str] = "accuracy"
     needs_labels: ClassVar[bool] = True
 
@@ -101,7 +114,74 @@ class Classification:
         if labels is None:
             raise ValueError("classification needs labels; these images have none")
         logits = model(images)
-        return _cross_entropy(logits, labels), (logits.detach().argmax(1) == labels).float().mean()
+        loss = _cross_entropy(logits, labels, self.smoothing if model.training else 0.0)
+        return loss, (logits.detach().argmax(1) == labels).float().mean()
+
+
+@dataclass(frozen=True)
+class SelfTraining:
+    """Learn from labels, and from probabilities that stand for the labels of unlabeled images.
+
+    Loss: the mean over all images of cross-entropies, those of the unlabeled images counted ``weight`` times in sum and number
+    (pseudo-labels: Lee 2013; soft ones with a disturbed student: Xie et al., "Self-training with Noisy Student", 2020). Evaluated,
+    it is the cross-entropy of labels.
+
+    Parameters
+    ----------
+    smoothing
+        Share of each label that is spread evenly over all classes.
+    weight
+        What an unlabeled image counts, where a labeled one counts 1.
+    threshold
+        Largest probability of a target below which it counts 0, in sum and not in number (Sohn et al., "FixMatch", 2020).
+    temperature
+        Targets are raised to the power of one over it and scaled to the sum that they had: below 1 they are sharpened.
+    mixing
+        Unlabeled images and their targets are mixed in pairs, by a share drawn for each from a beta distribution of this parameter
+        (Verma et al., "Interpolation Consistency Training", 2019); 0 mixes nothing.
+    """
+
+    smoothing: float = 0.0
+    weight: float = 1.0
+    threshold: float = 0.0
+    temperature: float = 1.0
+    mixing: float = 0.0
+    metric: ClassVar[str] = "accuracy"
+    needs_labels: ClassVar[bool] = True
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compare ``model(images)`` with the classes alone."""
+        return Classification(self.smoothing)(model, images, labels)
+
+    def guided(self, model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare logits with classes, and those of the last images with their targets."""
+        known = len(images) - len(targets)
+        sure = targets.amax(1, keepdim=True) >= self.threshold
+        targets = self._sharpened(targets) * sure
+        if self.mixing:
+            images, targets = self._mixed(images, targets, known)
+        logits = model(images)
+        labels = labels[:known]
+        of_labels = _cross_entropy(logits[:known], labels, self.smoothing)
+        of_targets = F.cross_entropy(logits[known:].float(), targets)
+        total = known + self.weight * len(targets)
+        loss = (known * of_labels + self.weight * len(targets) * of_targets) / total
+        return loss, (logits[:known].detach().argmax(1) == labels).float().mean()
+
+    def _sharpened(self, targets: Tensor) -> Tensor:
+        if self.temperature == 1:
+            return targets
+        sharp = targets ** (1 / self.temperature)
+        return sharp * (targets.sum(1, keepdim=True) / sharp.sum(1, keepdim=True).clamp(min=1e-12))
+
+    def _mixed(self, images: Tensor, targets: Tensor, known: int) -> tuple[Tensor, Tensor]:
+        n = len(targets)
+        shares = torch.distributions.Beta(self.mixing, self.mixing).sample((n, 1)).to(targets)
+        partners = torch.randperm(n, device=targets.device)
+        others, of = images[known:], shares[:, :, None, None]
+        return torch.cat([images[:known], of * others + (1 - of) * others[partners]]), (
+            shares * targets + (1 - shares) * targets[partners]
+        )
 
 
 @dataclass(frozen=True)
@@ -135,9 +215,9 @@ class JointClassification:
         return loss, (logits.detach().argmax(1) == classes).float().mean()
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     try:
-        return F.cross_entropy(logits, labels)
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
     except IndexError:
         raise DataError(
             f"the images have a class {int(labels.max())}, and the model tells {logits.shape[1]} apart, 0 to {logits.shape[1] - 1}; "

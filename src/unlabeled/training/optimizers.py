@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from unlabeled.config import TrainingConfig
+from unlabeled.networks.strong import Norm
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,13 @@ def frozen(model: nn.Module, groups: Sequence[Group]) -> Iterator[None]:
     finally:
         for parameter in taken:
             parameter.requires_grad_(True)
+
+
+def hold_statistics(model: nn.Module, groups: Sequence[Group], done: float) -> None:
+    """Keep the statistics of normalisations whose group learns only later than at the share ``done`` of the steps."""
+    for name, module in model.named_modules():
+        if isinstance(module, Norm):
+            module.held = done < _group_of(f"{name}.", groups).after
 
 
 def _group_of(name: str, groups: Sequence[Group]) -> Group:

@@ -1,0 +1,89 @@
+"""What a model makes of images without learning from them: losses, gradients, probabilities."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unlabeled.errors import DataError
+from unlabeled.images import Images
+from unlabeled.images.batches import batches
+from unlabeled.training.objectives import Objective
+from unlabeled.training.runtime import Runtime, evaluating
+
+_EVALUATION_BATCH = 512
+
+
+def gradient_norms(
+    model: nn.Module, objective: Objective, images: Images, *, runtime: Runtime | None = None
+) -> dict[str, float]:
+    """Return, for each weight by its name, the root mean square of the loss's gradient over its numbers.
+
+    The images are one batch; the model is neither changed nor left with gradients.
+    """
+    runtime = runtime or Runtime.of()
+    rows = np.arange(len(images))
+    batch, labels = load(images, rows, images.take(rows), runtime)
+    named = [(name, weight) for name, weight in model.named_parameters() if name.endswith("weight")]
+    with runtime.autocast():
+        loss, _ = objective(model, batch, labels)
+    gradients = torch.autograd.grad(loss, [weight for _, weight in named])
+    return {
+        name: float(gradient.double().square().mean().sqrt())
+        for (name, _), gradient in zip(named, gradients, strict=True)
+    }
+
+
+def evaluate(
+    model: nn.Module, objective: Objective, images: Images, *, runtime: Runtime | None = None
+) -> tuple[float, float]:
+    """Return the objective's mean loss and mean metric over images; the model stays in the mode it was in.
+
+    Raises
+    ------
+    DataError
+        If there are no images.
+    """
+    if len(images) == 0:
+        raise DataError("there are no images to evaluate on; give one or more")
+    runtime = runtime or Runtime.of()
+    totals = torch.zeros(2, dtype=torch.float64)
+    with evaluating(model), runtime.autocast():
+        for rows in batches(len(images), _EVALUATION_BATCH):
+            batch, labels = load(images, rows, images.take(rows), runtime)
+            loss, metric = objective(model, batch, labels)
+            totals += torch.stack([loss.float(), metric.float()]).cpu().double() * len(rows)
+    loss, metric = (totals / len(images)).tolist()
+    return loss, metric
+
+
+def load(images: Images, rows: np.ndarray, pixels: np.ndarray, runtime: Runtime) -> tuple[Tensor, Tensor | None]:
+    """Bring a batch to the device: float images in [-1, 1], and classes where there are some."""
+    batch = runtime.load(pixels)
+    if images.labels is None:
+        return batch, None
+    labels = images.labels[rows if images.rows is None else images.rows[rows]]
+    return batch, torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(runtime.device)
+
+
+def predict(
+    model: nn.Module, images: Images, *, flip: bool = False, runtime: Runtime | None = None
+) -> NDArray[np.float32]:
+    """Return the probabilities (n, classes) that a classifier gives; the model stays in the mode it was in.
+
+    With ``flip`` they are the mean of those of each image and its mirror image.
+    """
+    runtime = runtime or Runtime.of()
+    parts: list[NDArray[np.float32]] = []
+    with evaluating(model), runtime.autocast():
+        for rows in batches(len(images), _EVALUATION_BATCH):
+            batch = runtime.load(images.take(rows))
+            probabilities = model(batch).float().softmax(1)
+            if flip:
+                probabilities = (probabilities + model(batch.flip(3)).float().softmax(1)) / 2
+            parts.append(probabilities.cpu().numpy())
+    if not parts:
+        raise DataError("there are no images to predict; give one or more")
+    return np.concatenate(parts)
