@@ -266,7 +266,7 @@ def test_sgd_takes_the_step_of_the_formula():
 def test_evaluation_weighs_a_short_last_batch_by_its_size(monkeypatch):
     images, model = make_images(10), network()
     whole = evaluate(model, Classification(), images, runtime=CPU)
-    monkeypatch.setattr("unlabeled.training._EVALUATION_BATCH", 4)
+    monkeypatch.setattr("unlabeled.training.measuring._EVALUATION_BATCH", 4)
     assert evaluate(model, Classification(), images, runtime=CPU) == pytest.approx(whole, rel=1e-5)
 
 
