@@ -133,6 +133,14 @@ def test_norm_is_batch_normalisation():
     torch.testing.assert_close(own(x), theirs(x))
 
 
+def test_a_single_image_trains_by_the_running_statistics():
+    model = network(widths=(4, 5, 6)).train()
+    before = model.blocks[2].norm.variance.clone()
+    assert model(torch.rand(1, 3, 9, 12)).isfinite().all()
+    assert torch.equal(model.blocks[2].norm.variance, before)
+    assert not torch.equal(model.blocks[0].norm.variance, torch.ones(4))
+
+
 # ---- under fit
 
 

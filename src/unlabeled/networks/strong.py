@@ -226,6 +226,8 @@ class Norm(nn.Module):
         learns = self.training and self.weight.requires_grad and not self.held
         if learns and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             return self._shared(x)
+        # One number a channel, as a batch of one image can leave, has no spread to learn from.
+        learns = learns and x.numel() > len(self.weight)
         return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, learns, self.momentum, self.eps)
 
     def _shared(self, x: Tensor) -> Tensor:
