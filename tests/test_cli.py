@@ -344,3 +344,18 @@ def test_tables_of_any_depth_are_refused_in_words(depth):
         deep = {"a": deep}
     with pytest.raises(UserError, match="a"):
         resolve(deep)
+
+
+@pytest.mark.parametrize(
+    ("given", "filters", "kernels"),
+    [
+        ({"conv_out_channels": [32, 64]}, (32, 64), (5, 3)),
+        ({"conv_out_channels": [8, 8, 8, 8]}, (8, 8, 8, 8), (5, 3, 3, 3)),
+        ({"layers_num": 1}, (32,), (5,)),
+        ({"conv_out_channels": 8}, (8,), (5, 3, 3)),
+        ({"conv_out_channels": [8, 8], "conv_kernel_size": [3, 3]}, (8, 8), (3, 3)),
+    ],
+)
+def test_what_is_left_out_of_an_encoder_has_the_depth_that_is_asked_for(given, filters, kernels):
+    encoder = resolve({"encoder": given}).encoder
+    assert (encoder.conv_out_channels, encoder.conv_kernel_size) == (filters, kernels)

@@ -68,8 +68,11 @@ class NetworkOutcome(Scored):
 
     @property
     def best_at_last(self) -> bool:
-        """Whether its best epoch was the last that it was given: the validation loss may still have been falling."""
-        return self.epochs > 0 and self.choice.get("epoch") == self.epochs
+        """Whether its best epoch was the last that it was given: the validation loss may still have been falling.
+
+        Where the last epoch's weights are kept by design, that says nothing.
+        """
+        return self.epochs > 0 and self.choice.get("epoch") == self.epochs and self.choice.get("kept") != "last"
 
 
 @dataclass(frozen=True)

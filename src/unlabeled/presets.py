@@ -27,7 +27,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "folds": 3,
         "seeds": 3,
         # What is of little interest beside what it takes.
-        "leave_out": ["scaled", "denoised-network", "joint"],
+        "leave_out": ["scaled", "denoised-network", "joint", "strong", "self-training"],
         "shapes": {"train": 3000, "test": 2000, "unlabeled": 8000},
         # Few steps: small batches and a larger rate make the most of them.
         "autoencoder": {
@@ -49,6 +49,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "shapes": {"train": 5000, "test": 8000, "unlabeled": 100000},
         "autoencoder": {"switches": False, "training": {"epochs": 20, "steps": 7000}},
         "network": {"learning_rates": [5e-4, 1e-3, 3e-3], "training": {"epochs": 80, "steps": 10_000, "patience": 20}},
+        "strong": {"widths": [64, 128, 256], "rounds": 2, "training": {"steps": 6000}},
         "classical": {"trees": 500},
         "studies": {"joint": {"reconstruction": [3.0, 10.0, 30.0], "between": [0.0, 10.0]}},
     },
@@ -124,6 +125,7 @@ _DIGITS: dict[str, Any] = {
     "encoder": {"conv_kernel_size": 3, "conv_padding": 1},
     "autoencoder": {"training": {"batch_size": 32}},
     "network": {"training": {"steps": 2000, "flip": False, "shift": 0}},
+    "strong": {"training": {"steps": 1000, "batch_size": 64, "flip": False, "shift": 1, "cutout": 2, "operations": 0}},
     "studies": {
         "network": {"training": {"flip": False, "shift": 0}},
         "autoencoder": {"filters": [4, 12]},
@@ -136,11 +138,13 @@ _DIGITS: dict[str, Any] = {
 
 # The demonstration: an answer within five minutes on two cores.
 _DRAWN: dict[str, Any] = {
-    "leave_out": ["pca", "scaled", "denoised", "denoised-network", "joint"],
+    "leave_out": ["pca", "scaled", "denoised", "denoised-network", "joint", "strong", "self-training"],
     "autoencoder": {"training": {"steps": 600}},
     "network": {"training": {"steps": 1000}},
+    "strong": {"widths": [16, 32, 64], "training": {"steps": 600}},
 }
 _LONGEST_NAME = 60
+_MOST_LAYERS = 64
 _DEEPEST = 4
 _LONGEST_SHOWN = 80
 
@@ -176,6 +180,7 @@ def resolve(*layers: dict[str, Any]) -> Config:
             )
         given = merge(given, {"network": {"learning_rates": [training["learning_rate"]]}})
     before = merge(Config().model_dump(), base)
+    before["encoder"] |= _of_depth(before["encoder"], given.get("encoder"))
     try:
         config = Config.model_validate(merge(before, given))
     except ValidationError as error:
@@ -183,6 +188,21 @@ def resolve(*layers: dict[str, Any]) -> Config:
     check(config)
     usual = Config.model_validate(merge(before, {name: given[name] for name in _NAMED if name in given}))
     return config.named(_differing(usual.question, config.question))
+
+
+def _of_depth(usual: dict[str, Any], given: Any) -> dict[str, Any]:
+    """Return an encoder's usual numbers for as many layers as are asked for: the first of them, or the last one once more."""
+    if not isinstance(given, dict):
+        return {}
+    layers = given.get("layers_num") or max((len(v) for v in given.values() if isinstance(v, list | tuple)), default=1)
+    if not isinstance(layers, int) or not 1 < layers + 1 <= _MOST_LAYERS:
+        return {}
+    several = {name: list(numbers) for name, numbers in usual.items() if isinstance(numbers, list | tuple)}
+    return {
+        name: (numbers + numbers[-1:] * layers)[:layers]
+        for name, numbers in several.items()
+        if len(numbers) > 1 and (layers > 1 or "layers_num" in given)
+    }
 
 
 def _epochs_for_steps(layer: dict[str, Any], depth: int = 0) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from unlabeled.config.settings import (
     EncoderConfig,
     NetworkConfig,
     Section,
+    StrongConfig,
     TrainingConfig,
 )
 from unlabeled.console.plain import printable
@@ -48,6 +49,7 @@ __all__ = [
     "NetworkGrid",
     "SparseGrid",
     "StackedGrid",
+    "StrongConfig",
     "StudiesConfig",
     "TrainingConfig",
 ]
@@ -166,6 +168,8 @@ class Config(Section):
     """The autoencoder."""
     network: NetworkConfig = NetworkConfig()
     """The networks."""
+    strong: StrongConfig = StrongConfig()
+    """The strong network."""
     classical: ClassicalConfig = ClassicalConfig()
     """The classical models."""
     studies: StudiesConfig = StudiesConfig()

@@ -182,6 +182,32 @@ class NetworkConfig(Section):
         return self
 
 
+class StrongConfig(Section):
+    """The strong network: from labels alone, and by self-training."""
+
+    widths: tuple[int, ...] = (32, 96, 128)
+    """Channels of each block; each block halves the map, so of a small image only the first ones are used."""
+    layers: int = Field(default=1, ge=0, le=8)
+    """Convolutions of each block after its first."""
+    rounds: int = Field(default=1, ge=1, le=10)
+    """Students in a row: each learns from the one before, the first from the network that labels alone trained."""
+    ratio: int = Field(default=3, ge=1, le=64)
+    """Pseudo-labeled images beside each labeled one of a student's batch, which is as large as the teacher's."""
+    balance: float = Field(default=0.5, ge=0, le=1)
+    """How far pseudo-labels are scaled so that classes are as frequent as among the labels: 0 not at all, 1 wholly."""
+    training: TrainingConfig = TrainingConfig(
+        optimizer="sgd", nesterov=True, learning_rate=0.15, weight_decay=5e-4, schedule="linear", warmup=0.1, batch_size=128,
+        steps=2400, keep="last", flip=True, shift=4, cutout=8, operations=2, smoothing=0.1,
+    )  # fmt: skip
+    """How teacher and students are trained, in as many steps each."""
+
+    @model_validator(mode="after")
+    def _has_blocks(self) -> StrongConfig:
+        if not self.widths or min(self.widths) < 1:
+            raise ValueError("widths needs at least one number of at least 1")
+        return self
+
+
 class ClassicalConfig(Section):
     """The classical models on pixels, PCA scores and codes; the same for every source of features."""
 

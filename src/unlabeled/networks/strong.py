@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unlabeled.images import Images
 
-_LEAST_SIDE = 8
+LEAST_SIDE = 8
 _PATCH = 2  # side of whitened patches, pixels
 _MOST_PATCHES = 500_000
 # Directions in which patches hardly vary are not blown up: this share of the mean variance is added to each, and what rounding to
@@ -71,15 +71,15 @@ class StrongNet(nn.Module):
         self.head = nn.Linear(self.widths[-1], classes)
 
     def _check(self, classes: int, dropout: float) -> None:
-        if len(self.input_size) != 3 or self.input_size[0] < 1 or min(self.input_size[1:]) < _LEAST_SIDE:
+        if len(self.input_size) != 3 or self.input_size[0] < 1 or min(self.input_size[1:]) < LEAST_SIDE:
             raise ValueError(
-                f"input_size={self.input_size}; give (channels, height, width) with sides of at least {_LEAST_SIDE}"
+                f"input_size={self.input_size}; give (channels, height, width) with sides of at least {LEAST_SIDE}"
             )
         if classes < 2:
             raise ValueError(f"classes={classes}; a classifier needs at least 2")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout}; give a probability of at least 0 and below 1")
-        most = int(math.log2(min(self.input_size[1:]) - _PATCH + 1))
+        most = most_blocks(self.input_size)
         if not 1 <= len(self.widths) <= most or min(self.widths) < 1:
             raise ValueError(
                 f"widths={self.widths}; give 1 to {most} numbers of at least 1 for images of this size: each block halves the map"
@@ -112,6 +112,11 @@ class StrongNet(nn.Module):
         # Codes of length about 1, however wide: as they are, steps that suit the convolutions are too long for the head.
         logits: Tensor = self.head(self.drop(self.codes(images) * self.code_length**-0.5))
         return logits
+
+
+def most_blocks(input_size: Sequence[int]) -> int:
+    """Return how many blocks fit images (channels, height, width)."""
+    return int(math.log2(min(input_size[1:]) - _PATCH + 1))
 
 
 class Whitening(nn.Module):

@@ -59,6 +59,10 @@ def check(lab: Lab) -> None:
     lab.geometry(lab.config.encoder)
     _ = lab.folds
     lab.check_network(lab.config.encoder, lab.config.network)
+    if any(method.name in ("strong", "self-training") for method in ways(lab)):
+        from unlabeled.experiments.strong import check_strong
+
+        check_strong(lab)
     named = {arm for contrast in all_contrasts() if contrast.named for arm in (contrast.treated, contrast.control)}
     optional = [method.name for method in METHODS if not named & set(method.arms)]
     for name in lab.config.leave_out:

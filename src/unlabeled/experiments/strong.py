@@ -1,0 +1,117 @@
+"""Train the strong network: on labels alone, or as a student of another one's pseudo-labels."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unlabeled.config import StrongConfig, TrainingConfig
+from unlabeled.errors import UserError
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.performing import median_speed, score_test
+from unlabeled.experiments.selftraining import StrongTask
+from unlabeled.images import Images
+from unlabeled.keeping.files import write_history
+from unlabeled.networks.layout import count_parameters
+from unlabeled.networks.strong import LEAST_SIDE, StrongNet, most_blocks
+from unlabeled.outcomes import NetworkOutcome
+from unlabeled.training import Watcher, fit
+from unlabeled.training.beside import Beside
+from unlabeled.training.checkpoints import load_weights, save_weights
+from unlabeled.training.labelling import balance, prior_of
+from unlabeled.training.measuring import predict
+from unlabeled.training.objectives import Classification, SelfTraining
+from unlabeled.training.runtime import seeded
+
+
+def check_strong(lab: Lab) -> None:
+    """Refuse images that are too small for the strong network.
+
+    Raises
+    ------
+    UserError
+        If a side is below 8 pixels.
+    """
+    if min(lab.splits.labeled.shape[1:]) < LEAST_SIDE:
+        raise UserError(
+            f"the strong network takes images of at least {LEAST_SIDE} pixels a side, and these have "
+            f"{min(lab.splits.labeled.shape[1:])}; give --side {LEAST_SIDE} or more, or --leave-out strong"
+        )
+
+
+def new_strong(lab: Lab, strong: StrongConfig, seed: int, whitened: Images) -> StrongNet:
+    """Make the strong network with the first weights of a seed, whitening patches as those of some images are."""
+    shape = lab.splits.labeled.shape
+    with seeded(seed):
+        network = StrongNet(
+            shape, classes=lab.classes, widths=strong.widths[: most_blocks(shape)], layers=strong.layers
+        )
+    network.set_whitening(whitened)
+    return network
+
+
+def train_strong(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | None) -> NetworkOutcome:
+    """Train a teacher or a student, score it, and keep its weights and history in a folder."""
+    part, labeled = lab.folds.folds[task.fold], lab.splits.labeled
+    train, valid = labeled.subset(part.train), labeled.subset(part.valid)
+    pool = lab.splits.unlabeled if task.pool == "unlabeled" else train
+    # Teacher and students draw alike; what comes out differs, for what they see does.
+    network, config, beside, labelling = new_strong(lab, task.strong, task.seed, pool), task.strong.training, None, 0.0
+    if task.round:
+        began = time.perf_counter()
+        beside = Beside(pool, _pseudo_labels(task, lab, train, pool))
+        labelling, config = time.perf_counter() - began, student_training(task.strong)
+    objective = SelfTraining(config.smoothing) if task.round else Classification(config.smoothing)
+    fitted = fit(
+        network, objective, train, valid=valid, config=config, beside=beside,
+        seed=task.seed + _SEEDS_APART * task.round, runtime=lab.runtime, folder=folder, watcher=watcher,
+    )  # fmt: skip
+    save_weights(folder / "weights.safetensors", network)
+    write_history(folder / "history.jsonl", fitted.history)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    chances = predict(network, valid, flip=config.flip, runtime=lab.runtime).astype(np.float64)
+    right = chances[np.arange(len(valid)), valid.classes]
+    began = time.perf_counter()
+    probabilities = predict(network, lab.splits.test, flip=config.flip, runtime=lab.runtime).astype(np.float64)
+    predicting = time.perf_counter() - began
+    return NetworkOutcome(
+        converged=True,
+        choice={"learning_rate": config.learning_rate, "epoch": fitted.best_epoch, "kept": config.keep},
+        parameters=count_parameters(network),
+        code_length=network.code_length,
+        valid_accuracy=float((chances.argmax(1) == valid.classes).mean()),
+        valid_log_loss=float(-np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean()),
+        images_per_second=median_speed(fitted),
+        seconds_to_best=float(sum(row["seconds"] for row in fitted.history[: fitted.best_epoch])),
+        tried=[],
+        seconds=fitted.seconds + labelling,
+        predict_seconds=predicting,
+        predictions_per_second=len(lab.splits.test) / predicting,
+        gradients=None,
+        epochs=len(fitted.history),
+        **score_test(folder, probabilities, lab.splits.test.classes),
+    )
+
+
+def student_training(strong: StrongConfig) -> TrainingConfig:
+    """Return how a student is trained: batches as large as its teacher's, of which one image in so many has a label."""
+    labeled = max(1, strong.training.batch_size // (1 + strong.ratio))
+    return strong.training.model_copy(update={"batch_size": labeled, "beside_ratio": strong.ratio})
+
+
+def _pseudo_labels(task: StrongTask, lab: Lab, train: Images, pool: Images) -> NDArray[np.float32]:
+    """Return what the teacher makes of a pool, (n, classes), each class as frequent as its share of the labels asks for."""
+    (needed,) = task.needs
+    whitened = lab.splits.unlabeled if needed.pool == "unlabeled" else train
+    teacher = new_strong(lab, task.strong, needed.seed, whitened)
+    load_weights(needed.key(lab).folder / "weights.safetensors", teacher)
+    teacher.to(lab.runtime.device)
+    probabilities = predict(teacher, pool, flip=task.strong.training.flip, runtime=lab.runtime)
+    return balance(probabilities, prior_of(train.classes, lab.classes), strength=task.strong.balance)
+
+
+# Of the draws of one round from those of the next.
+_SEEDS_APART = 1000

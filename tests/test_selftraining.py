@@ -1,0 +1,115 @@
+"""The strong network as a way of the main job: teacher, student, and the student of labeled images alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conftest import TINY_GAIN
+from unlabeled.errors import UserError
+from unlabeled.experiments import strong
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.performing import perform
+from unlabeled.experiments.selftraining import TEACHER, StrongTask
+from unlabeled.methods.strong import SELF_DISTILLED, SELF_TRAINED, STRONG
+from unlabeled.networks.strong import whitening_of
+from unlabeled.presets import resolve
+from unlabeled.sources import load
+
+SMALL = {"leave_out": ["random", "pca", "frozen", "denoised", "denoised-network", "joint", "scaled"], "seeds": 1,
+         "strong": {"widths": [6, 8, 10], "rounds": 2, "training": {"steps": 6, "batch_size": 16}}}  # fmt: skip
+
+
+@pytest.fixture
+def lab(tmp_path):
+    config = resolve(TINY_GAIN, SMALL)
+    return Lab(config, load(config), tmp_path)
+
+
+def test_a_student_of_the_second_round_stands_on_all_before_it(lab):
+    (task,) = SELF_TRAINED.tasks(lab, 1, 0)
+    (first,) = task.needs
+    (teacher,) = first.needs
+    assert (task.round, first.round, teacher.round) == (2, 1, 0)
+    assert (first.arm, first.pool) == (task.arm, "unlabeled")
+    assert [teacher] == STRONG.tasks(lab, 1, 0)
+    assert teacher.needs == ()
+    folders = {one.key(lab).folder for one in (task, first, teacher, *SELF_DISTILLED.tasks(lab, 1, 0))}
+    assert len(folders) == 4
+
+
+def test_nobody_learns_from_images_that_choose_or_that_judge(lab, monkeypatch):
+    """Labeled training images for all, the unlabeled ones for students, and nothing else; validation images only measure."""
+    seen = {}
+    fit = strong.fit
+
+    def watch(network, objective, images, *, valid, beside, **options):
+        seen[len(seen)] = (images, valid, beside)
+        return fit(network, objective, images, valid=valid, beside=beside, **options)
+
+    monkeypatch.setattr(strong, "fit", watch)
+    for method in (STRONG, SELF_DISTILLED, SELF_TRAINED):
+        perform(lab, method.tasks(lab, 0, 0)[0])
+    part = lab.folds.folds[0]
+    pools = []
+    for images, valid, beside in seen.values():
+        assert np.array_equal(images.rows, lab.splits.labeled.subset(part.train).rows)
+        assert np.array_equal(valid.rows, lab.splits.labeled.subset(part.valid).rows)
+        if beside is not None:
+            assert np.allclose(beside.targets.sum(1), 1, atol=1e-5)
+            pools.append(len(beside.images))
+    assert pools == [len(part.train)] * 2 + [len(lab.splits.unlabeled)] * 2
+
+
+def test_teacher_and_students_take_as_many_steps_on_as_many_images(lab):
+    teacher, student = lab.config.strong.training, strong.student_training(lab.config.strong)
+    images = len(lab.folds.folds[0].train)
+    assert student.batch_size * (1 + student.beside_ratio) == teacher.batch_size
+    assert student.steps == teacher.steps
+    assert student.steps_of(images) == teacher.steps_of(images)
+    assert student.augmentation == teacher.augmentation
+
+
+def test_the_same_task_again_is_read_and_another_number_of_rounds_shares_what_it_can(lab, monkeypatch):
+    (task,) = SELF_TRAINED.tasks(lab, 0, 0)
+    done = perform(lab, task)
+    monkeypatch.setattr(strong, "fit", None)
+    assert perform(lab, task) == done
+    shorter = replace(task, strong=task.strong.model_copy(update={"rounds": 1}), round=1)
+    assert shorter.key(lab).folder == task.needs[0].key(lab).folder
+    assert not done.best_at_last
+    assert 0 <= done.valid_accuracy <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [({"ratio": 1}, True), ({"balance": 1.0}, True), ({"layers": 2}, False), ({"widths": (4, 4)}, False)],
+)
+def test_a_teacher_knows_nothing_of_its_students(lab, change, same):
+    task = StrongTask(TEACHER, lab.config.strong, 0, 0)
+    other = replace(task, strong=lab.config.strong.model_copy(update=change))
+    assert (task.key(lab).folder == other.key(lab).folder) == same
+    student = replace(task, pool="unlabeled", round=1)
+    assert student.key(lab).folder != replace(student, strong=other.strong).key(lab).folder
+
+
+def test_only_students_of_unlabeled_images_are_whitened_by_them(lab):
+    part = lab.folds.folds[0]
+    train = lab.splits.labeled.subset(part.train)
+    by_labeled, by_unlabeled = (
+        strong.new_strong(lab, lab.config.strong, 0, images) for images in (train, lab.splits.unlabeled)
+    )
+    for network, images in ((by_labeled, train), (by_unlabeled, lab.splits.unlabeled)):
+        matrix, _ = whitening_of(images)
+        assert np.allclose(network.whitening.weight[: len(matrix)].reshape(matrix.shape).numpy(), matrix, atol=1e-4)
+    assert all((a == b).all() for a, b in zip(by_labeled.parameters(), by_unlabeled.parameters(), strict=True))
+
+
+def test_of_a_small_image_only_the_blocks_that_fit_are_used_and_of_a_tiny_one_none(lab, tmp_path):
+    network = strong.new_strong(lab, lab.config.strong, 0, lab.splits.unlabeled)  # of 8x8
+    assert network.widths == (6, 8)
+    config = resolve(TINY_GAIN, SMALL, {"side": 6})
+    with pytest.raises(
+        UserError, match="at least 8 pixels a side, and these have 6; give --side 8 or more, or --leave-out strong"
+    ):
+        strong.check_strong(Lab(config, load(config), tmp_path))
