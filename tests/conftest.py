@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,19 @@ def finished_gain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache; all of a session share one."""
     monkeypatch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentences stand beside figures, which take most of the time."""
+    from unlabeled.grammar import drawing, plots
+    from unlabeled.report import document  # noqa: F401 - its import loads whatever draws
+
+    for module in [module for name, module in sys.modules.items() if name.startswith("unlabeled.")]:
+        for name, value in list(vars(module).items()):
+            drawn = isfunction(value) and value.__module__ in (plots.__name__, drawing.__name__)
+            if drawn and (name.endswith("_figure") or name in ("picture_row", "filter_sheet", "tile", "png")):
+                monkeypatch.setattr(module, name, lambda *_, **__: "")
 
 
 @pytest.fixture

@@ -186,6 +186,7 @@ def test_the_baselines_stand_in_every_later_figure_of_accuracy(folder):
     assert counts == {"network": 11, "features": 4, "finetune": 2, "stacked": 2, "convolved": 2, "joint": 1}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_conclusions_follow_the_numbers(folder, tmp_path):
     """The same study with another effect says otherwise: nothing is written by heart."""
     copy = tmp_path / "run"
@@ -254,6 +255,7 @@ def test_studies_that_were_not_run_alike_are_flagged(folder, tmp_path):
     assert "The studies in this folder were not run alike" in write_report(copy).read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_network_that_has_not_learned_is_told(folder, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(folder, copy)

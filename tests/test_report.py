@@ -260,6 +260,7 @@ STARTS = {
 }
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("verdict", "start"), STARTS.items())
 def test_every_sentence_of_the_main_job_follows_the_numbers(run, tmp_path, verdict, start):
     """The same result with other numbers says otherwise: nothing is written by heart."""
@@ -310,6 +311,7 @@ def test_every_sentence_of_the_main_job_follows_the_numbers(run, tmp_path, verdi
     assert "leaves out zero" in next(part.note for part in changes.parts if hasattr(part, "note"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_was_done_about_near_copies_is_said(run, tmp_path):
     folder = tmp_path / "near"
     shutil.copytree(run, folder)

@@ -235,6 +235,7 @@ def test_a_joint_network_begins_where_the_one_from_scratch_does(lab):
     assert all(torch.equal(tensor, joint[name]) for name, tensor in scratch.items())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_conclusions_of_joint_training_follow_the_numbers(finished_studies, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(finished_studies, copy)
@@ -262,6 +263,7 @@ def test_conclusions_of_joint_training_follow_the_numbers(finished_studies, tmp_
         )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_conclusions_on_the_penalty_follow_the_numbers(finished_studies, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(finished_studies, copy)

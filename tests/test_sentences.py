@@ -1,14 +1,11 @@
 """No sentence of a report is written by heart: with other numbers it says something else, and never the contrary."""
 
 import re
-import sys
 from dataclasses import fields, is_dataclass, replace
-from inspect import isfunction
 
 import pytest
 
 from conftest import read_study
-from unlabeled.grammar import drawing, plots
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.words import Language
 from unlabeled.outcomes import AutoencoderOutcome
@@ -24,6 +21,7 @@ from unlabeled.studies.penalties import BASE, IN_BATCHES, UNTRAINED, SparseLine
 from unlabeled.studies.search import Line
 from unlabeled.studies.variants import Factor, LayerGradients, Rates
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 KNOWN = {study.name: study for study in (GAIN, *STUDIES)}
 ENGLISH = Language("en")
 # What each verdict is called, in whatever sentence.
@@ -44,16 +42,6 @@ NO_CLAIMS = re.compile(
 )
 INTERVALS = {"helps": (3.0, 1.0, 5.0), "hurts": (-3.0, -5.0, -1.0), "no difference": (0.5, -1.0, 1.5)}
 UNDECIDED = (1.0, -4.0, 6.0)
-
-
-@pytest.fixture(autouse=True)
-def _undrawn(monkeypatch):
-    """Sentences stand beside figures, which take most of the time."""
-    for module in [module for name, module in sys.modules.items() if name.startswith("unlabeled.")]:
-        for name, value in list(vars(module).items()):
-            drawn = isfunction(value) and value.__module__ in (plots.__name__, drawing.__name__)
-            if drawn and (name.endswith("_figure") or name in ("picture_row", "filter_sheet", "tile", "png")):
-                monkeypatch.setattr(module, name, lambda *_, **__: "")
 
 
 @pytest.fixture(scope="module")
