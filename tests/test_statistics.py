@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from unlabeled.evaluation.comparison import compare
+from unlabeled.evaluation.comparison import _worths, compare
 from unlabeled.evaluation.statistics import (
     Needed,
     fold_correlation,
@@ -23,7 +23,7 @@ from unlabeled.evaluation.statistics import (
 )
 from unlabeled.methods import all_arms, all_contrasts
 from unlabeled.outcomes import ClassicalOutcome, NetworkOutcome
-from unlabeled.records import ArmKey, Contrast, Row
+from unlabeled.records import ArmKey, Contrast, ContrastResult, Effect, Row
 from unlabeled.studies.joint import FINETUNED, SCRATCH
 
 numbers = st.lists(st.floats(-50, 50), min_size=3, max_size=12)
@@ -355,11 +355,27 @@ def test_comparison_pairs_by_fold_and_seed():
     assert main.accuracy.parts[2] > 0
     assert [arm.arm for arm in compared.arms] == list(all_arms())
     assert {arm.not_converged for arm in compared.arms if arm.arm.model == "logistic"} == {9}
-    assert len(compared.contrasts) == 14
+    assert len(compared.contrasts) == len(all_contrasts())
     others = [contrast for contrast in compared.contrasts if contrast.treated != FINETUNED]
     assert {contrast.verdict for contrast in others} == {"no difference"}
     assert (compared.answer.arm, compared.answer.verdict) == (FINETUNED, "helps")
     assert {worth.verdict for worth in compared.worths if worth.arm != FINETUNED} == {"no difference"}
+
+
+@pytest.mark.parametrize(
+    ("p", "named", "expected"), [(0.012, False, "imprecise"), (0.0099, False, "hurts"), (0.04, True, "hurts")]
+)
+def test_of_several_ways_one_hurts_only_after_the_correction_for_their_number(p, named, expected):
+    """Of five ways one at 5 % each would be said to hurt by chance in a quarter of all studies; the answer is one comparison."""
+    results = []
+    for number in range(5):
+        low, arm = number == 0, ArmKey(f"way {number}", "network")
+        effect = Effect(-4.0, -9.0, 1.0, p if low else 0.9, 4.0, 2.0, 0, 3, 3, (0.1, 0.1, 0.1))
+        results += [
+            ContrastResult(Contrast(arm, ArmKey(role), named=named and low, role=role), effect, effect)
+            for role in ("without", "twin")
+        ]
+    assert _worths(results, 2.0)[0].verdict == expected
 
 
 def worth_of(without, twin, *, seeds=3, difference=2.0, at_last=(), noise=0):

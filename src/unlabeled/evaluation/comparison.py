@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -127,7 +127,8 @@ def _worths(results: Sequence[ContrastResult], difference: float) -> tuple[Worth
     """Return a verdict for every arm that is compared with the arm without unlabeled images and with its twin.
 
     "Helps" needs both differences, each at 5 %, and so has an error of at most 5 % (intersection-union test: Berger,
-    "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics 24, 1982); then Holm's correction for the number of arms.
+    "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics 24, 1982); "hurts" needs the first. Either is corrected for
+    the number of arms by Holm's method.
     """
     twins = {result.treated: result for result in results if result.contrast.role == "twin"}
     pairs = [
@@ -136,25 +137,31 @@ def _worths(results: Sequence[ContrastResult], difference: float) -> tuple[Worth
         if result.contrast.role == "without" and result.treated in twins
     ]
     measured = [pair for pair in pairs if pair[0].accuracy is not None and pair[1].accuracy is not None]
-    others = [pair for pair in measured if not pair[0].contrast.named]
-    corrected = dict(
-        zip((pair[0].treated for pair in others), holm([_greater_p(*pair) for pair in others]), strict=True)
+    helped, hurt = (
+        _corrected(measured, count) for count in (lambda one, two: max(one.p, two.p), lambda one, _two: one.p)
     )
     return tuple(
         Worth(without, twin, None, "diverged")
         if without.accuracy is None or twin.accuracy is None
-        else _worth(without, twin, corrected.get(without.treated, _greater_p(without, twin)), difference)
+        else _worth(without, twin, helped[without.treated], hurt[without.treated], difference)
         for without, twin in pairs
     )
 
 
-def _greater_p(without: ContrastResult, twin: ContrastResult) -> float:
-    assert without.accuracy is not None
-    assert twin.accuracy is not None
-    return max(without.accuracy.p, twin.accuracy.p)
+def _corrected(
+    pairs: Sequence[tuple[ContrastResult, ContrastResult]], p_of: Callable[[Effect, Effect], float]
+) -> dict[ArmKey, float]:
+    """Return each arm's p, corrected for the number of arms but for the one that was named beforehand."""
+    p_values = {
+        without.treated: p_of(without.accuracy, twin.accuracy)
+        for without, twin in pairs
+        if without.accuracy is not None and twin.accuracy is not None
+    }
+    others = [without.treated for without, _ in pairs if not without.contrast.named]
+    return p_values | dict(zip(others, holm([p_values[arm] for arm in others]), strict=True))
 
 
-def _worth(without: ContrastResult, twin: ContrastResult, p: float, difference: float) -> Worth:
+def _worth(without: ContrastResult, twin: ContrastResult, p: float, p_hurts: float, difference: float) -> Worth:
     first, second = without.accuracy, twin.accuracy
     assert first is not None
     assert second is not None
@@ -164,7 +171,7 @@ def _worth(without: ContrastResult, twin: ContrastResult, p: float, difference: 
         verdict = blocked
     elif p < 0.05 and min(first.mean, second.mean) > 0:
         verdict = "helps"
-    elif first.p < 0.05 and first.mean < 0:
+    elif p_hurts < 0.05 and first.mean < 0:
         verdict = "hurts"
     elif first.low > -difference and min(first.high, second.high) < difference:
         # Not worse than without them by so much, and not better by so much than both.
