@@ -62,7 +62,7 @@ TINY_GAIN = {
     "test": 60,
     "device": "cpu",
     "jobs": 1,
-    "leave_out": ["scaled", "denoised-network"],
+    "leave_out": ["scaled", "denoised-network", "strong", "self-training"],
     "encoder": {"conv_out_channels": [4], "conv_kernel_size": 3, "conv_padding": 1},
     "autoencoder": {"training": {"epochs": 2}},
     "network": {"learning_rates": [1e-3, 1e-2], "training": {"epochs": 2}},

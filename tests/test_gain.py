@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ from unlabeled.experiments.networks import new_network
 from unlabeled.experiments.specs import Learned, LearnedCodes
 from unlabeled.experiments.tasks import NetworkTask
 from unlabeled.keeping.results import read_result
+from unlabeled.methods import METHODS
 from unlabeled.methods.autoencoders import denoising, denoising_of_labeled, of_unlabeled
+from unlabeled.methods.finetuned import FINETUNED
 from unlabeled.presets import resolve
 from unlabeled.records import ArmKey, FoldsSummary
 from unlabeled.report.page import write_report
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
+from unlabeled.studies.gain import best_use
 
 
 def study(folder, **changes):
@@ -255,8 +259,10 @@ def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
     config = resolve(small)
     write_report(run_gain(config, load(config), folder=tmp_path))
     findings = read_findings(tmp_path)
-    tried = {len(row.outcome.tried) for row in findings.rows if row.arm.model == "network"}
-    assert tried == {
+    small = [
+        row for row in findings.rows if row.arm.model == "network" and row.arm.source not in ("strong", "self-training")
+    ]
+    assert {len(row.outcome.tried) for row in small} == {
         len(config.network.learning_rates)
         * len(config.studies.joint.reconstruction)
         * len(config.studies.joint.between)
@@ -266,15 +272,77 @@ def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
 
 def test_ways_can_be_left_out_but_not_what_the_answer_needs(tmp_path):
     folder = study(
-        tmp_path / "few", leave_out=["pca", "random", "frozen-twin", "denoised", "denoised-network", "joint", "scaled"]
+        tmp_path / "few",
+        leave_out=[
+            "pca",
+            "random",
+            "frozen-twin",
+            "denoised",
+            "denoised-network",
+            "joint",
+            "scaled",
+            "strong",
+            "self-training",
+        ],
     )
     findings = read_findings(folder)
     assert {arm.arm.source for arm in findings.comparison.arms} == {"pixels", "autoencoder", "random"}
     assert len(findings.comparison.contrasts) == 4  # codes against pixels twice, and the network's two
-    assert [worth.named for worth in findings.comparison.worths] == [True]
+    assert [worth.arm for worth in findings.comparison.worths] == [FINETUNED.arm]
+    assert findings.comparison.chosen == FINETUNED.arm
     # A twin goes with the last way that is held against it, and the other way stays without it.
     assert not {arm.arm.way for arm in findings.comparison.arms if arm.arm.model != "network"} & {"labeled"}
     assert findings.pca_lengths is None
-    for name in ("finetuned", "scratch", "finetuned-twin", "nothing"):
-        with pytest.raises(UserError, match=f"--leave-out {name}: there is no such way to leave out; take of "):
-            study(tmp_path / "none", leave_out=[name])
+    with pytest.raises(
+        UserError, match="--leave-out nothing: there is no such way to leave out; take of pixels, random, "
+    ):
+        study(tmp_path / "none", leave_out=["nothing"])
+    uses = [method.name for method in METHODS if "unlabeled" in method.uses]
+    with pytest.raises(
+        UserError, match="--leave-out leaves no way to use the unlabeled images together with what it is "
+    ):
+        study(tmp_path / "none", leave_out=uses)
+
+
+def test_an_answer_without_autoencoders_trains_none(tmp_path):
+    others = [
+        "random",
+        "frozen",
+        "denoised",
+        "denoised-network",
+        "finetuned",
+        "scaled",
+        "scratch",
+        "joint",
+        "strong",
+        "self-training",
+    ]
+    folder = study(tmp_path / "few", leave_out=others)
+    findings = read_findings(folder)
+    assert findings.autoencoders == ()
+    assert not (folder / "runs" / "autoencoder").exists()
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "No autoencoder was trained: what needs one was left out." in page
+
+
+def test_validation_images_choose_the_answer_and_test_images_have_no_say(finished):
+    findings = read_findings(finished)
+    contrasts = [result.contrast for result in findings.comparison.contrasts]
+    uses = {worth.arm for worth in findings.comparison.worths}
+    valid = {arm: np.mean([r.outcome.valid_accuracy for r in findings.rows if r.arm == arm]) for arm in uses}
+    assert valid[findings.comparison.chosen] == max(valid.values())
+    assert findings.comparison.answer.arm == findings.comparison.chosen
+    worst = min(uses, key=lambda arm: valid[arm])
+    swayed = [
+        replace(row, outcome=replace(row.outcome, accuracy=1.0 if row.arm == worst else 0.0)) for row in findings.rows
+    ]
+    assert best_use(swayed, contrasts) == findings.comparison.chosen
+    raised = [
+        replace(row, outcome=replace(row.outcome, valid_accuracy=1.0)) if row.arm == worst else row
+        for row in findings.rows
+    ]
+    assert best_use(raised, contrasts) == worst
+    # As one of several it is corrected for their number.
+    assert findings.comparison.answer.p >= max(
+        c.accuracy.p for c in (findings.comparison.answer.without, findings.comparison.answer.twin)
+    )

@@ -223,11 +223,12 @@ class Illegal:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All arms of a study, and their contrasts."""
+    """All arms of a study, and their contrasts; ``chosen`` is the arm that answers, where it was not named before any run."""
 
     arms: tuple[ArmSummary, ...] = ()
     contrasts: tuple[ContrastResult, ...] = ()
     worths: tuple[Worth, ...] = ()
+    chosen: ArmKey | None = None
 
     def arm(self, key: ArmKey) -> ArmSummary:
         """Return an arm by its key."""
@@ -239,13 +240,15 @@ class Comparison:
 
     @property
     def named(self) -> ContrastResult:
-        """The contrast that was named as the answer beforehand."""
+        """The contrast that is the answer: of the arm that was chosen to what it is without unlabeled images, or named beforehand."""
+        if self.chosen is not None:
+            return next(c for c in self.contrasts if c.treated == self.chosen and c.contrast.role == "without")
         return next(contrast for contrast in self.contrasts if contrast.contrast.named)
 
     @property
     def answer(self) -> Worth:
-        """What the unlabeled images are worth to the arm that was named beforehand."""
-        return next(worth for worth in self.worths if worth.named)
+        """What the unlabeled images are worth to the arm that was chosen, or named beforehand."""
+        return next(w for w in self.worths if (w.named if self.chosen is None else w.arm == self.chosen))
 
     def family(self, name: str) -> tuple[ContrastResult, ...]:
         """Return the contrasts of a family."""

@@ -160,8 +160,8 @@ class Config(Section):
     jobs: int | None = Field(default=None, ge=1, le=1024)
     """Runs at the same time, on the processor only; left out, one a thread."""
     leave_out: Annotated[tuple[str, ...], BeforeValidator(_read_none)] = ()
-    """Ways of the main job to leave out, and their twins with them: random, pca, frozen, denoised, scaled, denoised-network, joint, or
-    those of installed packages; none leaves out nothing. The network from the autoencoder and what it is held against always run."""
+    """Ways of the main job to leave out, and their twins with them: random, pca, frozen, denoised, scaled, finetuned, denoised-network,
+    joint, strong, self-training, or those of installed packages; none leaves out nothing."""
     encoder: EncoderConfig = EncoderConfig()
     """The encoder."""
     autoencoder: AutoencoderConfig = AutoencoderConfig()

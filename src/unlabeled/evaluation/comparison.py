@@ -151,7 +151,7 @@ def _worths(results: Sequence[ContrastResult], difference: float) -> tuple[Worth
 def _corrected(
     pairs: Sequence[tuple[ContrastResult, ContrastResult]], p_of: Callable[[Effect, Effect], float]
 ) -> dict[ArmKey, float]:
-    """Return each arm's p, corrected for the number of arms but for the one that was named beforehand."""
+    """Return each arm's p, corrected for the number of arms; one that was named beforehand is none of many."""
     p_values = {
         without.treated: p_of(without.accuracy, twin.accuracy)
         for without, twin in pairs

@@ -103,7 +103,7 @@ def css(verdict: str) -> str:
 
 @dataclass(frozen=True)
 class ContrastTable:
-    """A table of a study's comparisons, the one that was named beforehand in bold.
+    """A table of a study's comparisons, the one that answers in bold.
 
     ``merely`` tells where arms are just different, ``more`` are further columns, written by the language.
     """
@@ -115,13 +115,16 @@ class ContrastTable:
 
     def __call__(self, context: Context[Any]) -> Table:
         """Make it."""
-        return self.of(context, context.findings.comparison.contrasts)
+        comparison = context.findings.comparison
+        return self.of(context, comparison.contrasts, chosen=comparison.chosen)
 
     def of(
         self,
         context: Context[Any],
         contrasts: Sequence[ContrastResult],
         pair: Callable[[ContrastResult], str] | None = None,
+        *,
+        chosen: ArmKey | None = None,
     ) -> Table:
         """Make it of some comparisons."""
         language = context.language
@@ -132,7 +135,11 @@ class ContrastTable:
             words("verdict"): lambda c: verdict_cell(c, language, "word" if self.merely(c) else "verdict"),
             **self.more,
         }
-        bold = [number for number, contrast in enumerate(contrasts) if contrast.contrast.named]
+        bold = [
+            number
+            for number, c in enumerate(contrasts)
+            if c.contrast.named or (c.treated == chosen and c.contrast.role == "without")
+        ]
         note = context.say(self.note) if self.note else ""
         undecided = [c.accuracy for c in contrasts if c.verdict in ("imprecise", "no difference")]
         if any(effect is not None and effect.low * effect.high > 0 for effect in undecided):

@@ -59,8 +59,8 @@ def all_arms() -> tuple[ArmKey, ...]:
 
 
 def all_contrasts() -> tuple[Contrast, ...]:
-    """Return the comparisons of all methods, the one that was named as the answer first."""
-    return tuple(sorted((c for method in METHODS for c in method.contrasts), key=lambda contrast: not contrast.named))
+    """Return the comparisons of all methods."""
+    return tuple(contrast for method in METHODS for contrast in method.contrasts)
 
 
 def method_of(arm: ArmKey) -> Method | None:

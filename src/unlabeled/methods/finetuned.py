@@ -1,4 +1,4 @@
-"""The network that starts from the autoencoder's weights, the answer's own comparison, and its twin of the labeled images alone."""
+"""The network that starts from the autoencoder's weights, and its twin of the labeled images alone."""
 
 from unlabeled.methods.autoencoders import of_labeled, of_unlabeled
 from unlabeled.methods.method import Colour, Message
@@ -23,8 +23,8 @@ FINETUNED = NetworkMethod(
     colour=Colour("#0b7285", "#4cc0d4"),
     uses=frozenset({"labeled", "unlabeled"}),
     contrasts=(
-        Contrast(_ARM, SCRATCH.arm, named=True, role="without"),
-        Contrast(_ARM, TWIN.arm, named=True, role="twin"),
+        Contrast(_ARM, SCRATCH.arm, role="without"),
+        Contrast(_ARM, TWIN.arm, role="twin"),
         Contrast(_ARM, SCALED.arm),
     ),
     start=of_unlabeled,

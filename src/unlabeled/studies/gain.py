@@ -4,42 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unlabeled.console.plain import printable
 from unlabeled.errors import TrainingDiverged, UserError
 from unlabeled.experiments.specs import Learned
-from unlabeled.experiments.tasks import Perform, Task
+from unlabeled.experiments.tasks import AutoencoderTask, Perform, Task
 from unlabeled.grammar.drawing import filter_sheet, png, tile
-from unlabeled.grammar.parts import Code, Matrix, Part, Photographs, Picture, Points
+from unlabeled.grammar.parts import Code, Part, Photographs, Picture, Points
 from unlabeled.grammar.plots import Line, Pair, effects_figure, pairs_figure, training_figure
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, best_sentence
 from unlabeled.grammar.words import words
-from unlabeled.keeping.files import refuse_name
-from unlabeled.keeping.results import Result, read_result
+from unlabeled.keeping.results import read_result
 from unlabeled.methods import METHODS, Method, all_contrasts, arm_name, method_of
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
 from unlabeled.records import (
     ArmKey,
     ArmSummary,
     Comparison,
+    Contrast,
     Row,
     of_arm,
     outcomes_of,
 )  # fmt: skip
 from unlabeled.studies.limits import caveats
-from unlabeled.studies.study import Study, experiment, train_autoencoders
+from unlabeled.studies.mistakes import confusions, run_of
+from unlabeled.studies.study import AUTOENCODER, Study, compared, train_autoencoders
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
 
-_MOST_CLASSES_IN_TABLE = 20
-_MOST_CONFUSIONS = 3
 _MOST_PAIRS = 12
 
 
@@ -63,13 +61,15 @@ def check(lab: Lab) -> None:
         from unlabeled.experiments.strong import check_strong
 
         check_strong(lab)
-    named = {arm for contrast in all_contrasts() if contrast.named for arm in (contrast.treated, contrast.control)}
-    optional = [method.name for method in METHODS if not named & set(method.arms)]
     for name in lab.config.leave_out:
-        if name not in optional:
+        if name not in {method.name for method in METHODS}:
             raise UserError(
-                f"--leave-out {printable(name)}: there is no such way to leave out; take of {', '.join(optional)}"
+                f"--leave-out {printable(name)}: there is no such way to leave out; take of {', '.join(m.name for m in METHODS)}"
             )
+    if not _judged(_contrasts(lab)):
+        raise UserError(
+            "--leave-out leaves no way to use the unlabeled images together with what it is held against; leave out fewer"
+        )
 
 
 def ways(lab: Lab) -> list[Method]:
@@ -89,7 +89,7 @@ def run(lab: Lab, do: Perform) -> GainFindings:
     TrainingDiverged
         If a run diverged: without one of its arms there is no answer.
     """
-    config = lab.config
+    config, contrasts = lab.config, _contrasts(lab)
     learned = [Learned(config.encoder, config.autoencoder, seed) for seed in range(config.seeds)]
 
     def do_all(tasks: Sequence[Task]) -> list[Row]:
@@ -99,14 +99,41 @@ def run(lab: Lab, do: Perform) -> GainFindings:
                 raise TrainingDiverged(row.outcome.diverged)
         return rows
 
-    autoencoders = train_autoencoders(do_all, learned)
-    arms = {arm for method in ways(lab) for arm in method.arms}
-    contrasts = [contrast for contrast in all_contrasts() if {contrast.treated, contrast.control} <= arms]
-    comparison, rows = experiment(lab, do_all, plan(lab), contrasts)
+    tasks = list(plan(lab))
+    needed = {one for task in tasks for one in task.needs}
+    autoencoders = train_autoencoders(do_all, [one for one in learned if AutoencoderTask(AUTOENCODER, one) in needed])
+    rows = tuple(do_all(tasks))
+    chosen = best_use(rows, contrasts)
+    contrasts = sorted(contrasts, key=lambda contrast: contrast.treated != chosen)
+    comparison = replace(compared(lab, rows, contrasts), chosen=chosen)
     lengths = [one.features for one in outcomes_of((row for row in rows if row.arm.source == "pca"), ClassicalOutcome)]
     code_length = lab.geometry(config.encoder).code_length
     ends = (min(lengths), max(lengths)) if lengths else None
     return GainFindings(comparison, code_length, ends, autoencoders, rows)
+
+
+def _contrasts(lab: Lab) -> list[Contrast]:
+    """Return the comparisons of the ways that are run."""
+    arms = {arm for method in ways(lab) for arm in method.arms}
+    return [contrast for contrast in all_contrasts() if {contrast.treated, contrast.control} <= arms]
+
+
+def _judged(contrasts: Sequence[Contrast]) -> list[ArmKey]:
+    """Return the arms that are compared both with the arm without unlabeled images and with their twin."""
+    twins = {contrast.treated for contrast in contrasts if contrast.role == "twin"}
+    return [c.treated for c in contrasts if c.role == "without" and c.treated in twins]
+
+
+def best_use(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> ArmKey:
+    """Return the way with the highest accuracy on validation images in the mean over folds and seeds; test images choose nothing.
+
+    It has been chosen among several, so its p values are corrected for their number as all others are.
+    """
+
+    def accuracy(arm: ArmKey) -> float:
+        return float(np.mean([row.scored.valid_accuracy for row in of_arm(rows, arm) if row.scored is not None]))
+
+    return max(_judged(contrasts), key=accuracy)
 
 
 def plan(lab: Lab) -> Iterator[Task]:
@@ -126,13 +153,6 @@ def colour_of(arm: ArmKey) -> str:
     """Return the name of an arm's colour."""
     method = method_of(arm)
     return f"method-{method.name}" if method is not None else "pixels"
-
-
-def _run(context: Context[GainFindings], row: Row) -> Result:
-    """Read the run of a row; an answer that was put aside is two folders below the runs."""
-    folder, name = context.folder, refuse_name(row.run)
-    aside = folder.parent.name == "earlier" and not (folder / name).is_dir()
-    return read_result(folder.parent.parent / name if aside else folder / name)
 
 
 def _arms(context: Context[GainFindings]) -> list[Part]:
@@ -178,7 +198,7 @@ def _effects(context: Context[GainFindings]) -> Picture:
 
 
 def _folds(context: Context[GainFindings]) -> Picture:
-    """Draw the named contrast fold by fold, from the control's accuracy to the treated one's."""
+    """Draw the answer's contrast fold by fold, from the control's accuracy to the treated one's."""
     main = context.findings.comparison.named
     assert main.accuracy is not None
     accuracies = {
@@ -205,26 +225,31 @@ def _folds(context: Context[GainFindings]) -> Picture:
 
 def _histories(context: Context[GainFindings], rows: Sequence[Row], name: str) -> list[list[float]]:
     # Layers that are joined as they are were measured as a whole, but not trained so.
-    return [[float(epoch.get(name, np.nan)) for epoch in _run(context, row).history()] for row in rows]
+    return [[float(epoch.get(name, np.nan)) for epoch in run_of(context, row).history()] for row in rows]
 
 
-def _curves(context: Context[GainFindings]) -> Picture:
-    """Draw the networks' validation loss over the epochs."""
-    main, series, best_epochs = context.findings.comparison.named, [], []
-    for arm in (main.control, main.treated):
+def _curves(context: Context[GainFindings]) -> list[Part]:
+    """Draw the validation loss over the epochs of the answer's networks, or of the first ones if it has none."""
+    compared, series, best_epochs = context.findings.comparison, [], []
+    pairs = [worth.without for worth in (compared.answer, *compared.worths) if worth.arm.model == "network"]
+    for arm in (pairs[0].control, pairs[0].treated) if pairs else ():
         runs = _histories(context, of_arm(context.findings.rows, arm), "valid_loss")
         series.append((context.name(arm), runs, context.colour(arm)))
         best = sorted(run.index(min(run)) + 1 for run in runs)[len(runs) // 2]
         best_epochs.append(
             context.say("{name} is best at epoch {epoch} in the median", name=context.name(arm), epoch=best)
         )
+    if not series:
+        return []
     x, y = context.say("epoch"), context.say("validation log loss, nats")
     figure = training_figure("curves", series, context.language, x=x, y=y)
-    return Picture(figure, "; ".join(best_epochs) + ". " + context.say("Thin: each run. Bold: their median."))
+    return [Picture(figure, "; ".join(best_epochs) + ". " + context.say("Thin: each run. Bold: their median."))]
 
 
-def _errors(context: Context[GainFindings]) -> Picture:
+def _errors(context: Context[GainFindings]) -> list[Part]:
     """Draw the autoencoders' error on held-out unlabeled images over the epochs."""
+    if not context.findings.autoencoders:
+        return []
     language, autoencoders = context.language, context.findings.autoencoders
     series = [
         (context.say("held out"), _histories(context, autoencoders, "valid_mse"), "autoencoder"),
@@ -254,11 +279,13 @@ def _errors(context: Context[GainFindings]) -> Picture:
         ),
         o=outcomes[0],
     )
-    return Picture(training_figure("autoencoder", series, language, x=x, y=y, log=True), f"{text}. {code}")
+    return [Picture(training_figure("autoencoder", series, language, x=x, y=y, log=True), f"{text}. {code}")]
 
 
 def _learned(context: Context[GainFindings]) -> list[Part]:
-    pictures = _run(context, context.findings.autoencoders[0]).arrays("pictures.npz")
+    if not context.findings.autoencoders:
+        return [context.say("No autoencoder was trained: what needs one was left out.")]
+    pictures = run_of(context, context.findings.autoencoders[0]).arrays("pictures.npz")
     images = [image for name in ("originals", "reconstructions") for image in pictures[name]]
     sheet = png(tile(images, columns=len(pictures["originals"])))
     caption = context.say("Above: unlabeled images that it was not trained on. Below: what seed 0 makes of them.")
@@ -268,31 +295,6 @@ def _learned(context: Context[GainFindings]) -> list[Part]:
         Photographs([("", filter_sheet(pictures["filters"]))], filters),
         Code(outcomes_of(context.findings.autoencoders, AutoencoderOutcome)[0].model),
     ]
-
-
-def _confusions(context: Context[GainFindings]) -> list[Part]:
-    names, treated = context.protocol.class_names, context.findings.comparison.named.treated
-    table = confusion(context, treated)
-    apart = np.where(np.eye(len(names), dtype=bool), 0.0, table)
-    places = [np.unravel_index(place, table.shape) for place in np.argsort(-apart, axis=None, kind="stable")]
-    pairs = [
-        context.say(
-            "{truth} for {answer} ({share:0} %)",
-            truth=isolated(names[i]), answer=isolated(names[j]), share=float(apart[i, j]),
-        )
-        for i, j in places[:_MOST_CONFUSIONS]
-        if apart[i, j] > 0
-    ]  # fmt: skip
-    name = context.name(treated)
-    sentence = (
-        context.say("{name} takes {pairs} most often.", name=name, pairs=pairs)
-        if pairs
-        else context.say("No test image was answered wrongly.")
-    )
-    if len(names) > _MOST_CLASSES_IN_TABLE:
-        return [sentence]
-    note = context.say("Percent of each true class, {name}, all folds and seeds together.", name=name)
-    return [sentence, Matrix(names, table.round().astype(int).tolist(), note)]
 
 
 def _copies(context: Context[GainFindings]) -> list[Part]:
@@ -321,23 +323,6 @@ def _copies(context: Context[GainFindings]) -> list[Part]:
         caption = context.say("The pairs that agree best: above an unlabeled or labeled image, below a test image.")
         shown.append(Photographs([("", sheet)], caption))
     return shown
-
-
-def isolated(name: str) -> str:
-    """Keep the direction of a name's script to itself (Unicode's first strong isolate)."""
-    return f"\u2068{name}\u2069"
-
-
-def confusion(context: Context[GainFindings], arm: ArmKey) -> NDArray[np.float64]:
-    """Return percent of each true class (rows) that was answered as each class, over all runs of an arm."""
-    labels = read_result(context.folder).arrays("test.npz")["labels"]
-    classes = len(context.protocol.class_names)
-    table = np.zeros((classes, classes))
-    for row in of_arm(context.findings.rows, arm):
-        predicted = _run(context, row).arrays("test.npz")["predicted"].astype(np.int64)
-        table += np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    totals = table.sum(axis=1, keepdims=True)
-    return 100 * np.divide(table, totals, out=np.zeros_like(table), where=totals > 0)
 
 
 def _page(key: str, title: str, *parts: Any, setup: str = "") -> Page[GainFindings]:
@@ -372,13 +357,13 @@ GAIN = Study(
             _effects,
             _folds,
             setup=words(
-                "Each line compares two ways, run by run on the same fold and seed. The line in bold was named as the answer before any "
-                "run; the p values of the others are corrected for the number of such comparisons (Holm)."
+                "Each line compares two ways, run by run on the same fold and seed. In bold is the way that is best on validation images, "
+                "which chose it as the answer; all p values are corrected for the number of such comparisons (Holm)."
             ),
         ),
         _page("curves", words("How the networks learned"), _curves, _errors),
         _page("learned", words("What the autoencoder learned"), _learned),
-        _page("confusions", words("What is taken for what"), _confusions),
+        _page("confusions", words("What is taken for what"), confusions),
         _page("copies", words("Near-copies of test images"), _copies),
         _page("limits", words("What this does not show"), lambda context: Points(caveats(context))),
         _page(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from unlabeled.evaluation.statistics import needed, smallest_effect
@@ -50,7 +49,7 @@ def lead(context: Context[Any]) -> Answer:
             write(w.twin.accuracy, "e"),
             _worth_cell(context, w.verdict),
         ]
-        for w in compared.worths
+        for w in sorted(compared.worths, key=lambda worth: worth is not main)
     ]
     rows += [
         [context.pair(c), write(c.accuracy, "e"), "–", _worth_cell(context, c.verdict)]
@@ -63,12 +62,14 @@ def lead(context: Context[Any]) -> Answer:
         context.say("vs labeled only, points"),
         context.say("verdict"),
     ]
-    note = _precision(context, main) if main.verdict == "imprecise" else ""
-    return Answer(main.verdict, headline, Table("", heads, rows, chosen=_place(compared.worths)), note)
-
-
-def _place(worths: Sequence[Worth]) -> int | None:
-    return next((number for number, worth in enumerate(worths) if worth.named), None)
+    notes = [_precision(context, main)] if main.verdict == "imprecise" else []
+    if compared.chosen is not None and len(compared.worths) > 1:
+        notes.append(
+            context.say(
+                "In bold and in the headline: of these ways the best on validation images. Its p values are corrected for their number."
+            )
+        )
+    return Answer(main.verdict, headline, Table("", heads, rows, chosen=0), " ".join(notes))
 
 
 def _worth_cell(context: Context[Any], verdict: str) -> Cell:
@@ -81,7 +82,13 @@ def _precision(context: Context[Any], main: Worth) -> str:
     effect = max(
         (c.accuracy for c in (main.without, main.twin) if c.accuracy is not None), key=lambda one: one.high - one.low
     )
-    difference = context.config["difference"]
+    difference, smallest = context.config["difference"], smallest_effect(effect)
+    found = context.say(
+        "With these folds, seeds and test images an effect of {smallest:1} points would be found in four of five studies.",
+        smallest=smallest,
+    )
+    if smallest is not None and smallest <= difference:
+        return found
     more = needed(effect, difference)
     ways = [
         context.say(text, n=number)
@@ -92,10 +99,9 @@ def _precision(context: Context[Any], main: Worth) -> str:
         )
         if number is not None
     ]
-    return context.say(
-        "With these folds, seeds and test images an effect of {smallest:1} points would be found in four of five studies; {d:g} points "
-        "would take {ways}.",
-        smallest=smallest_effect(effect),
+    would = context.say(
+        "{d:g} points would take {ways}.",
         d=difference,
         ways=context.say(" or ").join(ways) or context.say("other data: none of that would do"),
     )
+    return f"{found} {would}"
