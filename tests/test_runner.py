@@ -11,6 +11,7 @@ from joblib import delayed
 from growing import be_killed, square_and_grow
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import UserError
+from unlabeled.experiments import machine
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.runner import run_tasks
 from unlabeled.keeping.results import Run
@@ -73,3 +74,15 @@ def test_calls_that_nobody_waits_for_are_ended(tmp_path):
     for _ in in_processes((delayed(time.sleep)(seconds) for seconds in (0, 60, 60)), jobs=2, ordered=False):
         break
     assert time.monotonic() - began < 50
+
+
+def test_processes_that_were_replaced_do_not_add_up(monkeypatch):
+    """Of ten processes in turn, two at a time, no more than the two largest can have held their memory at once."""
+    monkeypatch.setattr(machine, "_workers", {})
+    monkeypatch.setattr(machine, "_at_a_time", set())
+    monkeypatch.setattr(machine, "own_peak", lambda: 100.0)
+    assert machine.peak_of_all() == 100.0
+    for number in range(10):
+        machine.remember_worker(number, 50.0 * (number + 1), among=2)
+        machine.remember_worker(number, 10.0, among=2)
+    assert machine.peak_of_all() == 100.0 + 500.0 + 450.0

@@ -40,18 +40,23 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-# The most that each process of the pool has held, MB, by its number; filled by what its runs report.
+# The most that each process of the pool has held, MB, by its number, and how many there are at a time; filled by what their runs report.
 _workers: dict[int, float] = {}
+_at_a_time: set[int] = set()
 
 
-def remember_worker(process: int, peak: float) -> None:
-    """Take note of the most memory that another process has held, in MB."""
+def remember_worker(process: int, peak: float, *, among: int) -> None:
+    """Take note of the most memory that another process has held, in MB; it is one of so many at a time."""
     _workers[process] = max(peak, _workers.get(process, 0.0))
+    _at_a_time.add(among)
 
 
 def peak_of_all() -> float:
-    """Return the most memory that this process and those of the pool have held, added up, in MB; what they share counts in each."""
-    return own_peak() + sum(_workers.values())
+    """Return the most memory that this process and those of the pool can have held at a time, in MB; what they share counts in each.
+
+    A process of the pool that has come to hold much is replaced by another, so only as many count as there are at a time, the largest.
+    """
+    return own_peak() + sum(sorted(_workers.values())[-max(_at_a_time, default=1) :])
 
 
 def own_peak() -> float:

@@ -79,7 +79,7 @@ def _spread(
 
     # No more is handed out than is running, so what was started is what runs.
     for name, outcome, process, peak in in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs):
-        remember_worker(process, peak)
+        remember_worker(process, peak, among=jobs)
         yield name, outcome
 
 
