@@ -255,6 +255,7 @@ def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
         "data": "digits", "preset": preset, "labels": 100, "unlabeled": 60, "test": 40, "folds": 2, "seeds": 1, "device": "cpu",
         "jobs": 1, "encoder": {"conv_out_channels": [4]}, "autoencoder": {"training": {"epochs": 1}},
         "network": {"training": {"epochs": 1}}, "classical": {"trees": 3},
+        "strong": {"widths": [4], "training": {"steps": 2, "batch_size": 16}},
     }  # fmt: skip
     config = resolve(small)
     write_report(run_gain(config, load(config), folder=tmp_path))

@@ -44,7 +44,18 @@ def in_folder(root, **options):
 
 
 # The least that the main job can be asked for, where a command of its own has to run it.
-FEW = ("--leave-out", "pca", "pca-twin", "frozen-twin", "joint", "labeled", "random")
+FEW = (
+    "--leave-out",
+    "pca",
+    "frozen-twin",
+    "denoised",
+    "denoised-network",
+    "joint",
+    "random",
+    "scaled",
+    "strong",
+    "self-training",
+)
 
 
 # Files that are no images
@@ -435,7 +446,7 @@ def test_a_finished_answer_is_kept_when_its_folder_is_given_for_another_question
 
 
 @pytest.mark.parametrize(
-    "name", ["result.json", "config.json", "test.npz", "runs/autoencoder/*/history.jsonl", "runs/*-network/*/test.npz"]
+    "name", ["result.json", "config.json", "test.npz", "runs/autoencoder/*/history.jsonl", "runs/*-*/*/test.npz"]
 )
 def test_a_damaged_answer_is_made_anew_by_the_same_command(finished_answer, tmp_path, capsys, name):
     command = ["run", *SMALL, "--jobs", "1", "--out", str(tmp_path / "out")]

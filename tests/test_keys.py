@@ -11,6 +11,7 @@ from unlabeled.config import Config
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import perform
+from unlabeled.experiments.selftraining import StrongTask
 from unlabeled.experiments.tasks import AutoencoderTask, ClassicalTask, NetworkTask, PatchesTask
 from unlabeled.presets import merge, resolve
 from unlabeled.sources import load
@@ -24,6 +25,8 @@ BASE = merge(
     TINY_STUDIES,
     {
         "seeds": 1,
+        "leave_out": "none",
+        "strong": {"widths": [4], "training": {"steps": 2, "batch_size": 8}},
         "studies": {"network": {name: [0.1, 0.2] for name in ("adam_rates", "adagrad_rates", "rmsprop_rates")}},
     },
 )
@@ -55,7 +58,7 @@ def choices(annotation):
 
 # Where the likely values are none, or change more than the field.
 EXPLICIT = {
-    ("leave_out",): [["joint"]],
+    ("leave_out",): [],
     ("device",): ["auto"],
     ("labels",): [120],
     ("network", "hidden"): [[7]],
@@ -146,7 +149,11 @@ def one_of_each_kind(lab):
     for task in tasks_of(lab):
         learning = getattr(task, "learning", None)
         kind = (type(task), getattr(task, "model", ""), task.arm.source, getattr(learning, "way", type(learning)))
-        if isinstance(task, ClassicalTask | NetworkTask) and task.arm.source not in ("report", "deep", "filters"):
+        if isinstance(task, ClassicalTask | NetworkTask | StrongTask) and task.arm.source not in (
+            "report",
+            "deep",
+            "filters",
+        ):
             seen.setdefault(kind, task)
     assert len(seen) > 25
     return list(seen.values())
@@ -178,7 +185,7 @@ SILENT = {
 
 # What of the studies only chooses among runs or compares them, or makes runs that are not among those looked at here.
 UNSEEN = {
-    ("difference",), ("leave_out",), ("near",), ("studies", "autoencoder", "longest"), ("studies", "convolved", "pool"),
+    ("difference",), ("near",), ("studies", "autoencoder", "longest"), ("studies", "convolved", "pool"),
     ("studies", "convolved", "stride"), ("studies", "finetune", "most_epochs"), ("studies", "network", "adagrad_rates"),
     ("studies", "network", "decoupled_decay"), ("studies", "network", "filters"), ("studies", "network", "labels"),
 }  # fmt: skip
@@ -194,8 +201,8 @@ def test_another_value_is_another_key_but_where_it_changes_no_byte(base, tmp_pat
         known = keys(config, tmp_path)
     other = altered(path, value_at(config, path), *more)
     if other is None:
-        # Of other data, elsewhere, and a name for the one learning rate of a list.
-        assert path in (("data",), ("cache",), ("network", "training", "learning_rate"))
+        # Of other data, elsewhere, fewer of the same runs, and a name for the one learning rate of a list.
+        assert path in (("data",), ("cache",), ("leave_out",), ("network", "training", "learning_rate"))
         return
     assert (keys(other, tmp_path) == known) == (path in SILENT | UNSEEN)
 
