@@ -161,7 +161,7 @@ class Config(Section):
     """Runs at the same time, on the processor only; left out, one a thread."""
     leave_out: Annotated[tuple[str, ...], BeforeValidator(_read_none)] = ()
     """Ways of the main job to leave out, and their twins with them: random, pca, frozen, denoised, scaled, finetuned, denoised-network,
-    joint, strong, self-training, or those of installed packages; none leaves out nothing."""
+    joint, strong, self-training, or those of installed packages; none leaves out nothing. It takes the place of the preset's own list."""
     encoder: EncoderConfig = EncoderConfig()
     """The encoder."""
     autoencoder: AutoencoderConfig = AutoencoderConfig()
