@@ -195,7 +195,7 @@ def _of_depth(usual: dict[str, Any], given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         return {}
     layers = given.get("layers_num") or max((len(v) for v in given.values() if isinstance(v, list | tuple)), default=1)
-    if not isinstance(layers, int) or not 1 < layers + 1 <= _MOST_LAYERS:
+    if not isinstance(layers, int) or not 0 < layers < _MOST_LAYERS:
         return {}
     several = {name: list(numbers) for name, numbers in usual.items() if isinstance(numbers, list | tuple)}
     return {

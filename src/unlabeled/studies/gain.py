@@ -21,6 +21,7 @@ from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, best_
 from unlabeled.grammar.words import words
 from unlabeled.keeping.results import read_result
 from unlabeled.methods import METHODS, Method, all_contrasts, arm_name, method_of
+from unlabeled.methods.strong import StrongMethod
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
 from unlabeled.records import (
     ArmKey,
@@ -57,7 +58,7 @@ def check(lab: Lab) -> None:
     lab.geometry(lab.config.encoder)
     _ = lab.folds
     lab.check_network(lab.config.encoder, lab.config.network)
-    if any(method.name in ("strong", "self-training") for method in ways(lab)):
+    if any(isinstance(method, StrongMethod) for method in ways(lab)):
         from unlabeled.experiments.strong import check_strong
 
         check_strong(lab)
