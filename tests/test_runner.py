@@ -49,8 +49,8 @@ def test_a_process_that_grows_is_replaced_without_a_word(tmp_path):
     """The pool warns when it replaces a process; as an error that ended its thread, and the study waited for ever."""
     config = resolve({"data": "digits", "jobs": 2, "threads": 2, "device": "cpu"})
     lab = Lab(config, load(config), tmp_path)
-    rows = run_tasks(lab, [Growing(number) for number in range(8)], RunProgress())
-    assert [row.outcome.held_out_mse for row in rows] == list(range(8))
+    rows = run_tasks(lab, [Growing(number) for number in range(12)], RunProgress())
+    assert [row.outcome.held_out_mse for row in rows] == list(range(12))
     assert len({row.outcome.model for row in rows}) > 2  # two at a time, and of one another took the place
 
 
