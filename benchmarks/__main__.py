@@ -20,6 +20,7 @@ from benchmarks.growing import run_sizes
 from benchmarks.measuring import Row, describe_machine
 from benchmarks.peers import run_peers
 from benchmarks.reading import run_folder, run_pipeline
+from benchmarks.strong import run_strong
 from benchmarks.studying import run_study
 from benchmarks.table import add_results, as_markdown, refresh_readme, write_results
 from benchmarks.training import run_training
@@ -69,6 +70,7 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
         "ae1": lambda: run_training("ae1", images=some(20_000), repeats=repeats),
         "ae3": lambda: run_training("ae3", images=some(5_000), repeats=repeats),
         "net": lambda: run_training("net", images=some(10_000), repeats=repeats),
+        "strong": lambda: run_strong(images=some(5_000), repeats=repeats),
         "peers": lambda: run_peers(images=some(5_000), repeats=repeats),
         "pipeline": lambda: run_pipeline(images=some(100_000), repeats=min(repeats, given.long_repeats)),
         "folder": lambda: run_folder(

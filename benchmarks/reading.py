@@ -149,11 +149,12 @@ def _pipeline_rival(path: Path) -> nn.Module:
 
 
 def _pipeline_ours(path: Path) -> nn.Module:
+    from unlabeled.images.fitting import Wanted
     from unlabeled.images.store import open_store
     from unlabeled.sources.stl10 import store_stl10
 
     with tempfile.TemporaryDirectory() as cache:
-        splits = open_store(store_stl10(path, Path(cache), side=SIDE, partly=True))
+        splits = open_store(store_stl10(path, Path(cache), Wanted((SIDE, SIDE)), partly=True))
         model = CASES["ae1"].ours()
         fit_ours(CASES["ae1"], model, splits.unlabeled)
         return model
@@ -165,10 +166,11 @@ def _folder_rival(path: Path) -> None:
 
 
 def _folder_ours(path: Path) -> None:
+    from unlabeled.images.fitting import Wanted
     from unlabeled.sources.folder import store_folder
 
     with tempfile.TemporaryDirectory() as cache:
-        store_folder(path, Path(cache), side=SIDE, partly=True)
+        store_folder(path, Path(cache), Wanted((SIDE, SIDE)), partly=True)
 
 
 CONTENDERS: dict[str, Callable[[Path], nn.Module | None]] = {

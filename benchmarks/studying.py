@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.console import Console
 
 from benchmarks.drawing import draw_images
-from benchmarks.measuring import Contender, Outcome, Row, compare, take_turns
+from benchmarks.measuring import Contender, compare, take_turns
+from benchmarks.measuring import Outcome as Measured
+from benchmarks.measuring import Row as TableRow
 from benchmarks.rivals import PlainAutoEncoder, copy_weights, train_plainly
 from benchmarks.training import BLOCK
 from unlabeled import ConvAutoEncoder, Reconstruction, TrainingConfig, fit
@@ -20,9 +23,12 @@ from unlabeled.config import Config
 from unlabeled.console.progress import RunProgress
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.runner import run_tasks
+from unlabeled.experiments.tasks import Task
 from unlabeled.images import Images, Splits
 from unlabeled.keeping.results import Run
+from unlabeled.outcomes import AutoencoderOutcome, Outcome
 from unlabeled.presets import resolve
+from unlabeled.records import ArmKey, Row, outcomes_of
 from unlabeled.training import Watcher
 from unlabeled.training.runtime import seeded
 
@@ -35,47 +41,44 @@ class GridTask:
     """One autoencoder of the grid."""
 
     filters: int
+    kind: ClassVar[str] = "autoencoder"
+    needs: ClassVar[tuple[Task, ...]] = ()
+    fold: ClassVar[None] = None
+    seed: ClassVar[int] = 0
 
     @property
-    def arm(self) -> str:
+    def arm(self) -> ArmKey:
         """What its row is called."""
-        return f"{self.filters} filters"
+        return ArmKey("autoencoder", factor="filters", value=str(self.filters))
 
-    kind = "autoencoder"
-
-    @property
-    def label(self) -> str:
-        """What a line of progress calls it."""
-        return self.arm
-
-    @property
-    def position(self) -> dict[str, int]:
-        """There is one run an arm."""
-        return {"fold": 0, "seed": 0}
-
-    def run(self, lab: Lab) -> Run:
+    def key(self, lab: Lab) -> Run:
         """Return its folder."""
         return Run(lab.folder / "runs", f"grid/{self.filters}", {"filters": self.filters})
 
-    def compute(self, lab: Lab, run: Run, watcher: Watcher | None) -> dict[str, Any]:
+    def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> AutoencoderOutcome:
         """Train it."""
         model = _new_model(self.filters)
         config = TrainingConfig(
             epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE, weight_decay=0, schedule="constant"
         )
-        fitted = fit(
-            model,
-            Reconstruction(),
-            lab.splits.unlabeled,
-            valid=None,
-            config=config,
-            runtime=lab.runtime,
-            watcher=watcher,
+        images = lab.splits.unlabeled
+        fitted = fit(model, Reconstruction(), images, valid=None, config=config, runtime=lab.runtime, watcher=watcher)
+        return AutoencoderOutcome(
+            fitted.best_loss,
+            1.0,
+            len(images),
+            [self.filters, 16, 16],
+            self.filters * 256,
+            3072,
+            1,
+            "",
+            EPOCHS,
+            fitted.seconds,
+            0.0,
         )
-        return {"held_out_mse": fitted.best_loss, "seconds": fitted.seconds}
 
 
-def run_study(*, images: int, repeats: int) -> list[Row]:
+def run_study(*, images: int, repeats: int) -> list[TableRow]:
     """Measure the grid; the pool of processes is warm after the first turn, as it is in a study."""
     with tempfile.TemporaryDirectory() as cache:
         splits = _stored(Path(cache), images)
@@ -102,22 +105,27 @@ def _stored(cache: Path, images: int) -> Splits:
     return Splits(labeled, Images(pixels), labeled, tuple(map(str, range(10))))
 
 
-def _run(splits: Splits, options: dict[str, Any]) -> Outcome:
+def _run(splits: Splits, options: dict[str, Any]) -> Measured:
     config: Config = resolve({"data": "shapes", "preset": "quick", "device": "cpu", **options})
     with tempfile.TemporaryDirectory() as folder, RunProgress(Console(quiet=True)) as progress:
         start = time.perf_counter()
         rows = run_tasks(Lab(config, splits, Path(folder)), [GridTask(filters) for filters in FILTERS], progress)
         seconds = time.perf_counter() - start
-    return Outcome(_images(splits.unlabeled), seconds, sum(row["held_out_mse"] for row in rows) / len(rows))
+    return Measured(_images(splits.unlabeled), seconds, _mean_error(rows))
 
 
-def _run_plainly(images: Images) -> Outcome:
+def _mean_error(rows: Sequence[Row]) -> float:
+    errors = [outcome.held_out_mse for outcome in outcomes_of(rows, AutoencoderOutcome)]
+    return sum(errors) / len(errors)
+
+
+def _run_plainly(images: Images) -> Measured:
     found = []
     for filters in FILTERS:
         model = copy_weights(_new_model(filters), PlainAutoEncoder((filters,)))
         found.append(train_plainly(model, images, classify=False, batch=BATCH, rate=RATE, epochs=EPOCHS))
     mean = sum(one.loss or 0.0 for one in found) / len(found)
-    return Outcome(_images(images), sum(one.seconds for one in found), mean)
+    return Measured(_images(images), sum(one.seconds for one in found), mean)
 
 
 def _new_model(filters: int) -> ConvAutoEncoder:

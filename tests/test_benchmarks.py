@@ -9,11 +9,18 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import strong  # noqa: E402
 from benchmarks.drawing import draw_images  # noqa: E402
+from benchmarks.encoding import run_encoding  # noqa: E402
 from benchmarks.measuring import Outcome, compare, geometric_slope, take_turns  # noqa: E402
-from benchmarks.rivals import measure_loss  # noqa: E402
+from benchmarks.reading import run_folder, run_pipeline  # noqa: E402
+from benchmarks.rivals import copy_weights, measure_loss  # noqa: E402
+from benchmarks.strong import run_strong  # noqa: E402
+from benchmarks.studying import run_study  # noqa: E402
 from benchmarks.table import BEGIN, END, add_results, as_markdown, refresh_readme, write_results  # noqa: E402
 from benchmarks.training import CASES, run_training  # noqa: E402
+
+from unlabeled.training.runtime import seeded  # noqa: E402
 
 MACHINE = {"processor": "a processor", "threads": 2, "torch": "2", "python": "3", "gflops_fp32": 10.0, "gflops_bf16": 20.0,
            "copy_gb_per_second": 3.0, "load": [0.5]}  # fmt: skip
@@ -92,3 +99,32 @@ def test_a_case_ends_with_both_at_the_same_loss_and_its_table_reaches_the_readme
     readme.write_text("nothing")
     with pytest.raises(ValueError, match="put them where the table belongs"):
         refresh_readme(readme, content)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        lambda tmp_path: run_strong(images=64, repeats=1),
+        lambda tmp_path: run_study(images=64, repeats=1),
+        lambda tmp_path: run_pipeline(images=200, repeats=1),
+        lambda tmp_path: run_folder(folder=None, images=1000, repeats=1),
+        lambda tmp_path: run_encoding(images=64, repeats=1),
+    ],
+    ids=["strong", "study", "pipeline", "folder", "encode"],
+)
+def test_each_case_runs_and_its_contenders_end_alike(case, tmp_path):
+    """A case that needs no other package is measured by the present code, small; contenders that both have a loss end near it."""
+    rows = case(tmp_path)
+    losses = [row.losses[0] for row in rows if row.losses]
+    assert all(row.median > 0 for row in rows)
+    assert all(loss == pytest.approx(losses[0], rel=0.5, abs=0.05) for loss in losses)
+
+
+def test_the_plain_strong_network_is_the_packages():
+    with seeded(3):
+        images = torch.randn(6, 3, 32, 32)
+    source = strong._new()
+    source.set_whitening(draw_images(50))
+    plain = copy_weights(source, strong.PlainStrong(source))
+    with torch.no_grad():
+        assert torch.allclose(plain.train()(images), source.train()(images), atol=1e-5)

@@ -245,7 +245,9 @@ def fields_read(lab, task, monkeypatch):
 
     def dumping(self, *arguments, **options):
         if on and id(self) in paths:
-            read.update(leaf for leaf in leaves() if leaf[: len(paths[id(self)])] == paths[id(self)])
+            path, left_out = paths[id(self)], options.get("exclude") or set()
+            inside = [leaf for leaf in leaves() if leaf[: len(path)] == path]
+            read.update(leaf for leaf in inside if leaf[len(path)] not in left_out)
         return dump(self, *arguments, **options)
 
     def running(self, *arguments):

@@ -4,20 +4,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file as load_tensors
 
 from conftest import TINY_GAIN
+from unlabeled.config.settings import ConsistencyConfig
 from unlabeled.errors import UserError
 from unlabeled.experiments import strong
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import perform
 from unlabeled.experiments.selftraining import TEACHER, StrongTask
-from unlabeled.methods.strong import SELF_DISTILLED, SELF_TRAINED, STRONG
+from unlabeled.methods.strong import CONSISTENT, CONSISTENT_TWIN, SELF_DISTILLED, SELF_TRAINED, STRONG
 from unlabeled.networks.strong import whitening_of
 from unlabeled.presets import resolve
 from unlabeled.sources import load
 
-SMALL = {"leave_out": ["random", "pca", "frozen", "denoised", "denoised-network", "joint", "scaled"], "seeds": 1,
-         "strong": {"widths": [6, 8, 10], "rounds": 2, "training": {"steps": 6, "batch_size": 16}}}  # fmt: skip
+SMALL = {"classifier": "strong", "leave_out": ["random", "pca", "frozen", "denoised"], "seeds": 1,
+         "strong": {"widths": [6, 8, 10], "rounds": 2, "training": {"steps": 6, "batch_size": 16},
+                    "consistency": {"steps": 9}}}  # fmt: skip
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def test_nobody_learns_from_images_that_choose_or_that_judge(lab, monkeypatch):
         return fit(network, objective, images, valid=valid, beside=beside, **options)
 
     monkeypatch.setattr(strong, "fit", watch)
-    for method in (STRONG, SELF_DISTILLED, SELF_TRAINED):
+    for method in (STRONG, SELF_DISTILLED, SELF_TRAINED, CONSISTENT_TWIN, CONSISTENT):
         perform(lab, method.tasks(lab, 0, 0)[0])
     part = lab.folds.folds[0]
     pools = []
@@ -56,9 +59,10 @@ def test_nobody_learns_from_images_that_choose_or_that_judge(lab, monkeypatch):
         assert np.array_equal(images.rows, lab.splits.labeled.subset(part.train).rows)
         assert np.array_equal(valid.rows, lab.splits.labeled.subset(part.valid).rows)
         if beside is not None:
-            assert np.allclose(beside.targets.sum(1), 1, atol=1e-5)
+            assert beside.taught or np.allclose(beside.targets.sum(1), 1, atol=1e-5)
             pools.append(len(beside.images))
-    assert pools == [len(part.train)] * 2 + [len(lab.splits.unlabeled)] * 2
+    own, all_others = len(part.train), len(lab.splits.unlabeled)
+    assert pools == [own] * 2 + [all_others] * 2 + [own, all_others]
 
 
 def test_teacher_and_students_take_as_many_steps_on_as_many_images(lab):
@@ -68,6 +72,32 @@ def test_teacher_and_students_take_as_many_steps_on_as_many_images(lab):
     assert student.steps == teacher.steps
     assert student.steps_of(images) == teacher.steps_of(images)
     assert student.augmentation == teacher.augmentation
+
+
+def test_consistency_goes_on_from_the_weights_of_labels_alone(lab, monkeypatch):
+    """Same first weights, as many steps, for the way and its twin; a threshold that nothing passes leaves the labels alone."""
+    fit, begun = strong.fit, []
+
+    def watch(network, objective, images, **options):
+        begun.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        fitted = fit(network, objective, images, **options)
+        assert sum(np.ceil(len(images) / options["config"].batch_size) for _ in fitted.history) >= 9
+        return fitted
+
+    for method in (CONSISTENT, CONSISTENT_TWIN):
+        (task,) = method.tasks(lab, 1, 0)
+        (teacher,) = task.needs
+        assert teacher == STRONG.tasks(lab, 1, 0)[0]
+        perform(lab, teacher)
+        with monkeypatch.context() as patched:
+            patched.setattr(strong, "fit", watch)
+            perform(lab, task)
+        weights = load_tensors(teacher.key(lab).folder / "weights.safetensors")
+        assert all((weights[name] == tensor).all() for name, tensor in begun[-1].items())
+        after = load_tensors(task.key(lab).folder / "weights.safetensors")
+        assert any((after[name] != tensor).any() for name, tensor in weights.items())
+        assert all((after[name] == weights[name]).all() for name in after if name.startswith("whitening"))
+    assert all((begun[0][name] == begun[1][name]).all() for name in begun[0])
 
 
 def test_the_same_task_again_is_read_and_another_number_of_rounds_shares_what_it_can(lab, monkeypatch):
@@ -83,14 +113,22 @@ def test_the_same_task_again_is_read_and_another_number_of_rounds_shares_what_it
 
 @pytest.mark.parametrize(
     ("change", "same"),
-    [({"ratio": 1}, True), ({"balance": 1.0}, True), ({"layers": 2}, False), ({"widths": (4, 4)}, False)],
+    [
+        ({"ratio": 1}, True),
+        ({"balance": 1.0}, True),
+        ({"consistency": ConsistencyConfig(steps=8)}, True),
+        ({"layers": 2}, False),
+        ({"widths": (4, 4)}, False),
+    ],
 )
 def test_a_teacher_knows_nothing_of_its_students(lab, change, same):
     task = StrongTask(TEACHER, lab.config.strong, 0, 0)
     other = replace(task, strong=lab.config.strong.model_copy(update=change))
     assert (task.key(lab).folder == other.key(lab).folder) == same
-    student = replace(task, pool="unlabeled", round=1)
-    assert student.key(lab).folder != replace(student, strong=other.strong).key(lab).folder
+    student, consistent = replace(task, pool="unlabeled", round=1), replace(task, pool="unlabeled", consistent=True)
+    changes = [student.key(lab).folder != replace(student, strong=other.strong).key(lab).folder,
+               consistent.key(lab).folder != replace(consistent, strong=other.strong).key(lab).folder]  # fmt: skip
+    assert changes == ["consistency" not in change, "balance" not in change]
 
 
 def test_only_students_of_unlabeled_images_are_whitened_by_them(lab):

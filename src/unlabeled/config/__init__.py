@@ -159,9 +159,12 @@ class Config(Section):
     """Processor threads; left out, all cores."""
     jobs: int | None = Field(default=None, ge=1, le=1024)
     """Runs at the same time, on the processor only; left out, one a thread."""
+    classifier: Literal["strong", "small", "both"] = "strong"
+    """Networks of the main job: the strong one (--strong), the small ones of the studies (--network), or both."""
     leave_out: Annotated[tuple[str, ...], BeforeValidator(_read_none)] = ()
     """Ways of the main job to leave out, and their twins with them: random, pca, frozen, denoised, scaled, finetuned, denoised-network,
-    joint, strong, self-training, or those of installed packages; none leaves out nothing. It takes the place of the preset's own list."""
+    joint, strong, self-training, consistency, or those of installed packages; none leaves out nothing. It takes the place of the
+    preset's own list."""
     encoder: EncoderConfig = EncoderConfig()
     """The encoder."""
     autoencoder: AutoencoderConfig = AutoencoderConfig()

@@ -17,7 +17,7 @@ from unlabeled.config import Config
 
 _USED = (
     "data", "preset", "study", "out", "side", "near", "labels", "unlabeled", "folds", "seeds", "difference", "leave_out",
-    "jobs", "lang", "network.training.steps", "autoencoder.training.steps",
+    "jobs", "lang", "classifier", "strong.training.steps",
 )  # fmt: skip
 _ABOUT = (
     "Measure what the unlabeled images are worth, and write the report. A run that was interrupted goes on where it was; "

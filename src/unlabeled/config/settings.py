@@ -182,8 +182,23 @@ class NetworkConfig(Section):
         return self
 
 
+class ConsistencyConfig(Section):
+    """Consistency: the strong network goes on from labels alone; it must say of a changed image what its averaged weights say of it."""
+
+    steps: int | None = Field(default=None, ge=1, le=10**9)
+    """Steps; left out, as many as the network had before."""
+    learning_rate: float = Field(default=0.06, gt=0, le=100)
+    """Step size at its peak."""
+    average: float = Field(default=0.998, gt=0, lt=1)
+    """Share of the averaged weights that stays at each step."""
+    threshold: float = Field(default=0.65, ge=0, le=1)
+    """Probability of the likeliest class below which an image does not count."""
+    temperature: float = Field(default=0.5, gt=0, le=10)
+    """What the averaged weights say is raised to the power of one over it: below 1 it is sharpened."""
+
+
 class StrongConfig(Section):
-    """The strong network: from labels alone, and by self-training."""
+    """The strong network: from labels alone, by self-training, and by consistency."""
 
     widths: tuple[int, ...] = (32, 96, 128)
     """Channels of each block; each block halves the map, so of a small image only the first ones are used."""
@@ -192,14 +207,16 @@ class StrongConfig(Section):
     rounds: int = Field(default=1, ge=1, le=10)
     """Students in a row: each learns from the one before, the first from the network that labels alone trained."""
     ratio: int = Field(default=3, ge=1, le=64)
-    """Pseudo-labeled images beside each labeled one of a student's batch, which is as large as the teacher's."""
+    """Unlabeled images beside each labeled one of a student's batch, which is as large as the teacher's."""
     balance: float = Field(default=0.5, ge=0, le=1)
     """How far pseudo-labels are scaled so that classes are as frequent as among the labels: 0 not at all, 1 wholly."""
     training: TrainingConfig = TrainingConfig(
-        optimizer="sgd", nesterov=True, learning_rate=0.15, weight_decay=5e-4, schedule="linear", warmup=0.1, batch_size=128,
-        steps=2400, keep="last", flip=True, shift=4, cutout=8, operations=2, smoothing=0.1,
+        optimizer="sgd", nesterov=True, learning_rate=0.2, weight_decay=5e-4, schedule="linear", warmup=0.1, batch_size=128,
+        steps=4800, keep="last", flip=True, shift=4, cutout=8, operations=2, magnitude=1.0, smoothing=0.1,
     )  # fmt: skip
     """How teacher and students are trained, in as many steps each."""
+    consistency: ConsistencyConfig = ConsistencyConfig()
+    """How it goes on by consistency."""
 
     @model_validator(mode="after")
     def _has_blocks(self) -> StrongConfig:

@@ -1,4 +1,4 @@
-"""The strong network's runs, said in values alone: teachers of labels alone, and students of pseudo-labels. Knows nothing of torch."""
+"""The strong network's runs, said in values alone: of labels alone, of pseudo-labels, by consistency. Knows nothing of torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
     from unlabeled.training import Watcher
 
-# The images that are pseudo-labeled: none for a teacher.
+# The images that a network learns from without their labels: none for a teacher.
 Pool: TypeAlias = Literal["none", "labeled", "unlabeled"]
 TEACHER = ArmKey("strong", "network")
 
@@ -27,7 +27,8 @@ class StrongTask:
     """Train the strong network on a fold, and score the test split once.
 
     With ``round`` 0 it learns from labels alone: it is the first teacher. With 1 and more it is a student with random first weights,
-    which learns from the labels and from what the network of the round before makes of the ``pool``.
+    which learns from the labels and from what the network of the round before makes of the ``pool``. One that is ``consistent`` goes
+    on from the teacher's weights, and learns from what its own averaged weights make of the pool.
     """
 
     arm: ArmKey
@@ -36,32 +37,34 @@ class StrongTask:
     seed: int
     pool: Pool = "none"
     round: int = 0
+    consistent: bool = False
     title: ClassVar[str] = "teacher"
 
     @property
     def kind(self) -> str:
         """What takes about the same time."""
-        return f"strong {self.pool}"
+        return f"strong {self.pool}{' consistent' if self.consistent else ''}"
 
     @property
     def needs(self) -> Sequence[StrongTask]:
         """Its teacher."""
-        if self.round == 0:
+        if self.pool == "none":
             return ()
-        if self.round == 1:
-            return (replace(self, arm=TEACHER, pool="none", round=0),)
-        return (replace(self, round=self.round - 1),)
+        if self.round > 1:
+            return (replace(self, round=self.round - 1),)
+        return (replace(self, arm=TEACHER, pool="none", round=0, consistent=False),)
 
     def key(self, lab: Lab) -> Run:
         """Return its folder."""
         part = lab.folds.folds[self.fold]
         # Rounds of a student are rounds of its teachers, whose folder says them.
-        strong = self.strong.model_dump(
-            mode="json", exclude={"rounds"} | ({"ratio", "balance"} if not self.round else set())
-        )
+        foreign = {"rounds"}
+        foreign |= set() if self.consistent else {"consistency"}
+        foreign |= set() if self.round else {"balance"}
+        foreign |= set() if self.needs else {"ratio"}
         configuration: dict[str, Any] = {
             "data": lab.data_key(unlabeled=self.pool == "unlabeled"),
-            "strong": strong,
+            "strong": self.strong.model_dump(mode="json", exclude=foreign),
             "train": part.train.tolist(),
             "valid": part.valid.tolist(),
             "seed": self.seed,
@@ -71,7 +74,7 @@ class StrongTask:
             configuration |= {"pool": self.pool, "teacher": self.needs[0].key(lab).folder.name}
         if self.pool == "unlabeled":
             configuration["images"] = len(lab.splits.unlabeled)
-        name = {"none": "strong", "labeled": "self-distilled", "unlabeled": "self-trained"}[self.pool]
+        name = _FOLDERS[self.pool, self.consistent]
         ending = f"-round{self.round}" if self.round > 1 else ""
         return Run(lab.folder / "runs", f"{name}-network/fold{self.fold}-seed{self.seed}{ending}", configuration)
 
@@ -80,3 +83,12 @@ class StrongTask:
         from unlabeled.experiments.strong import train_strong
 
         return train_strong(self, lab, folder, watcher)
+
+
+_FOLDERS = {
+    ("none", False): "strong",
+    ("labeled", False): "self-distilled",
+    ("unlabeled", False): "self-trained",
+    ("labeled", True): "consistent-labeled",
+    ("unlabeled", True): "consistent",
+}

@@ -1,8 +1,9 @@
-"""Train the strong network: on labels alone, or as a student of another one's pseudo-labels."""
+"""Train the strong network: on labels alone, as a student of another one's pseudo-labels, or on by consistency."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from unlabeled.training.beside import Beside
 from unlabeled.training.checkpoints import load_weights, save_weights
 from unlabeled.training.labelling import balance, prior_of
 from unlabeled.training.measuring import predict
-from unlabeled.training.objectives import Classification, SelfTraining
+from unlabeled.training.objectives import Classification, Objective, SelfTraining
 from unlabeled.training.runtime import seeded
 
 
@@ -54,21 +55,15 @@ def new_strong(lab: Lab, strong: StrongConfig, seed: int, whitened: Images) -> S
 
 
 def train_strong(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | None) -> NetworkOutcome:
-    """Train a teacher or a student, score it, and keep its weights and history in a folder."""
+    """Train a network, score it, and keep its weights and history in a folder."""
     part, labeled = lab.folds.folds[task.fold], lab.splits.labeled
     train, valid = labeled.subset(part.train), labeled.subset(part.valid)
-    pool = lab.splits.unlabeled if task.pool == "unlabeled" else train
-    # Teacher and students draw alike; what comes out differs, for what they see does.
-    network, config, beside, labelling = new_strong(lab, task.strong, task.seed, pool), task.strong.training, None, 0.0
-    if task.round:
-        began = time.perf_counter()
-        beside = Beside(pool, _pseudo_labels(task, lab, train, pool))
-        labelling, config = time.perf_counter() - began, student_training(task.strong)
-    objective = SelfTraining(config.smoothing) if task.round else Classification(config.smoothing)
+    how = _recipe(task, lab, train)
     fitted = fit(
-        network, objective, train, valid=valid, config=config, beside=beside,
+        how.network, how.objective, train, valid=valid, config=how.config, beside=how.beside, settled=task.consistent,
         seed=task.seed + _SEEDS_APART * task.round, runtime=lab.runtime, folder=folder, watcher=watcher,
     )  # fmt: skip
+    network, config = how.network, how.config
     save_weights(folder / "weights.safetensors", network)
     write_history(folder / "history.jsonl", fitted.history)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -87,7 +82,7 @@ def train_strong(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | No
         images_per_second=median_speed(fitted),
         seconds_to_best=float(sum(row["seconds"] for row in fitted.history[: fitted.best_epoch])),
         tried=[],
-        seconds=fitted.seconds + labelling,
+        seconds=fitted.seconds + how.seconds,
         predict_seconds=predicting,
         predictions_per_second=len(lab.splits.test) / predicting,
         gradients=None,
@@ -96,19 +91,59 @@ def train_strong(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | No
     )
 
 
+@dataclass(frozen=True)
+class _Recipe:
+    """What is trained, how, and on what beside the labeled images; ``seconds`` were spent to make it."""
+
+    network: StrongNet
+    objective: Objective
+    config: TrainingConfig
+    beside: Beside | None = None
+    seconds: float = 0.0
+
+
+def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
+    """Make what a task trains; teacher and students draw alike, and what comes out differs, for what they see does."""
+    strong = task.strong
+    pool = lab.splits.unlabeled if task.pool == "unlabeled" else train
+    if task.consistent:
+        config, asked = consistent_training(strong), strong.consistency
+        weak = replace(config.augmentation, cutout=0, operations=0)
+        objective = SelfTraining(config.smoothing, threshold=asked.threshold, temperature=asked.temperature)
+        return _Recipe(_teacher(task, lab, train), objective, config, Beside(pool, taught=True, weak=weak))
+    network = new_strong(lab, strong, task.seed, pool)
+    if not task.round:
+        return _Recipe(network, Classification(strong.training.smoothing), strong.training)
+    config, began = student_training(strong), time.perf_counter()
+    beside = Beside(pool, _pseudo_labels(task, lab, train, pool))
+    return _Recipe(network, SelfTraining(config.smoothing), config, beside, time.perf_counter() - began)
+
+
 def student_training(strong: StrongConfig) -> TrainingConfig:
     """Return how a student is trained: batches as large as its teacher's, of which one image in so many has a label."""
     labeled = max(1, strong.training.batch_size // (1 + strong.ratio))
     return strong.training.model_copy(update={"batch_size": labeled, "beside_ratio": strong.ratio})
 
 
+def consistent_training(strong: StrongConfig) -> TrainingConfig:
+    """Return how a network that was trained goes on by consistency, in batches as a student's."""
+    asked = strong.consistency
+    steps = {} if asked.steps is None else {"steps": asked.steps}
+    changed = {"learning_rate": asked.learning_rate, "average": asked.average, **steps}
+    return student_training(strong).model_copy(update=changed)
+
+
+def _teacher(task: StrongTask, lab: Lab, train: Images) -> StrongNet:
+    """Return the network that a task needs, with its weights."""
+    (needed,) = task.needs
+    teacher = new_strong(lab, task.strong, needed.seed, lab.splits.unlabeled if needed.pool == "unlabeled" else train)
+    load_weights(needed.key(lab).folder / "weights.safetensors", teacher)
+    return teacher
+
+
 def _pseudo_labels(task: StrongTask, lab: Lab, train: Images, pool: Images) -> NDArray[np.float32]:
     """Return what the teacher makes of a pool, (n, classes), each class as frequent as its share of the labels asks for."""
-    (needed,) = task.needs
-    whitened = lab.splits.unlabeled if needed.pool == "unlabeled" else train
-    teacher = new_strong(lab, task.strong, needed.seed, whitened)
-    load_weights(needed.key(lab).folder / "weights.safetensors", teacher)
-    teacher.to(lab.runtime.device)
+    teacher = _teacher(task, lab, train).to(lab.runtime.device)
     probabilities = predict(teacher, pool, flip=task.strong.training.flip, runtime=lab.runtime)
     return balance(probabilities, prior_of(train.classes, lab.classes), strength=task.strong.balance)
 

@@ -1,4 +1,4 @@
-"""The strong network: from labels alone, as a student of its own pseudo-labels of unlabeled images, and of labeled ones alone."""
+"""The strong network: of labels alone, a student of its own pseudo-labels, on by consistency; and the twins of labeled images alone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 _ARM = ArmKey("self-training", "network")
 _TWIN = ArmKey("self-training", "network", way="labeled")
+_CONSISTENT = ArmKey("consistency", "network")
+_CONSISTENT_TWIN = ArmKey("consistency", "network", way="labeled")
 
 
 @dataclass(frozen=True)
 class StrongMethod:
-    """The network of ``--strong``: the teacher, or the student of the last round."""
+    """The network of ``--strong``: the teacher, the student of the last round, or the teacher that went on by consistency."""
 
     name: str
     arm: ArmKey
@@ -27,6 +29,7 @@ class StrongMethod:
     colour: Colour
     uses: frozenset[Part]
     pool: Pool = "none"
+    consistent: bool = False
     contrasts: tuple[Contrast, ...] = ()
     options: type[Section] | None = None
 
@@ -38,7 +41,8 @@ class StrongMethod:
     def tasks(self, lab: Lab, fold: int, seed: int) -> list[StrongTask]:
         """Train it."""
         strong = lab.config.strong
-        return [StrongTask(self.arm, strong, fold, seed, self.pool, 0 if self.pool == "none" else strong.rounds)]
+        rounds = 0 if self.pool == "none" or self.consistent else strong.rounds
+        return [StrongTask(self.arm, strong, fold, seed, self.pool, rounds, self.consistent)]
 
 
 STRONG = StrongMethod(
@@ -64,4 +68,23 @@ SELF_TRAINED = StrongMethod(
     uses=frozenset({"labeled", "unlabeled"}),
     pool="unlabeled",
     contrasts=(Contrast(_ARM, TEACHER, role="without"), Contrast(_ARM, _TWIN, role="twin")),
+)
+CONSISTENT_TWIN = StrongMethod(
+    name="consistency-twin",
+    arm=_CONSISTENT_TWIN,
+    title=Message("strong network, consistency on labeled images alone"),
+    colour=Colour("#2f7d5b", "#74c69d"),
+    uses=frozenset({"labeled"}),
+    pool="labeled",
+    consistent=True,
+)
+CONSISTENT = StrongMethod(
+    name="consistency",
+    arm=_CONSISTENT,
+    title=Message("strong network, consistency"),
+    colour=Colour("#6741d9", "#b197fc"),
+    uses=frozenset({"labeled", "unlabeled"}),
+    pool="unlabeled",
+    consistent=True,
+    contrasts=(Contrast(_CONSISTENT, TEACHER, role="without"), Contrast(_CONSISTENT, _CONSISTENT_TWIN, role="twin")),
 )

@@ -21,6 +21,7 @@ from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, best_
 from unlabeled.grammar.words import words
 from unlabeled.keeping.results import read_result
 from unlabeled.methods import METHODS, Method, all_contrasts, arm_name, method_of
+from unlabeled.methods.networks import NetworkMethod
 from unlabeled.methods.strong import StrongMethod
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
 from unlabeled.records import (
@@ -74,8 +75,15 @@ def check(lab: Lab) -> None:
 
 
 def ways(lab: Lab) -> list[Method]:
-    """Return the methods that are not left out; a twin goes with the last of those that are held against it."""
-    kept = [method for method in METHODS if method.name not in lab.config.leave_out]
+    """Return the methods that are asked for; a twin goes with the last of those that are held against it."""
+    asked = lab.config.classifier
+    kept = [
+        method
+        for method in METHODS
+        if method.name not in lab.config.leave_out
+        and not (isinstance(method, NetworkMethod) and asked == "strong")
+        and not (isinstance(method, StrongMethod) and asked == "small")
+    ]
     twins, needed = (
         {c.control for method in methods for c in method.contrasts if c.role == "twin"} for methods in (METHODS, kept)
     )

@@ -69,6 +69,7 @@ def fit(
     config: TrainingConfig,
     groups: Sequence[Group] = (),
     beside: Images | Beside | None = None,
+    settled: bool = False,
     seed: int = 0,
     runtime: Runtime | None = None,
     folder: Path | None = None,
@@ -95,6 +96,8 @@ def fit(
         Unlabeled images, of which every step takes ``config.beside_ratio`` besides for each image of its batch; they come last in
         it, with class -1, and are augmented alike. All of them have their turn before one comes again. As ``Beside`` they can have
         targets, for an objective that is ``Guided``, and an augmentation of their own.
+    settled
+        Whether the model was trained before, so that averaged weights hold on to its first ones.
     seed
         Decides order, augmentation and dropout. Epoch e draws from (seed, e) alone, so a resumed run needs no
         more than the number of the epoch to go on with the same random numbers.
@@ -119,7 +122,7 @@ def fit(
     runtime, config = runtime or Runtime.of(), config.in_epochs(len(images))
     with frozen(model, groups):
         return _train(
-            _Training(model, objective, images, valid, config, groups, beside, seed, runtime, watcher), folder
+            _Training(model, objective, images, valid, config, groups, beside, settled, seed, runtime, watcher), folder
         )
 
 
@@ -149,17 +152,18 @@ class _Training:
         config: TrainingConfig,
         groups: Sequence[Group],
         beside: Beside | None,
+        settled: bool,
         seed: int,
         runtime: Runtime,
         watcher: Watcher | None,
     ) -> None:
         self.model, self.objective, self.images, self.valid = model, objective, images, valid
         self.config, self.groups, self.beside, self.seed = config, tuple(groups), beside, seed
-        self.runtime, self.watcher = runtime, watcher
+        self.runtime, self.watcher, self.settled = runtime, watcher, settled
         self.fabric = runtime.fabric()
         model.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.augmentation = config.augmentation
-        self.average = Average(model, config.average) if config.average else None
+        self.average = Average(model, config.average, settled=settled) if config.average else None
         self.optimizer = make_optimizer(model, config, self.groups)
         self.wrapped: Any
         self.wrapped_optimizer: Any
@@ -311,6 +315,7 @@ class _Training:
         structure = [repr(self.model), nn.Module.__repr__(self.model), repr(self.objective)]
         data: list[Any] = [digest_of(self.images), None if self.valid is None else digest_of(self.valid)]
         data += [] if self.beside is None else self.beside.key
+        data += ["settled"] if self.settled else []
         how = [self.config.model_dump(), [asdict(group) for group in self.groups], self.seed, self.runtime.precision]
         return fingerprint([weights.hexdigest(), structure, data, how])
 

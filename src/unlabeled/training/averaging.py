@@ -13,16 +13,17 @@ class Average:
 
     After step t = 0, 1, ... each number a becomes d a + (1 - d) w, w the model's, with d = min(decay, (1 + t) / (10 + t)): early on
     the average follows quickly, and so holds little of the first weights (Tarvainen and Valpola, "Mean teachers are better role
-    models", 2017). Numbers that never change stay the same to the byte.
+    models", 2017). Numbers that never change stay the same to the byte. Of a model that is ``settled``, trained before, the first
+    weights are worth keeping, and d is the decay from the start.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, model: nn.Module, decay: float, *, settled: bool = False) -> None:
+        self.decay, self.settled = decay, settled
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
 
     def follow(self, model: nn.Module, step: int) -> None:
         """Move the average towards the model, after its step number ``step``, from 0."""
-        moving = min(self.decay, (1 + step) / (10 + step))
+        moving = self.decay if self.settled else min(self.decay, (1 + step) / (10 + step))
         own, others = _numbers(self.model), _numbers(model)
         torch._foreach_lerp_([own[name] for name in own], [others[name] for name in own], 1 - moving)
 
