@@ -1,24 +1,41 @@
 """The strong network as a way of the main job: teacher, student, and the student of labeled images alone."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file as load_tensors
 
 from conftest import TINY_GAIN
 from unlabeled.config.settings import ConsistencyConfig
 from unlabeled.errors import UserError
+from unlabeled.experiments import lab as lab_module
 from unlabeled.experiments import strong
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import perform
 from unlabeled.experiments.selftraining import TEACHER, StrongTask
-from unlabeled.methods.strong import CONSISTENT, CONSISTENT_TWIN, SELF_DISTILLED, SELF_TRAINED, STRONG
+from unlabeled.methods.strong import (
+    CONSISTENT,
+    CONSISTENT_TWIN,
+    REBUILT,
+    REBUILT_TWIN,
+    ROTATED,
+    ROTATED_TWIN,
+    SELF_DISTILLED,
+    SELF_TRAINED,
+    STRONG,
+    STRONG_METHODS,
+)
+from unlabeled.networks.layout import count_operations
 from unlabeled.networks.strong import whitening_of
 from unlabeled.presets import resolve
 from unlabeled.sources import load
+from unlabeled.training import precision
 
 SMALL = {"classifier": "strong", "leave_out": ["random", "pca", "frozen", "denoised"], "seeds": 1,
+         "precision": "fp32",
          "strong": {"widths": [6, 8, 10], "rounds": 2, "training": {"steps": 6, "batch_size": 16},
                     "consistency": {"steps": 9}}}  # fmt: skip
 
@@ -43,26 +60,58 @@ def test_a_student_of_the_second_round_stands_on_all_before_it(lab):
 
 def test_nobody_learns_from_images_that_choose_or_that_judge(lab, monkeypatch):
     """Labeled training images for all, the unlabeled ones for students, and nothing else; validation images only measure."""
-    seen = {}
-    fit = strong.fit
+    seen, fit = [], strong.fit
 
-    def watch(network, objective, images, *, valid, beside, **options):
-        seen[len(seen)] = (images, valid, beside)
+    def watch(network, objective, images, *, valid, beside=None, **options):
+        seen.append((images, valid, beside))
         return fit(network, objective, images, valid=valid, beside=beside, **options)
 
     monkeypatch.setattr(strong, "fit", watch)
-    for method in (STRONG, SELF_DISTILLED, SELF_TRAINED, CONSISTENT_TWIN, CONSISTENT):
-        perform(lab, method.tasks(lab, 0, 0)[0])
     part = lab.folds.folds[0]
-    pools = []
-    for images, valid, beside in seen.values():
-        assert np.array_equal(images.rows, lab.splits.labeled.subset(part.train).rows)
-        assert np.array_equal(valid.rows, lab.splits.labeled.subset(part.valid).rows)
-        if beside is not None:
-            assert beside.taught or np.allclose(beside.targets.sum(1), 1, atol=1e-5)
-            pools.append(len(beside.images))
-    own, all_others = len(part.train), len(lab.splits.unlabeled)
-    assert pools == [own] * 2 + [all_others] * 2 + [own, all_others]
+    own, judging = (set(lab.splits.labeled.subset(rows).rows.tolist()) for rows in (part.train, part.valid))
+    for method in STRONG_METHODS:
+        seen.clear()
+        perform(lab, method.tasks(lab, 0, 0)[0])
+        assert seen
+        for images, valid, beside in seen:
+            pool = images if beside is None else beside.images
+            if images.labels is not None:
+                assert set(images.rows.tolist()) == own
+                assert set(valid.rows.tolist()) == judging
+                assert beside is None or beside.taught or np.allclose(beside.targets.sum(1), 1, atol=1e-5)
+            if pool.pixels is lab.splits.unlabeled.pixels:
+                assert method.pool == "unlabeled"
+            else:
+                assert set(pool.rows.tolist()) == own
+        assert (method.pool == "unlabeled") == any(
+            one.pixels is lab.splits.unlabeled.pixels for images, _, beside in seen for one in (images, beside and beside.images) if one
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("way", "twin"), [(REBUILT, REBUILT_TWIN), (ROTATED, ROTATED_TWIN)])
+def test_a_pretrained_network_starts_from_blocks_that_never_saw_a_label(lab, monkeypatch, way, twin):
+    """Its head and order are those of labels alone; the images that learn and choose carry no labels; the twin's are the fold's own."""
+    fit, seen = strong.fit, []
+
+    def watch(network, objective, images, **options):
+        seen.append((images, options["valid"], {name: t.clone() for name, t in network.state_dict().items()}))
+        return fit(network, objective, images, **options)
+
+    monkeypatch.setattr(strong, "fit", watch)
+    perform(lab, STRONG.tasks(lab, 0, 0)[0])
+    for method in (way, twin):
+        (task,) = method.tasks(lab, 0, 0)
+        (needed,) = task.needs
+        perform(lab, task)
+        (images, valid, _), (labeled, _, first) = seen[-2:]
+        assert images.labels is None
+        assert valid.labels is None
+        assert np.array_equal(labeled.rows, seen[0][0].rows)
+        learned = load_tensors(needed.key(lab).folder / "weights.safetensors")
+        assert all((first[name] == learned[name]).all() for name in first if name.startswith(("blocks", "whitening")))
+        assert all((first[name] == seen[0][2][name]).all() for name in first if name.startswith("head"))
+    assert way.tasks(lab, 1, 0)[0].needs == way.tasks(lab, 0, 0)[0].needs
+    assert twin.tasks(lab, 1, 0)[0].needs != twin.tasks(lab, 0, 0)[0].needs
 
 
 def test_teacher_and_students_take_as_many_steps_on_as_many_images(lab):
@@ -125,7 +174,10 @@ def test_a_teacher_knows_nothing_of_its_students(lab, change, same):
     task = StrongTask(TEACHER, lab.config.strong, 0, 0)
     other = replace(task, strong=lab.config.strong.model_copy(update=change))
     assert (task.key(lab).folder == other.key(lab).folder) == same
-    student, consistent = replace(task, pool="unlabeled", round=1), replace(task, pool="unlabeled", consistent=True)
+    student, consistent = (
+        replace(task, way="pseudo-labels", pool="unlabeled", round=1),
+        replace(task, way="consistency", pool="unlabeled"),
+    )
     changes = [student.key(lab).folder != replace(student, strong=other.strong).key(lab).folder,
                consistent.key(lab).folder != replace(consistent, strong=other.strong).key(lab).folder]  # fmt: skip
     assert changes == ["consistency" not in change, "balance" not in change]
@@ -151,3 +203,68 @@ def test_of_a_small_image_only_the_blocks_that_fit_are_used_and_of_a_tiny_one_no
         UserError, match="at least 8 pixels a side, and these have 6; give --side 8 or more, or --leave-out strong"
     ):
         strong.check_strong(Lab(config, load(config), tmp_path))
+
+
+def test_a_run_costs_what_it_stands_on_too(lab):
+    """Seconds and operations of the teacher, or of the pretraining, are counted once, and a training's grow with its images."""
+    teacher = perform(lab, STRONG.tasks(lab, 0, 0)[0])
+    assert teacher.before == 0
+    network = strong.new_strong(lab, lab.config.strong, 0, lab.splits.unlabeled)
+    forward = count_operations(network, lab.splits.labeled.shape)
+    train = len(lab.folds.folds[0].train)
+    assert teacher.operations == 3 * forward * train * teacher.epochs
+    (task,) = CONSISTENT.tasks(lab, 0, 0)
+    student = perform(lab, task)
+    assert student.seconds_in_all == pytest.approx(student.seconds + teacher.seconds)
+    ratio = lab.config.strong.ratio
+    assert student.operations == teacher.operations + forward * train * student.epochs * (3 * (1 + ratio) + ratio)
+    (task,) = REBUILT.tasks(lab, 0, 0)
+    pretrained = perform(lab, task.needs[0])
+    assert perform(lab, task).before == pytest.approx(pretrained.seconds)
+    assert perform(lab, task).operations == pretrained.operations + teacher.operations
+
+
+def test_operations_are_those_of_the_shapes():
+    """Of a convolution: outputs times what each is the sum of."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(5 * 8 * 9, 2))
+    assert count_operations(model, (3, 8, 9)) == 8 * 9 * 5 * 27 + 5 * 8 * 9 * 2
+
+
+def test_the_faster_precision_is_measured_once_and_kept(tmp_path, monkeypatch, caplog):
+    device, asked = torch.device("cpu"), []
+
+    def measured(gain):
+        monkeypatch.setattr(precision, "_measure", lambda: asked.append(gain) or gain)
+
+    measured(1.9)
+    assert precision.faster_precision(device, tmp_path) == "bf16"
+    measured(0.7)
+    assert precision.faster_precision(device, tmp_path) == "bf16"
+    assert asked == [1.9]
+    (kept,) = tmp_path.glob("precision-*.json")
+    for damaged in ("", "{}", "[1]", '{"faster": "fp8"}', '{"faster": ["fp32"]}'):
+        kept.write_text(damaged)
+        assert precision.faster_precision(device, tmp_path) == "fp32"
+    assert asked == [1.9, *[0.7] * 5]
+    (tmp_path / "file").write_text("")
+    assert precision.faster_precision(device, tmp_path / "file") == "fp32"
+    assert "measured again" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "others", "own"), [("auto", "fp32", "bf16"), ("fp32", "fp32", "fp32"), ("bf16", "bf16", "bf16")]
+)
+def test_only_the_strong_network_takes_the_faster_precision_and_its_key_says_so(
+    lab, tmp_path, monkeypatch, asked, others, own
+):
+    monkeypatch.setattr(lab_module, "faster_precision", lambda *_: "bf16")
+    config = lab.config.model_copy(update={"precision": asked})
+    other = Lab(config, lab.splits, tmp_path)
+    assert other.runtime.precision == others
+    assert other.strong_runtime.precision == own
+    assert other.arithmetic["precision"] == others
+    same = STRONG.tasks(other, 0, 0)[0].key(other).folder.name == STRONG.tasks(lab, 0, 0)[0].key(lab).folder.name
+    assert same == (own == "fp32")
+    monkeypatch.setattr(lab_module, "faster_precision", lambda *_: "fp32")
+    travelled = pickle.loads(pickle.dumps(other))
+    assert travelled.strong_runtime.precision == own

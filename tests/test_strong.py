@@ -19,14 +19,15 @@ from unlabeled.errors import DataError
 from unlabeled.images import Images
 from unlabeled.images.augmentation import GREY, Augmentation, augment
 from unlabeled.images.policy import COLOURS, OPERATIONS, PLACES, TONES, draw_amounts, recolour, warp
-from unlabeled.networks.strong import Norm, StrongNet, whitening_of
+from unlabeled.networks.rebuilding import StrongAutoencoder
+from unlabeled.networks.strong import Norm, StrongNet, most_blocks, whitening_of
 from unlabeled.training import fit
 from unlabeled.training.averaging import Average
 from unlabeled.training.beside import Beside
 from unlabeled.training.checkpoints import load_weights
 from unlabeled.training.labelling import balance, prior_of
 from unlabeled.training.measuring import predict
-from unlabeled.training.objectives import Classification, SelfTraining
+from unlabeled.training.objectives import Classification, Rotations, SelfTraining, turns_of
 from unlabeled.training.optimizers import Group
 from unlabeled.training.runtime import Runtime, seeded
 
@@ -446,3 +447,51 @@ def test_amounts_are_even_and_add_up():
     used = (amounts != 0).mean(0) * len(OPERATIONS) / 2
     np.testing.assert_allclose(used, 1 - 1 / (2 * len(OPERATIONS)), atol=0.1)
     assert not draw_amounts(3, 0, 1.0, np.random.default_rng(0)).any()
+
+
+@pytest.mark.parametrize("size", [(3, 32, 32), (1, 24, 37), (3, 9, 8)])
+def test_the_strong_autoencoder_gives_back_the_size_it_was_given(size):
+    encoder = StrongNet(size, widths=(4, 6, 8)[: most_blocks(size)])
+    model = StrongAutoencoder(encoder)
+    images = torch.rand(5, *size) * 2 - 1
+    rebuilt = model(images)
+    assert rebuilt.shape == images.shape
+    assert rebuilt.abs().max() <= 1
+    # The head alone has no part in it.
+    rebuilt.square().sum().backward()
+    assert {name for name, weight in model.named_parameters() if weight.grad is None} == {
+        "encoder.head.weight",
+        "encoder.head.bias",
+    }
+
+
+@pytest.mark.parametrize("size", [(3, 8, 8), (1, 8, 12)])
+def test_rotations_turn_images_as_their_classes_say(size):
+    """A model that tells where the one bright corner went is right on every image, in training and else."""
+    ways = turns_of(size)
+    assert ways == (4 if size[1] == size[2] else 2)
+    images = torch.zeros(16, *size)
+    images[:, :, 0, 0] = 1
+    corners = {4: [(0, 0), (-1, 0), (-1, -1), (0, -1)], 2: [(0, 0), (-1, -1)]}[ways]
+
+    class Corner(nn.Module):
+        def forward(self, seen):
+            return torch.stack([9 * seen[:, 0, y, x] for y, x in corners], 1)
+
+    for model in (Corner().train(), Corner().eval()):
+        loss, right = Rotations()(model, images, None)
+        assert right == 1
+        assert loss < 0.01
+    drawn = []
+
+    class Watch(Corner):
+        def forward(self, seen):
+            drawn.append(super().forward(seen).argmax(1))
+            return super().forward(seen)
+
+    for _ in range(2):
+        Rotations()(Watch().eval(), images, None)
+        Rotations()(Watch().train(), images, None)
+    assert (drawn[0] == torch.arange(16) % ways).all()
+    assert (drawn[0] == drawn[2]).all()
+    assert (drawn[1] != drawn[3]).any()

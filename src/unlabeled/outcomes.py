@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from pydantic import ConfigDict
@@ -22,7 +22,11 @@ class Diverged:
 
 @dataclass(frozen=True)
 class Scored:
-    """What was chosen on a fold's validation part and scored on the test split: how right it is; times in seconds, losses in nats."""
+    """What was chosen on a fold's validation part and scored on the test split: how right it is; times in seconds, losses in nats.
+
+    ``before`` is the time of the trainings that it stands on; ``operations`` are the multiplications with additions of all networks'
+    trainings, those it stands on included, 0 where they were not counted.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     converged: bool
@@ -34,6 +38,18 @@ class Scored:
     predict_seconds: float
     accuracy: float
     log_loss: float
+    before: float = field(default=0.0, kw_only=True)
+    operations: float = field(default=0.0, kw_only=True)
+
+    @property
+    def seconds_in_all(self) -> float:
+        """Seconds of its training and of those that it stands on."""
+        return self.before + self.seconds
+
+    @property
+    def teraoperations(self) -> float | None:
+        """Its operations in units of 10^12, if they were counted."""
+        return self.operations / 1e12 or None
 
 
 @dataclass(frozen=True)
@@ -95,6 +111,22 @@ class AutoencoderOutcome:
     seconds: float
     images_per_second: float
     switches: int = 0
+    operations: float = 0.0
+
+
+@dataclass(frozen=True)
+class PretrainedOutcome:
+    """A strong network's blocks, trained without labels: its loss and metric on images that they were not trained on."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    pretext: str
+    held_out_loss: float
+    held_out_metric: float
+    images: int
+    parameters: int
+    seconds: float
+    images_per_second: float
+    operations: float
 
 
 @dataclass(frozen=True)
@@ -141,4 +173,6 @@ class PatchesOutcome:
     seconds: float
 
 
-Outcome: TypeAlias = ClassicalOutcome | NetworkOutcome | AutoencoderOutcome | PatchesOutcome | Diverged
+Outcome: TypeAlias = (
+    ClassicalOutcome | NetworkOutcome | AutoencoderOutcome | PatchesOutcome | PretrainedOutcome | Diverged
+)

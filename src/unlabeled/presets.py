@@ -27,7 +27,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "folds": 3,
         "seeds": 3,
         # What is of little interest beside what it takes.
-        "leave_out": ["scaled", "denoised-network", "joint", "consistency"],
+        "leave_out": ["scaled", "denoised-network", "joint", "consistency", "pretrained", "rotations"],
         "shapes": {"train": 3000, "test": 2000, "unlabeled": 8000},
         # Few steps: small batches and a larger rate make the most of them.
         "autoencoder": {
@@ -144,7 +144,7 @@ _DIGITS: dict[str, Any] = {
 
 # The demonstration: an answer within five minutes on two cores.
 _DRAWN: dict[str, Any] = {
-    "leave_out": ["pca", "scaled", "denoised", "denoised-network", "joint", "consistency"],
+    "leave_out": ["pca", "scaled", "denoised", "denoised-network", "joint", "consistency", "pretrained", "rotations"],
     "autoencoder": {"training": {"steps": 600}},
     "network": {"training": {"steps": 1000}},
     "strong": {"widths": [16, 32, 64], "training": {"steps": 600}},

@@ -271,6 +271,7 @@ class Protocol:
     """What every number of a study stands on: the images, how they are split, repetitions, arithmetic.
 
     ``image`` is (channels, height, width); ``flip`` and ``shift`` are the networks' augmentation; without labels there are no folds.
+    ``strong_precision`` is the strong network's arithmetic, if there was one.
     """
 
     data: str
@@ -292,6 +293,7 @@ class Protocol:
     shift: int
     precision: str
     kernels: bool
+    strong_precision: str = ""
 
 
 @dataclass(frozen=True)

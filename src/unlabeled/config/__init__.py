@@ -153,8 +153,8 @@ class Config(Section):
     """Test images to use at the most; left out, all."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1, mps."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the networks: fp32, or bf16 where the processor has it."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the networks: fp32, bf16, or auto: the strong network in the one that is measured to be faster, others in fp32."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Processor threads; left out, all cores."""
     jobs: int | None = Field(default=None, ge=1, le=1024)
@@ -163,8 +163,8 @@ class Config(Section):
     """Networks of the main job: the strong one (--strong), the small ones of the studies (--network), or both."""
     leave_out: Annotated[tuple[str, ...], BeforeValidator(_read_none)] = ()
     """Ways of the main job to leave out, and their twins with them: random, pca, frozen, denoised, scaled, finetuned, denoised-network,
-    joint, strong, self-training, consistency, or those of installed packages; none leaves out nothing. It takes the place of the
-    preset's own list."""
+    joint, strong, self-training, consistency, pretrained, rotations, or those of installed packages; none leaves out nothing. It takes
+    the place of the preset's own list."""
     encoder: EncoderConfig = EncoderConfig()
     """The encoder."""
     autoencoder: AutoencoderConfig = AutoencoderConfig()

@@ -197,8 +197,19 @@ class ConsistencyConfig(Section):
     """What the averaged weights say is raised to the power of one over it: below 1 it is sharpened."""
 
 
+class PretrainingConfig(Section):
+    """How the strong network learns from images without labels before it learns from labels: as an autoencoder, or from rotations."""
+
+    steps: int | None = Field(default=None, ge=1, le=10**9)
+    """Steps; left out, as many as it then learns from labels."""
+    learning_rate: float = Field(default=2e-3, gt=0, le=100)
+    """Step size of Adam at its peak."""
+    noise_level: float = Field(default=0.3, ge=0, le=10)
+    """Standard deviation of the noise on the images that the autoencoder sees, pixels in [-1, 1]."""
+
+
 class StrongConfig(Section):
-    """The strong network: from labels alone, by self-training, and by consistency."""
+    """The strong network: from labels alone, by self-training, by consistency, and pretrained."""
 
     widths: tuple[int, ...] = (32, 96, 128)
     """Channels of each block; each block halves the map, so of a small image only the first ones are used."""
@@ -217,6 +228,8 @@ class StrongConfig(Section):
     """How teacher and students are trained, in as many steps each."""
     consistency: ConsistencyConfig = ConsistencyConfig()
     """How it goes on by consistency."""
+    pretraining: PretrainingConfig = PretrainingConfig()
+    """How it is pretrained."""
 
     @model_validator(mode="after")
     def _has_blocks(self) -> StrongConfig:

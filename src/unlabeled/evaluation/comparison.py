@@ -29,7 +29,7 @@ from unlabeled.records import (
 # What is told of an arm beside its scores: the median over its runs.
 _MEDIANS = (
     "seconds", "predict_seconds", "images_per_second", "predictions_per_second", "seconds_to_best", "valid_log_loss",
-    "train_accuracy", "features", "parameters",
+    "train_accuracy", "features", "parameters", "seconds_in_all", "teraoperations",
 )  # fmt: skip
 
 _NO_VERDICT = ("unfinished", "reading")
@@ -220,7 +220,7 @@ class _Compared:
         outcomes = [outcome for row in own if (outcome := row.scored) is not None]
         medians = {}
         for name in _MEDIANS:
-            values = [getattr(outcome, name) for outcome in outcomes if hasattr(outcome, name)]
+            values = [value for outcome in outcomes if (value := getattr(outcome, name, None)) is not None]
             if values:
                 medians[name] = float(np.median(values))
         not_converged = sum(not outcome.converged for outcome in outcomes)

@@ -43,6 +43,7 @@ from unlabeled.networks.models import ConvAutoEncoder, ConvNet, Encoder
 from unlabeled.networks.sparse import SparseAutoencoder
 from unlabeled.records import Protocol
 from unlabeled.training.checkpoints import load_weights
+from unlabeled.training.precision import faster_precision
 from unlabeled.training.runtime import Runtime, seeded
 
 # Raise it when the same configuration would give other results.
@@ -52,11 +53,11 @@ _COPIES = 5  # of a network's weights in training
 
 
 class Lab:
-    """What all runs share; it travels to other processes by its three arguments, and is made there once."""
+    """What all runs share; it travels to other processes by its arguments, and is made there once."""
 
     def __init__(self, config: Config, splits: Splits, folder: Path) -> None:
         self.config, self.splits, self.folder = config, splits, folder
-        self.runtime = Runtime.of(config.device, config.precision)
+        self.runtime = Runtime.of(config.device, "fp32" if config.precision == "auto" else config.precision)
         building.keep_in(config.cache)
         # Looked for once, so that all runs compute in one way.
         self.kernels = self.runtime.uses_kernels and building.kernels() is not None
@@ -66,7 +67,19 @@ class Lab:
         self.components: Callable[[int, int | None], PrincipalComponents] = lru_cache(maxsize=1)(self._fit_components)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _same_lab, (self.config, self.splits, self.folder, building.loaded_from() if self.kernels else None)
+        chosen = self.__dict__.get("strong_runtime")
+        library = building.loaded_from() if self.kernels else None
+        return _same_lab, (self.config, self.splits, self.folder, library, chosen)
+
+    @cached_property
+    def strong_runtime(self) -> Runtime:
+        """Where the strong network computes: of the two precisions in the faster one, unless one is asked for.
+
+        The other networks stay in fp32, in which the compiled kernels are faster than either.
+        """
+        if self.config.precision != "auto":
+            return self.runtime
+        return replace(self.runtime, precision=faster_precision(self.runtime.device, self.config.cache))
 
     @property
     def classes(self) -> int:
@@ -140,7 +153,7 @@ class Lab:
     @property
     def arithmetic(self) -> dict[str, Any]:
         """What decides the last digits of a network's numbers, and so belongs to every key of a run that computes one."""
-        return {"precision": self.config.precision, "kernels": self.kernels}
+        return {"precision": self.runtime.precision, "kernels": self.kernels}
 
     def geometry(self, encoder: EncoderConfig) -> Geometry:
         """Solve the sizes of an encoder on these images; no weights are made."""
@@ -326,7 +339,8 @@ class Lab:
             ensemble=config.classical.ensemble,
             flip=training.flip,
             shift=training.shift,
-            precision=config.precision,
+            precision=self.runtime.precision,
+            strong_precision="" if (used := self.__dict__.get("strong_runtime")) is None else used.precision,
             kernels=self.kernels,
         )
 
@@ -351,11 +365,13 @@ def hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:
 _labs: dict[str, Lab] = {}
 
 
-def _same_lab(config: Config, splits: Splits, folder: Path, library: Path | None) -> Lab:
+def _same_lab(config: Config, splits: Splits, folder: Path, library: Path | None, chosen: Runtime | None) -> Lab:
     """Return this process's lab of that configuration, so that what it has made is made once; its kernels are its parent's."""
     building.take(library)
     key = fingerprint([config.model_dump(mode="json"), splits.origin.get("key"), str(folder)])
     if key not in _labs:
         _labs.clear()
         _labs[key] = Lab(config, splits, folder)
+    if chosen is not None:
+        _labs[key].strong_runtime = chosen
     return _labs[key]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unlabeled.errors import TrainingDiverged
 from unlabeled.evaluation.convolved import folded
 from unlabeled.experiments.lab import Lab
-from unlabeled.experiments.performing import median_speed, score_test
+from unlabeled.experiments.performing import median_speed, operations_of_training, score_test
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import Joint, NetworkTask
 from unlabeled.images import Images
@@ -75,6 +75,9 @@ def train_network(task: NetworkTask, lab: Lab, folder: Path, watcher: Watcher | 
         predictions_per_second=len(lab.splits.test) / predicting,
         gradients=_gradients(task, lab, network, train) if task.gradients else None,
         epochs=len(fitted.history),
+        operations=sum(operations_of_training(network, train, f) for _, _, f in trained)
+        if not isinstance(task.learning, Joint)
+        else 0.0,
         **score_test(folder, probabilities, lab.splits.test.classes),
     )
 

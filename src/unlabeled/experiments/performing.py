@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from unlabeled.errors import TrainingDiverged
 from unlabeled.evaluation.classifiers import log_losses, score
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.tasks import Task
+from unlabeled.images import Images
 from unlabeled.keeping.files import write_arrays
 from unlabeled.keeping.locks import locked
 from unlabeled.keeping.results import Run, read_result
-from unlabeled.outcomes import Diverged, Outcome
+from unlabeled.networks.layout import count_operations
+from unlabeled.outcomes import Diverged, Outcome, Scored
 from unlabeled.records import as_json, read_as
 from unlabeled.training import Fitted, Watcher
 
@@ -52,7 +56,17 @@ def _attempt(lab: Lab, task: Task, run: Run, watcher: Watcher | None) -> Outcome
         if isinstance(outcome, Diverged):
             raise TrainingDiverged(f"its {getattr(other, 'title', other.arm)}: {outcome.diverged}")
         needed.append(outcome)
-    return task.run(lab, run.folder, needed, watcher)
+    outcome = task.run(lab, run.folder, needed, watcher)
+    if isinstance(outcome, Scored):
+        before = sum(one.seconds_in_all if isinstance(one, Scored) else one.seconds for one in needed)
+        operations = outcome.operations + sum(getattr(one, "operations", 0.0) for one in needed)
+        outcome = replace(outcome, before=before, operations=operations)
+    return outcome
+
+
+def operations_of_training(model: nn.Module, images: Images, fitted: Fitted, *, times: float = 1.0) -> float:
+    """Return the multiplications with additions of a training that sees ``times`` as many images an epoch."""
+    return 3 * count_operations(model, images.shape) * len(images) * times * len(fitted.history)
 
 
 def score_test(folder: Path, probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unlabeled.errors import TrainingDiverged
 from unlabeled.evaluation.features import pixel_features
 from unlabeled.experiments.lab import Lab
-from unlabeled.experiments.performing import median_speed
+from unlabeled.experiments.performing import median_speed, operations_of_training
 from unlabeled.experiments.specs import Learned, PatchesLearned
 from unlabeled.images import Images
 from unlabeled.images.patches import as_numbers
@@ -62,6 +62,7 @@ def train_autoencoder(learned: Learned, lab: Lab, folder: Path, watcher: Watcher
         best_epoch=fitted.best_epoch,
         seconds=fitted.seconds,
         images_per_second=median_speed(fitted),
+        operations=operations_of_training(model, images, fitted) if config.stacking == "whole" else 0.0,
     )
 
 

@@ -1,4 +1,4 @@
-"""The strong network's runs, said in values alone: of labels alone, of pseudo-labels, by consistency. Knows nothing of torch."""
+"""The strong network's runs, said in values alone: of labels, of pseudo-labels, by consistency, pretrained. Knows nothing of torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from unlabeled.config import StrongConfig
+from unlabeled.experiments.tasks import Task
 from unlabeled.keeping.results import Run
-from unlabeled.outcomes import NetworkOutcome, Outcome
+from unlabeled.outcomes import NetworkOutcome, Outcome, PretrainedOutcome
 from unlabeled.records import ArmKey
 
 if TYPE_CHECKING:
@@ -19,64 +20,109 @@ if TYPE_CHECKING:
 
 # The images that a network learns from without their labels: none for a teacher.
 Pool: TypeAlias = Literal["none", "labeled", "unlabeled"]
+Pretext: TypeAlias = Literal["autoencoder", "rotations"]
+Way: TypeAlias = Literal["labels", "pseudo-labels", "consistency", "autoencoder", "rotations"]
 TEACHER = ArmKey("strong", "network")
+
+
+@dataclass(frozen=True)
+class PretrainingTask:
+    """Train the strong network's blocks without labels: of the unlabeled images once a seed, of labeled ones once a fold and seed."""
+
+    strong: StrongConfig
+    pretext: Pretext
+    seed: int
+    fold: int | None = None
+    title: ClassVar[str] = "pretraining"
+    needs: ClassVar[tuple[Task, ...]] = ()
+
+    @property
+    def arm(self) -> ArmKey:
+        """What its row belongs to."""
+        return ArmKey(self.pretext, way="" if self.fold is None else "labeled")
+
+    @property
+    def kind(self) -> str:
+        """What takes about the same time."""
+        return f"strong {self.pretext}"
+
+    def key(self, lab: Lab) -> Run:
+        """Return its folder; but for a twin's it knows neither labels nor folds."""
+        configuration: dict[str, Any] = {
+            "data": lab.data_key(unlabeled=self.fold is None, test=False),
+            "strong": self.strong.model_dump(mode="json", include={"widths", "layers", "training", "pretraining"}),
+            "pretext": self.pretext,
+            "seed": self.seed,
+            "precision": lab.strong_runtime.precision,
+        }
+        if self.fold is None:
+            configuration["images"] = len(lab.training_images())
+            return Run(lab.folder / "runs", f"strong-{self.pretext}/seed{self.seed}", configuration)
+        part = lab.folds.folds[self.fold]
+        configuration |= {"train": part.train.tolist(), "valid": part.valid.tolist()}
+        return Run(lab.folder / "runs", f"labeled-strong-{self.pretext}/fold{self.fold}-seed{self.seed}", configuration)
+
+    def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> PretrainedOutcome:
+        """Train."""
+        from unlabeled.experiments.strong import pretrain
+
+        return pretrain(self, lab, folder, watcher)
 
 
 @dataclass(frozen=True)
 class StrongTask:
     """Train the strong network on a fold, and score the test split once.
 
-    With ``round`` 0 it learns from labels alone: it is the first teacher. With 1 and more it is a student with random first weights,
-    which learns from the labels and from what the network of the round before makes of the ``pool``. One that is ``consistent`` goes
-    on from the teacher's weights, and learns from what its own averaged weights make of the pool.
+    Of "labels" alone it is the teacher. By "pseudo-labels" it is a student with random first weights, which learns from the labels and
+    from what the network of the round before makes of the ``pool``. By "consistency" it goes on from the teacher's weights, and learns
+    from what its own averaged weights make of the pool. By "autoencoder" and "rotations" its first weights have learned from the pool.
     """
 
     arm: ArmKey
     strong: StrongConfig
     fold: int
     seed: int
+    way: Way = "labels"
     pool: Pool = "none"
     round: int = 0
-    consistent: bool = False
     title: ClassVar[str] = "teacher"
 
     @property
     def kind(self) -> str:
         """What takes about the same time."""
-        return f"strong {self.pool}{' consistent' if self.consistent else ''}"
+        return f"strong {self.way} {self.pool}"
 
     @property
-    def needs(self) -> Sequence[StrongTask]:
-        """Its teacher."""
-        if self.pool == "none":
+    def needs(self) -> Sequence[StrongTask | PretrainingTask]:
+        """Its teacher, or what its first weights come from."""
+        if self.way == "labels":
             return ()
+        if self.way in ("autoencoder", "rotations"):
+            return (PretrainingTask(self.strong, self.way, self.seed, None if self.pool == "unlabeled" else self.fold),)
         if self.round > 1:
             return (replace(self, round=self.round - 1),)
-        return (replace(self, arm=TEACHER, pool="none", round=0, consistent=False),)
+        return (replace(self, arm=TEACHER, way="labels", pool="none", round=0),)
 
     def key(self, lab: Lab) -> Run:
         """Return its folder."""
         part = lab.folds.folds[self.fold]
-        # Rounds of a student are rounds of its teachers, whose folder says them.
-        foreign = {"rounds"}
-        foreign |= set() if self.consistent else {"consistency"}
-        foreign |= set() if self.round else {"balance"}
-        foreign |= set() if self.needs else {"ratio"}
+        # What others of the family read; rounds of a student are rounds of its teachers, whose folder says them.
+        own = {"widths", "layers", "training", *_OWN[self.way]}
         configuration: dict[str, Any] = {
             "data": lab.data_key(unlabeled=self.pool == "unlabeled"),
-            "strong": self.strong.model_dump(mode="json", exclude=foreign),
+            "strong": self.strong.model_dump(mode="json", include=own),
             "train": part.train.tolist(),
             "valid": part.valid.tolist(),
             "seed": self.seed,
-            **lab.arithmetic,
+            "precision": lab.strong_runtime.precision,
         }
         if self.needs:
-            configuration |= {"pool": self.pool, "teacher": self.needs[0].key(lab).folder.name}
+            configuration |= {"way": self.way, "pool": self.pool, "stands on": self.needs[0].key(lab).folder.name}
         if self.pool == "unlabeled":
             configuration["images"] = len(lab.splits.unlabeled)
-        name = _FOLDERS[self.pool, self.consistent]
+        name = "-".join(["strong", self.way, *(["labeled"] if self.pool == "labeled" else [])])
         ending = f"-round{self.round}" if self.round > 1 else ""
-        return Run(lab.folder / "runs", f"{name}-network/fold{self.fold}-seed{self.seed}{ending}", configuration)
+        return Run(lab.folder / "runs", f"{name}/fold{self.fold}-seed{self.seed}{ending}", configuration)
 
     def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> NetworkOutcome:
         """Train, and score."""
@@ -85,10 +131,10 @@ class StrongTask:
         return train_strong(self, lab, folder, watcher)
 
 
-_FOLDERS = {
-    ("none", False): "strong",
-    ("labeled", False): "self-distilled",
-    ("unlabeled", False): "self-trained",
-    ("labeled", True): "consistent-labeled",
-    ("unlabeled", True): "consistent",
+_OWN: dict[Way, set[str]] = {
+    "labels": set(),
+    "pseudo-labels": {"ratio", "balance"},
+    "consistency": {"ratio", "consistency"},
+    "autoencoder": set(),
+    "rotations": set(),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +13,20 @@ from numpy.typing import NDArray
 from unlabeled.config import StrongConfig, TrainingConfig
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
-from unlabeled.experiments.performing import median_speed, score_test
-from unlabeled.experiments.selftraining import StrongTask
+from unlabeled.experiments.performing import median_speed, operations_of_training, score_test
+from unlabeled.experiments.selftraining import PretrainingTask, StrongTask
 from unlabeled.images import Images
 from unlabeled.keeping.files import write_history
-from unlabeled.networks.layout import count_parameters
+from unlabeled.networks.layout import count_operations, count_parameters
+from unlabeled.networks.rebuilding import StrongAutoencoder
 from unlabeled.networks.strong import LEAST_SIDE, StrongNet, most_blocks
-from unlabeled.outcomes import NetworkOutcome
-from unlabeled.training import Watcher, fit
+from unlabeled.outcomes import NetworkOutcome, PretrainedOutcome
+from unlabeled.training import Fitted, Watcher, fit
 from unlabeled.training.beside import Beside
 from unlabeled.training.checkpoints import load_weights, save_weights
 from unlabeled.training.labelling import balance, prior_of
 from unlabeled.training.measuring import predict
-from unlabeled.training.objectives import Classification, Objective, SelfTraining
+from unlabeled.training.objectives import Classification, Objective, Reconstruction, Rotations, SelfTraining, turns_of
 from unlabeled.training.runtime import seeded
 
 
@@ -43,12 +45,12 @@ def check_strong(lab: Lab) -> None:
         )
 
 
-def new_strong(lab: Lab, strong: StrongConfig, seed: int, whitened: Images) -> StrongNet:
+def new_strong(lab: Lab, strong: StrongConfig, seed: int, whitened: Images, *, classes: int | None = None) -> StrongNet:
     """Make the strong network with the first weights of a seed, whitening patches as those of some images are."""
     shape = lab.splits.labeled.shape
     with seeded(seed):
         network = StrongNet(
-            shape, classes=lab.classes, widths=strong.widths[: most_blocks(shape)], layers=strong.layers
+            shape, classes=classes or lab.classes, widths=strong.widths[: most_blocks(shape)], layers=strong.layers
         )
     network.set_whitening(whitened)
     return network
@@ -60,17 +62,17 @@ def train_strong(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | No
     train, valid = labeled.subset(part.train), labeled.subset(part.valid)
     how = _recipe(task, lab, train)
     fitted = fit(
-        how.network, how.objective, train, valid=valid, config=how.config, beside=how.beside, settled=task.consistent,
-        seed=task.seed + _SEEDS_APART * task.round, runtime=lab.runtime, folder=folder, watcher=watcher,
+        how.network, how.objective, train, valid=valid, config=how.config, beside=how.beside, settled=task.way == "consistency",
+        seed=task.seed + _SEEDS_APART * task.round, runtime=lab.strong_runtime, folder=folder, watcher=watcher,
     )  # fmt: skip
     network, config = how.network, how.config
     save_weights(folder / "weights.safetensors", network)
     write_history(folder / "history.jsonl", fitted.history)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    chances = predict(network, valid, flip=config.flip, runtime=lab.runtime).astype(np.float64)
+    chances = predict(network, valid, flip=config.flip, runtime=lab.strong_runtime).astype(np.float64)
     right = chances[np.arange(len(valid)), valid.classes]
     began = time.perf_counter()
-    probabilities = predict(network, lab.splits.test, flip=config.flip, runtime=lab.runtime).astype(np.float64)
+    probabilities = predict(network, lab.splits.test, flip=config.flip, runtime=lab.strong_runtime).astype(np.float64)
     predicting = time.perf_counter() - began
     return NetworkOutcome(
         converged=True,
@@ -87,8 +89,21 @@ def train_strong(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | No
         predictions_per_second=len(lab.splits.test) / predicting,
         gradients=None,
         epochs=len(fitted.history),
+        operations=_operations(task, how, lab, train, fitted),
         **score_test(folder, probabilities, lab.splits.test.classes),
     )
+
+
+def _operations(task: StrongTask, how: _Recipe, lab: Lab, train: Images, fitted: Fitted) -> float:
+    """Return the operations of a training, and those of whoever tells it what unlabeled images show."""
+    beside = how.config.beside_ratio if how.beside is not None else 0
+    total = operations_of_training(how.network, train, fitted, times=1 + beside)
+    told = 0
+    if task.way == "consistency":
+        told = len(train) * beside * len(fitted.history)
+    elif how.beside is not None:
+        told = len(how.beside.images) * (2 if how.config.flip else 1)
+    return total + count_operations(how.network, train.shape) * told
 
 
 @dataclass(frozen=True)
@@ -103,20 +118,27 @@ class _Recipe:
 
 
 def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
-    """Make what a task trains; teacher and students draw alike, and what comes out differs, for what they see does."""
+    """Make what a task trains; all draw alike, and what comes out differs, for what they see does."""
     strong = task.strong
     pool = lab.splits.unlabeled if task.pool == "unlabeled" else train
-    if task.consistent:
+    if task.way == "consistency":
         config, asked = consistent_training(strong), strong.consistency
         weak = replace(config.augmentation, cutout=0, operations=0)
         objective = SelfTraining(config.smoothing, threshold=asked.threshold, temperature=asked.temperature)
         return _Recipe(_teacher(task, lab, train), objective, config, Beside(pool, taught=True, weak=weak))
     network = new_strong(lab, strong, task.seed, pool)
-    if not task.round:
-        return _Recipe(network, Classification(strong.training.smoothing), strong.training)
-    config, began = student_training(strong), time.perf_counter()
-    beside = Beside(pool, _pseudo_labels(task, lab, train, pool))
-    return _Recipe(network, SelfTraining(config.smoothing), config, beside, time.perf_counter() - began)
+    if task.way == "pseudo-labels":
+        config, began = student_training(strong), time.perf_counter()
+        beside = Beside(pool, _pseudo_labels(task, lab, train, pool))
+        return _Recipe(network, SelfTraining(config.smoothing), config, beside, time.perf_counter() - began)
+    if task.way != "labels":
+        (needed,) = task.needs
+        turns = turns_of(train.shape) if task.way == "rotations" else None
+        pretrained = new_strong(lab, strong, task.seed, pool, classes=turns)
+        load_weights(needed.key(lab).folder / "weights.safetensors", pretrained)
+        network.whitening.load_state_dict(pretrained.whitening.state_dict())
+        network.blocks.load_state_dict(pretrained.blocks.state_dict())
+    return _Recipe(network, Classification(strong.training.smoothing), strong.training)
 
 
 def student_training(strong: StrongConfig) -> TrainingConfig:
@@ -136,6 +158,7 @@ def consistent_training(strong: StrongConfig) -> TrainingConfig:
 def _teacher(task: StrongTask, lab: Lab, train: Images) -> StrongNet:
     """Return the network that a task needs, with its weights."""
     (needed,) = task.needs
+    assert isinstance(needed, StrongTask)
     teacher = new_strong(lab, task.strong, needed.seed, lab.splits.unlabeled if needed.pool == "unlabeled" else train)
     load_weights(needed.key(lab).folder / "weights.safetensors", teacher)
     return teacher
@@ -143,9 +166,54 @@ def _teacher(task: StrongTask, lab: Lab, train: Images) -> StrongNet:
 
 def _pseudo_labels(task: StrongTask, lab: Lab, train: Images, pool: Images) -> NDArray[np.float32]:
     """Return what the teacher makes of a pool, (n, classes), each class as frequent as its share of the labels asks for."""
-    teacher = _teacher(task, lab, train).to(lab.runtime.device)
-    probabilities = predict(teacher, pool, flip=task.strong.training.flip, runtime=lab.runtime)
+    teacher = _teacher(task, lab, train).to(lab.strong_runtime.device)
+    probabilities = predict(teacher, pool, flip=task.strong.training.flip, runtime=lab.strong_runtime)
     return balance(probabilities, prior_of(train.classes, lab.classes), strength=task.strong.balance)
+
+
+def pretrain(task: PretrainingTask, lab: Lab, folder: Path, watcher: Watcher | None) -> PretrainedOutcome:
+    """Train the strong network's blocks without labels, and keep their weights and the history in a folder."""
+    strong, asked = task.strong, task.strong.pretraining
+    if task.fold is None:
+        images, valid = lab.training_images(), lab.held_out
+    else:
+        part, labeled = lab.folds.folds[task.fold], replace(lab.splits.labeled, labels=None)
+        images, valid = labeled.subset(part.train), labeled.subset(part.valid)
+    rebuilds = task.pretext == "autoencoder"
+    network = new_strong(lab, strong, task.seed, images, classes=None if rebuilds else turns_of(images.shape))
+    model = StrongAutoencoder(network) if rebuilds else network
+    objective = Reconstruction(noise="gaussian", level=asked.noise_level) if rebuilds else Rotations()
+    config = pretraining(strong, rebuilds=rebuilds)
+    fitted = fit(
+        model, objective, images, valid=valid, config=config, seed=task.seed, runtime=lab.strong_runtime, folder=folder, watcher=watcher
+    )  # fmt: skip
+    save_weights(folder / "weights.safetensors", network)
+    write_history(folder / "history.jsonl", fitted.history)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    last = fitted.history[fitted.best_epoch - 1]
+    return PretrainedOutcome(
+        pretext=task.pretext,
+        held_out_loss=last["valid_loss"],
+        held_out_metric=last[f"valid_{objective.metric}"],
+        images=len(images),
+        parameters=count_parameters(model),
+        seconds=fitted.seconds,
+        images_per_second=median_speed(fitted),
+        operations=operations_of_training(model, images, fitted),
+    )
+
+
+def pretraining(strong: StrongConfig, *, rebuilds: bool) -> TrainingConfig:
+    """Return how the blocks are pretrained: in batches as with labels, by Adam; what is rebuilt is flipped and moved, no more."""
+    asked = strong.pretraining
+    plain: dict[str, Any] = {"cutout": 0, "operations": 0} if rebuilds else {}
+    steps = {} if asked.steps is None else {"steps": asked.steps}
+    return strong.training.model_copy(
+        update={
+            "optimizer": "adam", "nesterov": False, "weight_decay": 0.0, "learning_rate": asked.learning_rate, "smoothing": 0.0, **plain,
+            **steps,
+        }
+    )  # fmt: skip
 
 
 # Of the draws of one round from those of the next.

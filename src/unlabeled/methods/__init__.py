@@ -20,13 +20,13 @@ from unlabeled.methods.pca import PCA, PCA_TWIN
 from unlabeled.methods.pixels import PIXELS
 from unlabeled.methods.random_codes import RANDOM_CODES
 from unlabeled.methods.scratch import SCALED, SCRATCH
-from unlabeled.methods.strong import CONSISTENT, CONSISTENT_TWIN, SELF_DISTILLED, SELF_TRAINED, STRONG
+from unlabeled.methods.strong import STRONG_METHODS
 from unlabeled.records import ArmKey, Contrast
 
 METHODS: list[Method] = [
     PIXELS, RANDOM_CODES, PCA, PCA_TWIN, FROZEN_CODES, FROZEN_TWIN, DENOISED_CODES, DENOISED_CODES_TWIN,
     SCRATCH, SCALED, FINETUNED, FINETUNED_TWIN, DENOISED_NETWORK, DENOISED_NETWORK_TWIN, LABELED_ONLY, JOINT,
-    STRONG, SELF_TRAINED, SELF_DISTILLED, CONSISTENT, CONSISTENT_TWIN,
+    *STRONG_METHODS,
 ]  # fmt: skip
 
 

@@ -96,8 +96,8 @@ class StrongNet(nn.Module):
         """Take the whitening from a sample of images, the same for the same images; call it before training."""
         self.whitening.set(*whitening_of(images))
 
-    def codes(self, images: Tensor) -> Tensor:
-        """Return what the head sees, (n, d): the maxima of the last map's channels."""
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the last block's map, (n, d, h, w)."""
         if images.ndim != 4 or tuple(images.shape[1:]) != self.input_size:
             raise ValueError(
                 f"images have shape {tuple(images.shape)}; this model takes (n, {', '.join(map(str, self.input_size))})"
@@ -105,7 +105,11 @@ class StrongNet(nn.Module):
         x = self.whitening(images)
         for block in self.blocks:
             x = block(x)
-        return torch.amax(x, (2, 3))
+        return x
+
+    def codes(self, images: Tensor) -> Tensor:
+        """Return what the head sees, (n, d): the maxima of the last map's channels."""
+        return torch.amax(self.maps(images), (2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, classes) of float images (n, c, h, w) in [-1, 1]."""

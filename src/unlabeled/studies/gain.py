@@ -33,6 +33,7 @@ from unlabeled.records import (
     of_arm,
     outcomes_of,
 )  # fmt: skip
+from unlabeled.studies.costs import costs
 from unlabeled.studies.limits import caveats
 from unlabeled.studies.mistakes import confusions, run_of
 from unlabeled.studies.study import AUTOENCODER, Study, compared, train_autoencoders
@@ -166,7 +167,12 @@ def colour_of(arm: ArmKey) -> str:
 
 def _arms(context: Context[GainFindings]) -> list[Part]:
     findings = context.findings
-    notes = [context.say("Fit: median seconds of a run, choices included, features and autoencoder apart.")]
+    notes = [
+        context.say(
+            "Fit: median seconds of a run, choices included, features and autoencoder apart. In all: with the trainings that it stands on, "
+            "and their networks' multiplications with additions."
+        )
+    ]
     if any(arm.not_converged for arm in findings.comparison.arms):
         notes.append(context.say("* Not every logistic regression converged; see the end of the page."))
     if findings.pca_lengths is not None:
@@ -183,9 +189,14 @@ def _arms(context: Context[GainFindings]) -> list[Part]:
         return context.name(arm.arm) + (" *" if arm.not_converged else "")
 
     arms = sorted(findings.comparison.arms, key=lambda arm: arm.accuracy.mean if arm.accuracy else 0.0, reverse=True)
-    table = ArmTable(words("way"), {words("fit, s"): "seconds:s"}, " ".join(notes))
+    more = {
+        words("fit, s"): "seconds:s",
+        words("in all, s"): "seconds_in_all:s",
+        words("operations, 10¹²"): "teraoperations:f2",
+    }
+    table = ArmTable(words("way"), more, " ".join(notes))
     figure = Picture(arms_figure(context, "accuracy", arms), best_sentence(context, arms))
-    return [table.of(context, arms, name=name, chosen=0), figure]
+    return [table.of(context, arms, name=name, chosen=0), figure, *costs(context, arms)]
 
 
 def _effects(context: Context[GainFindings]) -> Picture:

@@ -6,6 +6,7 @@ returns the mean loss and the mean metric over the batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -72,6 +73,35 @@ class Reconstruction:
             # All channels of a pixel together: a single one could be told from the others.
             return images * (torch.rand_like(images[:, :1]) >= self.level)
         return images
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """Tell by how many quarters an image was turned, which needs no labels.
+
+    After Gidaris et al., "Unsupervised Representation Learning by Predicting Image Rotations" (2018). Each training image is turned by
+    a number of quarters drawn for it; else the first by none, the second by one, and so on. Images that are not square are turned by
+    halves, and the model tells two classes apart in place of four. Cross-entropy in nats.
+    """
+
+    metric: ClassVar[str] = "accuracy"
+    needs_labels: ClassVar[bool] = False
+
+    def __call__(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Turn images, and compare ``model(images)`` with how they were turned."""
+        ways, n = turns_of(images.shape[1:]), len(images)
+        drawn = torch.randint(ways, (n,)) if model.training else torch.arange(n) % ways
+        turned = images.clone()
+        for turn in range(1, ways):
+            rows = torch.nonzero(drawn == turn).squeeze(1).to(images.device)
+            turned[rows] = torch.rot90(images[rows], turn * (4 // ways), (2, 3))
+        logits, turns = model(turned), drawn.to(images.device)
+        return _cross_entropy(logits, turns), (logits.detach().argmax(1) == turns).float().mean()
+
+
+def turns_of(shape: Sequence[int]) -> int:
+    """Return in how many ways images (channels, height, width) can be turned: 4, or 2 if they are not square."""
+    return 4 if shape[1] == shape[2] else 2
 
 
 @dataclass(frozen=True)
