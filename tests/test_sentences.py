@@ -11,7 +11,7 @@ from unlabeled.grammar.words import Language
 from unlabeled.outcomes import AutoencoderOutcome
 from unlabeled.records import ArmSummary, ContrastResult, Effect, Row, Worth, as_json
 from unlabeled.report.course import course_answer
-from unlabeled.studies import GAIN, STUDIES
+from unlabeled.studies import COURSE, GAIN
 from unlabeled.studies.depths import PairErrors
 from unlabeled.studies.features import CODES, NETWORK
 from unlabeled.studies.finetune import tuned
@@ -22,7 +22,7 @@ from unlabeled.studies.search import Line
 from unlabeled.studies.variants import Factor, LayerGradients, Rates
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-KNOWN = {study.name: study for study in (GAIN, *STUDIES)}
+KNOWN = {study.name: study for study in (GAIN, *COURSE)}
 ENGLISH = Language("en")
 # What each verdict is called, in whatever sentence.
 WORDS = {
@@ -440,7 +440,7 @@ def test_where_fine_tuning_helps_and_hurts_is_told_point_by_point(contexts):
 
 
 def test_the_courses_answer_tells_a_missing_study_from_one_that_diverged(finished_studies, contexts):
-    results = {study.name: read_study(finished_studies / study.name) for study in STUDIES}
+    results = {study.name: read_study(finished_studies / study.name) for study in COURSE}
     lost = as_json(altered(contexts["finetune"].findings, all_alike("diverged")))
     results["finetune"] = replace(results["finetune"], findings=lost)
     assert course_answer(results, ENGLISH).headline == "A network diverged, so there is no answer."

@@ -24,9 +24,9 @@ from unlabeled.presets import resolve
 from unlabeled.records import ArmKey, as_json
 from unlabeled.report.page import write_report
 from unlabeled.sources import load
-from unlabeled.studies import course
+from unlabeled.studies import COURSE, course
 from unlabeled.studies.codes import Kind
-from unlabeled.studies.course import STUDIES, run_studies
+from unlabeled.studies.course import run_studies
 from unlabeled.studies.features import CODES, QUADRANTS
 from unlabeled.studies.points import TWIN, from_random, is_gain, tuned
 from unlabeled.studies.variants import variants
@@ -70,7 +70,7 @@ def lab(finished):
 
 
 def test_every_study_has_a_result(finished):
-    for entry in STUDIES:
+    for entry in COURSE:
         study = read_study(finished / entry.name)
         assert study.study == entry.name
         assert study.machine is not None
@@ -462,13 +462,13 @@ def test_scratch_and_copied_networks_of_a_point_differ_in_the_encoder_alone(lab)
 
 
 def test_finished_runs_are_never_repeated(finished, monkeypatch):
-    before = {entry.name: without_times(result(finished, entry.name)) for entry in STUDIES}
+    before = {entry.name: without_times(result(finished, entry.name)) for entry in COURSE}
     started = []
     attempt = performing._attempt
     monkeypatch.setattr(performing, "_attempt", lambda *given: started.append(given) or attempt(*given))
     study(finished)
     assert started == []
-    assert {entry.name: without_times(result(finished, entry.name)) for entry in STUDIES} == before
+    assert {entry.name: without_times(result(finished, entry.name)) for entry in COURSE} == before
 
 
 def test_several_processes_end_in_the_results_of_one(finished, tmp_path):
@@ -533,7 +533,7 @@ def test_a_study_without_its_data_says_what_it_needs_and_the_others_go_on(tmp_pa
     root = photographs(tmp_path / "photos", *parts)
     config = resolve(TINY, {"data": f"folder:{root}", "side": 8, "unlabeled": None, "test": None, "seeds": 1})
     folder = run_studies(config, load(config, partly=True), folder=tmp_path / "run")
-    for entry in STUDIES:
+    for entry in COURSE:
         found = read_study(folder / entry.name)
         assert list(found.missing) == missing.get(entry.name, [])
         assert found.answered == (entry.name not in missing)
@@ -548,7 +548,7 @@ def test_a_study_that_fails_says_why_and_the_others_go_on(tmp_path, monkeypatch)
     def fail(lab, do):
         raise UserError("no luck")
 
-    monkeypatch.setattr(course, "STUDIES", (STUDIES[0], replace(STUDIES[1], run=fail)))
+    monkeypatch.setattr(course, "COURSE", (COURSE[0], replace(COURSE[1], run=fail)))
     study(tmp_path)
     assert read_study(tmp_path / "network").failed == "no luck"
     assert read_study(tmp_path / "baselines").answered

@@ -72,7 +72,7 @@ class Gradients:
 
 @dataclass(frozen=True)
 class NetworkOutcome(Scored):
-    """A network trained on a fold."""
+    """A network trained on a fold; ``foreign`` is the share of unlabeled images that lie further from labeled ones than others do."""
 
     parameters: int
     code_length: int
@@ -81,6 +81,7 @@ class NetworkOutcome(Scored):
     predictions_per_second: float
     gradients: Gradients | None = None
     epochs: int = 0
+    foreign: float | None = None
 
     @property
     def best_at_last(self) -> bool:

@@ -15,6 +15,7 @@ from unlabeled.config.grids import (
     FinetuneGrid,
     JointGrid,
     NetworkGrid,
+    OpenSetGrid,
     SparseGrid,
     StackedGrid,
     StudiesConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "JointGrid",
     "NetworkConfig",
     "NetworkGrid",
+    "OpenSetGrid",
     "SparseGrid",
     "StackedGrid",
     "StrongConfig",
@@ -85,7 +87,8 @@ Place: TypeAlias = Annotated[Path, BeforeValidator(_has_no_nul)]
 Preset: TypeAlias = Literal["quick", "standard", "full", "patches-2016"]
 Lang: TypeAlias = Literal["en", "ru"]
 Study: TypeAlias = Literal[
-    "gain", "baselines", "network", "autoencoder", "features", "finetune", "stacked", "sparse", "convolved", "joint", "all"
+    "gain", "baselines", "network", "autoencoder", "features", "finetune", "stacked", "sparse", "convolved", "joint",
+    "open-set", "all",
 ]  # fmt: skip
 
 
@@ -117,7 +120,8 @@ class Config(Section):
     """What is run: the main job, or the studies of the course."""
 
     study: Study = "gain"
-    """What to run: gain (what the unlabeled images are worth), one of the course's studies, or all of them."""
+    """What to run: gain (what the unlabeled images are worth), one of the course's studies, all of these, or open-set (unlabeled images
+    of other classes)."""
     data: Annotated[str, BeforeValidator(_has_no_nul)] = "shapes"
     """Where the images are: shapes, digits, stl10, stl10:PATH (folder or archive) or folder:PATH."""
     preset: Preset = "quick"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from unlabeled.config.settings import EncoderConfig, Section, TrainingConfig
 
@@ -161,8 +161,25 @@ class JointGrid(Section):
     """Weights of the reconstruction of the maps between blocks, to choose from on validation data."""
 
 
+class OpenSetGrid(Section):
+    """Study open-set: unlabeled images of classes that are none of the labeled."""
+
+    shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)
+    """Shares of the pool that are foreign."""
+    known: float = Field(default=0.6, gt=0, lt=1)
+    """Share of the classes that are known."""
+    labels: float = Field(default=0.25, gt=0, lt=1)
+    """Share of the known classes' labeled images whose labels are used; the others are in the pool."""
+
+    @model_validator(mode="after")
+    def _has_shares(self) -> OpenSetGrid:
+        if len(set(self.shares)) < 2 or any(not 0 <= share < 1 for share in self.shares):
+            raise ValueError("shares needs two numbers or more, of at least 0 and below 1")
+        return self
+
+
 class StudiesConfig(Section):
-    """The studies of the course."""
+    """The studies of the course, and those beyond it."""
 
     encoder: Literal["chosen", "given"] = "chosen"
     """The encoder of studies 4 and 5: the one that study 3 chooses, or the one given by --encoder."""
@@ -180,3 +197,5 @@ class StudiesConfig(Section):
     """Study 8."""
     joint: JointGrid = JointGrid()
     """Study 9, and the joint network of the main job."""
+    open_set: OpenSetGrid = OpenSetGrid()
+    """Study open-set."""

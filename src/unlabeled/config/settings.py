@@ -221,6 +221,9 @@ class StrongConfig(Section):
     """Unlabeled images beside each labeled one of a student's batch, which is as large as the teacher's."""
     balance: float = Field(default=0.5, ge=0, le=1)
     """How far pseudo-labels are scaled so that classes are as frequent as among the labels: 0 not at all, 1 wholly."""
+    guard: Literal["none", "confidence", "distance"] = "none"
+    """Pseudo-labels to leave out, as those of foreign images: where the teacher is less sure than on all but 5 % of the validation
+    images (confidence), or where its code lies further from all labeled ones (distance)."""
     training: TrainingConfig = TrainingConfig(
         optimizer="sgd", nesterov=True, learning_rate=0.2, weight_decay=5e-4, schedule="linear", warmup=0.1, batch_size=128,
         steps=4800, keep="last", flip=True, shift=4, cutout=8, operations=2, magnitude=1.0, smoothing=0.1,

@@ -184,6 +184,9 @@ class Lab:
         config = self.config
         return {
             "store": self.splits.origin["key"],
+            # Of a study that makes its own splits: which images are labeled, and which are in the pool.
+            **{name: self.splits.origin[name] for name in ("part",) if name in self.splits.origin},
+            **({"pool": self.splits.origin["pool"]} if unlabeled and "pool" in self.splits.origin else {}),
             "leaks": config.leaks,
             # Where nothing was left out, the images are those of the other policy.
             **({"near": config.near} if self.splits.near.dropped else {}),

@@ -15,7 +15,7 @@ from unlabeled.experiments.machine import own_peak, remember_worker
 from unlabeled.experiments.performing import outcome_of, perform
 from unlabeled.experiments.tasks import Task
 from unlabeled.keeping.results import Run
-from unlabeled.outcomes import Diverged, Outcome, Scored
+from unlabeled.outcomes import Diverged, Outcome, PretrainedOutcome, Scored
 from unlabeled.processes import in_processes
 from unlabeled.records import ArmKey, Row, Spread
 
@@ -118,4 +118,6 @@ def _result_line(outcome: Outcome) -> str:
         return outcome.diverged.partition(";")[0]
     if isinstance(outcome, Scored):
         return f"test accuracy {100 * outcome.accuracy:.1f} %"
+    if isinstance(outcome, PretrainedOutcome):
+        return f"held-out loss {outcome.held_out_loss:.4f}"
     return f"held-out MSE {outcome.held_out_mse:.4f}"

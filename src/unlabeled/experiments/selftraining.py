@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from unlabeled.config import StrongConfig
-from unlabeled.experiments.tasks import Task
 from unlabeled.keeping.results import Run
 from unlabeled.outcomes import NetworkOutcome, Outcome, PretrainedOutcome
 from unlabeled.records import ArmKey
@@ -34,7 +33,7 @@ class PretrainingTask:
     seed: int
     fold: int | None = None
     title: ClassVar[str] = "pretraining"
-    needs: ClassVar[tuple[Task, ...]] = ()
+    needs: ClassVar[tuple[()]] = ()
 
     @property
     def arm(self) -> ArmKey:
@@ -133,7 +132,7 @@ class StrongTask:
 
 _OWN: dict[Way, set[str]] = {
     "labels": set(),
-    "pseudo-labels": {"ratio", "balance"},
+    "pseudo-labels": {"ratio", "balance", "guard"},
     "consistency": {"ratio", "consistency"},
     "autoencoder": set(),
     "rotations": set(),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unlabeled.config import StrongConfig, TrainingConfig
 from unlabeled.errors import UserError
@@ -24,8 +23,8 @@ from unlabeled.outcomes import NetworkOutcome, PretrainedOutcome
 from unlabeled.training import Fitted, Watcher, fit
 from unlabeled.training.beside import Beside
 from unlabeled.training.checkpoints import load_weights, save_weights
-from unlabeled.training.labelling import balance, prior_of
-from unlabeled.training.measuring import predict
+from unlabeled.training.labelling import balance, farness, prior_of, unfamiliar
+from unlabeled.training.measuring import codes_of, predict
 from unlabeled.training.objectives import Classification, Objective, Reconstruction, Rotations, SelfTraining, turns_of
 from unlabeled.training.runtime import seeded
 
@@ -89,6 +88,7 @@ def train_strong(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | No
         predictions_per_second=len(lab.splits.test) / predicting,
         gradients=None,
         epochs=len(fitted.history),
+        foreign=how.foreign,
         operations=_operations(task, how, lab, train, fitted),
         **score_test(folder, probabilities, lab.splits.test.classes),
     )
@@ -108,13 +108,17 @@ def _operations(task: StrongTask, how: _Recipe, lab: Lab, train: Images, fitted:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What is trained, how, and on what beside the labeled images; ``seconds`` were spent to make it."""
+    """What is trained, how, and on what beside the labeled images; ``seconds`` were spent to make it.
+
+    ``foreign`` is the share of images beside that lie further from the labeled ones than all but 5 % of the validation images.
+    """
 
     network: StrongNet
     objective: Objective
     config: TrainingConfig
     beside: Beside | None = None
     seconds: float = 0.0
+    foreign: float | None = None
 
 
 def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
@@ -129,8 +133,8 @@ def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
     network = new_strong(lab, strong, task.seed, pool)
     if task.way == "pseudo-labels":
         config, began = student_training(strong), time.perf_counter()
-        beside = Beside(pool, _pseudo_labels(task, lab, train, pool))
-        return _Recipe(network, SelfTraining(config.smoothing), config, beside, time.perf_counter() - began)
+        beside, foreign = _pseudo_labeled(task, lab, train, pool)
+        return _Recipe(network, SelfTraining(config.smoothing), config, beside, time.perf_counter() - began, foreign)
     if task.way != "labels":
         (needed,) = task.needs
         turns = turns_of(train.shape) if task.way == "rotations" else None
@@ -164,11 +168,28 @@ def _teacher(task: StrongTask, lab: Lab, train: Images) -> StrongNet:
     return teacher
 
 
-def _pseudo_labels(task: StrongTask, lab: Lab, train: Images, pool: Images) -> NDArray[np.float32]:
-    """Return what the teacher makes of a pool, (n, classes), each class as frequent as its share of the labels asks for."""
-    teacher = _teacher(task, lab, train).to(lab.strong_runtime.device)
-    probabilities = predict(teacher, pool, flip=task.strong.training.flip, runtime=lab.strong_runtime)
-    return balance(probabilities, prior_of(train.classes, lab.classes), strength=task.strong.balance)
+def _pseudo_labeled(task: StrongTask, lab: Lab, train: Images, pool: Images) -> tuple[Beside, float]:
+    """Return a pool with what the teacher makes of it, and which share of it looks foreign.
+
+    Each class is as frequent as its share of the labels asks for; what the guard takes for foreign is left out.
+    """
+    runtime, flip = lab.strong_runtime, task.strong.training.flip
+    valid = lab.splits.labeled.subset(lab.folds.folds[task.fold].valid)
+    teacher = _teacher(task, lab, train).to(runtime.device)
+    told, known = (predict(teacher, images, flip=flip, runtime=runtime) for images in (pool, valid))
+    labeled = codes_of(teacher, train, runtime=runtime)
+    far, usual = (farness(codes_of(teacher, images, runtime=runtime), labeled) for images in (pool, valid))
+    foreign = unfamiliar(far, usual)
+    left_out = {
+        "none": np.zeros_like(foreign),
+        "distance": foreign,
+        "confidence": unfamiliar(-told.max(1), -known.max(1)),
+    }
+    kept = np.flatnonzero(~left_out[task.strong.guard])
+    if not len(kept):
+        kept = np.arange(len(pool))  # with nothing to learn from there is no student
+    targets = balance(told[kept], prior_of(train.classes, lab.classes), strength=task.strong.balance)
+    return Beside(pool.subset(kept), targets), float(foreign.mean())
 
 
 def pretrain(task: PretrainingTask, lab: Lab, folder: Path, watcher: Watcher | None) -> PretrainedOutcome:

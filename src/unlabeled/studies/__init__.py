@@ -12,12 +12,13 @@ from unlabeled.studies.finetune import FINETUNE
 from unlabeled.studies.gain import GAIN as GAIN
 from unlabeled.studies.joint import JOINTLY
 from unlabeled.studies.network import NETWORK
+from unlabeled.studies.openset import OPEN_SET
 from unlabeled.studies.sparse import SPARSE
 from unlabeled.studies.stacked import STACKED
 from unlabeled.studies.study import Study
 
 # In the course's order.
-STUDIES: tuple[Study[Any], ...] = (
+COURSE: tuple[Study[Any], ...] = (
     BASELINES,
     NETWORK,
     AUTOENCODER,
@@ -28,3 +29,4 @@ STUDIES: tuple[Study[Any], ...] = (
     CONVOLVED,
     JOINTLY,
 )
+STUDIES: tuple[Study[Any], ...] = (*COURSE, OPEN_SET)

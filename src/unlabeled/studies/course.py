@@ -25,7 +25,7 @@ from unlabeled.kernels import building
 from unlabeled.methods import arm_name
 from unlabeled.outcomes import Diverged
 from unlabeled.records import Row, StudyResult, as_json
-from unlabeled.studies import GAIN, STUDIES
+from unlabeled.studies import COURSE, GAIN, STUDIES
 from unlabeled.studies.study import Study
 
 # What makes an answer, beside the runs that it was made of.
@@ -83,7 +83,8 @@ def run_studies(config: Config, splits: Splits, *, folder: Path, progress: RunPr
     UserError
         If a study that was asked for alone can't be run.
     """
-    chosen = [study for study in STUDIES if config.study in ("all", study.name)]
+    among = COURSE if config.study == "all" else STUDIES
+    chosen = [study for study in among if config.study in ("all", study.name)]
     if has_result(folder):
         raise UserError(
             f"{folder}: holds an answer of the main job, whose report would be overwritten; give another folder with --out"

@@ -7,6 +7,8 @@ from typing import Any
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.tables import most_accurate
 from unlabeled.grammar.words import words
+from unlabeled.methods.strong import SELF_TRAINED, STRONG_METHODS
+from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import ArmKey
 
 _LEARNED = 1.2
@@ -33,8 +35,8 @@ def caveats(context: Context[Any]) -> list[str]:
     labels = "–".join(dict.fromkeys(context.language.number(n, 0) for n in folds.train))
     lines = [
         context.say(
-            "It is about this encoder, trained this way. Another autoencoder, or a method that learns from unlabeled images "
-            "by other means, can be worth more or less."
+            "It is about these ways, trained like this. Another network, another way, or the same with more time, can be worth more or "
+            "less."
         ),
         context.say(
             "It is about {labels} training labels. With fewer or more the same images can be worth more or less.",
@@ -44,7 +46,7 @@ def caveats(context: Context[Any]) -> list[str]:
     ]
     if protocol.seeds in _FEW_SEEDS:
         lines.append(context.say(_FEW_SEEDS[protocol.seeds]))
-    return lines + _of_networks(context) + _of_data(context) + _of_convergence(context)
+    return lines + _of_networks(context) + _of_strangers(context) + _of_data(context) + _of_convergence(context)
 
 
 def _of_networks(context: Context[Any]) -> list[str]:
@@ -53,7 +55,8 @@ def _of_networks(context: Context[Any]) -> list[str]:
     lines = [
         context.say(
             "{name} was not trained to the end: in {arm.at_last} of {arm.runs} runs the last epoch is the best, or it is less "
-            "accurate than logistic regression on pixels. Raise --network.training.steps.",
+            "accurate than logistic regression on pixels. Raise {option}.",
+            option=_option(arm.arm) + ".training.steps",
             name=context.name(arm.arm),
             arm=arm,
         )
@@ -68,9 +71,15 @@ def _of_networks(context: Context[Any]) -> list[str]:
         *lines,
         context.say(
             "No network is clearly better than guessing, so their difference says nothing yet: train them longer "
-            "(--network.training.epochs), or with another learning rate."
+            "({option}), or with another learning rate.",
+            option=_option(best[0]) + ".training.steps",
         ),
     ]
+
+
+def _option(arm: ArmKey) -> str:
+    """Return the section that says how an arm's network is trained."""
+    return "--strong" if arm in {one.arm for one in STRONG_METHODS} else "--network"
 
 
 def _of_data(context: Context[Any]) -> list[str]:
@@ -97,6 +106,21 @@ def _of_data(context: Context[Any]) -> list[str]:
             )
         )
     return lines
+
+
+def _of_strangers(context: Context[Any]) -> list[str]:
+    """Say which share of the unlabeled images looks foreign, where students were told."""
+    rows = [row.outcome for row in context.findings.rows if row.arm == SELF_TRAINED.arm]
+    shares = [one.foreign for one in rows if isinstance(one, NetworkOutcome) and one.foreign is not None]
+    if not shares:
+        return []
+    return [
+        context.say(
+            "{share:%} % of the unlabeled images look foreign: in the strong network's codes they lie further from all labeled images than "
+            "95 % of the validation images do. Of images of the same kind it would be 5 %.",
+            share=sum(shares) / len(shares),
+        )
+    ]
 
 
 def _of_convergence(context: Context[Any]) -> list[str]:

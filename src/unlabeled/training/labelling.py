@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 _ROUNDS = 100
 _NEAR = 1e-6
+_ROWS_AT_A_TIME = 2000
 
 
 def balance(
@@ -30,6 +31,23 @@ def balance(
             break
         factors = factors * wanted / np.maximum(mean, np.finfo(float).tiny)
     return _scaled(start, factors**strength).astype(np.float32)
+
+
+def farness(codes: NDArray[np.floating[Any]], known: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return how far codes (n, d) lie from the nearest of known ones (m, d): one less the cosine of the angle, in [0, 2]."""
+    own, others = (one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-12) for one in (codes, known))
+    others = others.astype(np.float32).T
+    nearest = [
+        (part @ others).max(1) for part in np.array_split(own.astype(np.float32), max(1, len(own) // _ROWS_AT_A_TIME))
+    ]
+    return 1 - np.concatenate(nearest)
+
+
+def unfamiliar(
+    scores: NDArray[np.floating[Any]], judged: NDArray[np.floating[Any]], *, share: float = 0.05
+) -> NDArray[np.bool_]:
+    """Tell of which images the score (n,), the higher the stranger, is above that of all but a share of known ones (m,)."""
+    return scores > np.quantile(judged, 1 - share)
 
 
 def prior_of(classes: NDArray[np.integer[Any]], number: int) -> NDArray[np.float64]:

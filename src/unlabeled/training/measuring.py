@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unlabeled.errors import DataError
 from unlabeled.images import Images
 from unlabeled.images.batches import batches
+from unlabeled.networks.strong import StrongNet
 from unlabeled.training.objectives import Objective
 from unlabeled.training.runtime import Runtime, evaluating
 
@@ -86,4 +87,17 @@ def predict(
             parts.append(probabilities.cpu().numpy())
     if not parts:
         raise DataError("there are no images to predict; give one or more")
+    return np.concatenate(parts)
+
+
+def codes_of(model: StrongNet, images: Images, *, runtime: Runtime | None = None) -> NDArray[np.float32]:
+    """Return the codes (n, d) that a model's head sees; the model stays in the mode it was in."""
+    runtime = runtime or Runtime.of()
+    with evaluating(model), runtime.autocast():
+        parts = [
+            model.codes(runtime.load(images.take(rows))).float().cpu().numpy()
+            for rows in batches(len(images), _EVALUATION_BATCH)
+        ]
+    if not parts:
+        raise DataError("there are no images to encode; give one or more")
     return np.concatenate(parts)

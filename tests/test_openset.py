@@ -1,0 +1,111 @@
+"""Study open-set: what foreign images among the unlabeled take, and what guards win back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conftest import TINY_STUDIES, read_findings
+from unlabeled.errors import UserError
+from unlabeled.experiments.lab import Lab
+from unlabeled.images import Images
+from unlabeled.presets import resolve
+from unlabeled.report.page import write_report
+from unlabeled.sources import load
+from unlabeled.studies.course import run_studies
+from unlabeled.studies.openset import OPEN_SET, _parts, opened
+from unlabeled.training.labelling import farness, unfamiliar
+
+ASKED = {"study": "open-set", "seeds": 1, "precision": "fp32",
+         "strong": {"widths": [4, 6], "training": {"steps": 4, "batch_size": 16}, "consistency": {"steps": 3}},
+         "studies": {"open_set": {"shares": [0, 0.75]}}}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def config():
+    return resolve(TINY_STUDIES, ASKED)
+
+
+@pytest.fixture(scope="module")
+def splits(config):
+    return load(config)
+
+
+@pytest.fixture(scope="module")
+def finished(config, splits, tmp_path_factory):
+    return run_studies(config, splits, folder=tmp_path_factory.mktemp("open"))
+
+
+def test_pools_hold_the_share_that_is_asked_for_and_no_image_that_is_labeled(config, splits, tmp_path):
+    lab = Lab(config, splits, tmp_path)
+    parts, classes, pools = _parts(lab), splits.labeled.classes, []
+    assert len(parts.known) == 6
+    assert set(parts.known) | set(parts.foreign) == set(range(10))
+    for share in (0.0, 0.25, 0.5, 0.75):
+        other = opened(lab, share)
+        rows = other.splits.unlabeled.rows
+        pools.append(set(rows.tolist()))
+        assert len(rows) == len(pools[-1]) == len(parts.known_pool)
+        where = (
+            {row: number for number, row in enumerate(splits.labeled.rows)} if splits.labeled.rows is not None else None
+        )
+        shown = classes[[where[row] for row in rows]] if where else classes[rows]
+        assert np.isin(shown, parts.foreign).mean() == pytest.approx(share, abs=0.51 / len(rows))
+        assert other.splits.unlabeled.labels is None
+        assert not pools[-1] & set(other.splits.labeled.rows.tolist())
+        # The same classes under new numbers, in the labeled and the test split.
+        for images, original in ((other.splits.labeled, splits.labeled), (other.splits.test, splits.test)):
+            old = original.labels[images.rows]
+            assert set(old) == set(parts.known)
+            assert all(len(set(images.classes[old == number])) == 1 for number in parts.known)
+            assert [other.splits.class_names[n] for n in images.classes] == [splits.class_names[n] for n in old]
+    strangers = [{row for row in pool if row not in pools[0]} for pool in pools]
+    assert strangers[1] < strangers[2] < strangers[3]
+
+
+def test_labels_alone_are_trained_once_and_every_way_with_every_pool(finished):
+    names = {path.parents[1].name.split("-fold")[0] for path in finished.glob("runs/*/*/result.json")}
+    assert len(list(finished.glob("runs/strong-labels/*/result.json"))) == 2
+    assert names == {"strong-labels", "strong-pseudo-labels", "strong-consistency"}
+    assert len(list(finished.glob("runs/strong-pseudo-labels/*/result.json"))) == 2 * 2 * 3
+    assert len(list(finished.glob("runs/strong-consistency/*/result.json"))) == 2 * 2
+
+
+@pytest.mark.parametrize("lang", ["en", "ru"])
+def test_the_page_names_classes_shares_and_guards(finished, lang):
+    page = write_report(finished, lang).read_text()
+    assert "guard" in page if lang == "en" else "защит" in page
+    assert page.count("75") > 3
+
+
+def test_what_leaves_nothing_foreign_or_nothing_to_pool_is_refused(config, splits, tmp_path):
+    two = {name: Images(getattr(splits, name).pixels, getattr(splits, name).labels % 2, getattr(splits, name).rows)
+           for name in ("labeled", "test")}  # fmt: skip
+    few = Lab(config, replace(splits, class_names=splits.class_names[:2], **two), tmp_path)
+    with pytest.raises(UserError, match="3 classes or more"):
+        OPEN_SET.check(few)
+    grid = config.studies.open_set.model_copy(update={"labels": 0.999})
+    full = config.model_copy(update={"studies": config.studies.model_copy(update={"open_set": grid})})
+    with pytest.raises(UserError, match="no labeled images to spare"):
+        OPEN_SET.check(Lab(full, splits, tmp_path))
+    for shares in ([0.5], [0.5, 0.5], [0.2, 1.0], [-0.1, 0.5]):
+        with pytest.raises(UserError, match="two numbers or more, of at least 0 and below 1"):
+            resolve(TINY_STUDIES, ASKED, {"studies": {"open_set": {"shares": shares}}})
+
+
+def test_arms_are_what_their_runs_say(finished, config, splits):
+    lab = Lab(config, splits, finished)
+    findings = read_findings(finished, "open-set")
+    assert {row.arm for row in findings.rows} == {arm.arm for arm in findings.comparison.arms}
+    assert len(findings.comparison.arms) == 1 + 2 * 4
+    assert (findings.labels, findings.pool) == (len(_parts(lab).labeled), len(_parts(lab).known_pool))
+
+
+def test_codes_are_far_by_the_angle_to_the_nearest_and_strange_beyond_what_known_ones_are():
+    known = np.array([[1.0, 0.0], [0.0, 2.0]])
+    codes = np.array([[5.0, 0.0], [1.0, 1.0], [-1.0, -1e-9], [0.0, 0.0]])
+    assert np.allclose(farness(codes, known), [0, 1 - 0.5**0.5, 1, 1], atol=1e-6)
+    rng = np.random.default_rng(0)
+    judged = rng.normal(size=2000)
+    assert unfamiliar(judged, judged).mean() == pytest.approx(0.05, abs=0.001)
+    assert unfamiliar(judged + 5, judged).mean() > 0.99
