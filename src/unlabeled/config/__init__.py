@@ -165,6 +165,9 @@ class Config(Section):
     """Runs at the same time, on the processor only; left out, one a thread."""
     classifier: Literal["strong", "small", "both"] = "strong"
     """Networks of the main job: the strong one (--strong), the small ones of the studies (--network), or both."""
+    start: Place | None = None
+    """Weights of your own, a .safetensors, .pt or .pth file, to start a network of the main job from as a further baseline: of a ResNet
+    by torchvision's or timm's names, or of the strong network."""
     leave_out: Annotated[tuple[str, ...], BeforeValidator(_read_none)] = ()
     """Ways of the main job to leave out, and their twins with them: random, pca, frozen, denoised, scaled, finetuned, denoised-network,
     joint, strong, self-training, consistency, pretrained, rotations, or those of installed packages; none leaves out nothing. It takes

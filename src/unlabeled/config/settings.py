@@ -208,6 +208,17 @@ class PretrainingConfig(Section):
     """Standard deviation of the noise on the images that the autoencoder sees, pixels in [-1, 1]."""
 
 
+class StartConfig(Section):
+    """How a network goes on from weights of your own (--start)."""
+
+    steps: int | None = Field(default=None, ge=1, le=10**9)
+    """Steps; left out, as many as the strong network has."""
+    learning_rate: float = Field(default=0.02, gt=0, le=100)
+    """Step size at its peak; the new head's is ten times as large."""
+    side: int = Field(default=64, ge=8, le=512)
+    """Images are enlarged to so many pixels a side at the least for a ResNet."""
+
+
 class StrongConfig(Section):
     """The strong network: from labels alone, by self-training, by consistency, and pretrained."""
 
@@ -233,6 +244,8 @@ class StrongConfig(Section):
     """How it goes on by consistency."""
     pretraining: PretrainingConfig = PretrainingConfig()
     """How it is pretrained."""
+    start: StartConfig = StartConfig()
+    """How your own weights go on."""
 
     @model_validator(mode="after")
     def _has_blocks(self) -> StrongConfig:

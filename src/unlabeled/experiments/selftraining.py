@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from unlabeled.config import StrongConfig
+from unlabeled.keeping.caching import expand
+from unlabeled.keeping.files import digest_file
 from unlabeled.keeping.results import Run
 from unlabeled.outcomes import NetworkOutcome, Outcome, PretrainedOutcome
 from unlabeled.records import ArmKey
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from unlabeled.experiments.lab import Lab
     from unlabeled.training import Watcher
 
 # The images that a network learns from without their labels: none for a teacher.
 Pool: TypeAlias = Literal["none", "labeled", "unlabeled"]
 Pretext: TypeAlias = Literal["autoencoder", "rotations"]
-Way: TypeAlias = Literal["labels", "pseudo-labels", "consistency", "autoencoder", "rotations"]
+Way: TypeAlias = Literal["labels", "pseudo-labels", "consistency", "autoencoder", "rotations", "weights"]
 TEACHER = ArmKey("strong", "network")
 
 
@@ -75,6 +76,7 @@ class StrongTask:
     Of "labels" alone it is the teacher. By "pseudo-labels" it is a student with random first weights, which learns from the labels and
     from what the network of the round before makes of the ``pool``. By "consistency" it goes on from the teacher's weights, and learns
     from what its own averaged weights make of the pool. By "autoencoder" and "rotations" its first weights have learned from the pool.
+    By "weights" it is the network of the file ``start``.
     """
 
     arm: ArmKey
@@ -84,6 +86,7 @@ class StrongTask:
     way: Way = "labels"
     pool: Pool = "none"
     round: int = 0
+    start: Path | None = None
     title: ClassVar[str] = "teacher"
 
     @property
@@ -94,7 +97,7 @@ class StrongTask:
     @property
     def needs(self) -> Sequence[StrongTask | PretrainingTask]:
         """Its teacher, or what its first weights come from."""
-        if self.way == "labels":
+        if self.way in ("labels", "weights"):
             return ()
         if self.way in ("autoencoder", "rotations"):
             return (PretrainingTask(self.strong, self.way, self.seed, None if self.pool == "unlabeled" else self.fold),)
@@ -117,6 +120,8 @@ class StrongTask:
         }
         if self.needs:
             configuration |= {"way": self.way, "pool": self.pool, "stands on": self.needs[0].key(lab).folder.name}
+        if self.start is not None:
+            configuration["start"] = digest_file(expand(self.start))
         if self.pool == "unlabeled":
             configuration["images"] = len(lab.splits.unlabeled)
         name = "-".join(["strong", self.way, *(["labeled"] if self.pool == "labeled" else [])])
@@ -136,4 +141,5 @@ _OWN: dict[Way, set[str]] = {
     "consistency": {"ratio", "consistency"},
     "autoencoder": set(),
     "rotations": set(),
+    "weights": {"start"},
 }

@@ -18,6 +18,7 @@ from unlabeled.images import Images
 from unlabeled.keeping.files import write_history
 from unlabeled.networks.layout import count_operations, count_parameters
 from unlabeled.networks.rebuilding import StrongAutoencoder
+from unlabeled.networks.resnet import ResNet
 from unlabeled.networks.strong import LEAST_SIDE, StrongNet, most_blocks
 from unlabeled.outcomes import NetworkOutcome, PretrainedOutcome
 from unlabeled.training import Fitted, Watcher, fit
@@ -26,7 +27,9 @@ from unlabeled.training.checkpoints import load_weights, save_weights
 from unlabeled.training.labelling import balance, farness, prior_of, unfamiliar
 from unlabeled.training.measuring import codes_of, predict
 from unlabeled.training.objectives import Classification, Objective, Reconstruction, Rotations, SelfTraining, turns_of
+from unlabeled.training.optimizers import Group
 from unlabeled.training.runtime import seeded
+from unlabeled.training.starting import head_of, network_from
 
 
 def check_strong(lab: Lab) -> None:
@@ -61,8 +64,9 @@ def train_strong(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | No
     train, valid = labeled.subset(part.train), labeled.subset(part.valid)
     how = _recipe(task, lab, train)
     fitted = fit(
-        how.network, how.objective, train, valid=valid, config=how.config, beside=how.beside, settled=task.way == "consistency",
-        seed=task.seed + _SEEDS_APART * task.round, runtime=lab.strong_runtime, folder=folder, watcher=watcher,
+        how.network, how.objective, train, valid=valid, config=how.config, beside=how.beside, groups=how.groups,
+        settled=task.way == "consistency", seed=task.seed + _SEEDS_APART * task.round, runtime=lab.strong_runtime,
+        folder=folder, watcher=watcher,
     )  # fmt: skip
     network, config = how.network, how.config
     save_weights(folder / "weights.safetensors", network)
@@ -113,12 +117,13 @@ class _Recipe:
     ``foreign`` is the share of images beside that lie further from the labeled ones than all but 5 % of the validation images.
     """
 
-    network: StrongNet
+    network: StrongNet | ResNet
     objective: Objective
     config: TrainingConfig
     beside: Beside | None = None
     seconds: float = 0.0
     foreign: float | None = None
+    groups: tuple[Group, ...] = ()
 
 
 def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
@@ -130,6 +135,11 @@ def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
         weak = replace(config.augmentation, cutout=0, operations=0)
         objective = SelfTraining(config.smoothing, threshold=asked.threshold, temperature=asked.temperature)
         return _Recipe(_teacher(task, lab, train), objective, config, Beside(pool, taught=True, weak=weak))
+    if task.start is not None:
+        started = network_from(task.start, train.shape, classes=lab.classes, side=strong.start.side, seed=task.seed)
+        return _Recipe(
+            started, Classification(strong.training.smoothing), started_training(strong), groups=(Group(head_of(started), rate=10),)
+        )  # fmt: skip
     network = new_strong(lab, strong, task.seed, pool)
     if task.way == "pseudo-labels":
         config, began = student_training(strong), time.perf_counter()
@@ -157,6 +167,13 @@ def consistent_training(strong: StrongConfig) -> TrainingConfig:
     steps = {} if asked.steps is None else {"steps": asked.steps}
     changed = {"learning_rate": asked.learning_rate, "average": asked.average, **steps}
     return student_training(strong).model_copy(update=changed)
+
+
+def started_training(strong: StrongConfig) -> TrainingConfig:
+    """Return how a network goes on from weights of the user's."""
+    asked = strong.start
+    steps = {} if asked.steps is None else {"steps": asked.steps}
+    return strong.training.model_copy(update={"learning_rate": asked.learning_rate, **steps})
 
 
 def _teacher(task: StrongTask, lab: Lab, train: Images) -> StrongNet:

@@ -39,9 +39,9 @@ class StrongMethod:
 
     def tasks(self, lab: Lab, fold: int, seed: int) -> list[StrongTask]:
         """Train it."""
-        strong = lab.config.strong
+        strong, start = lab.config.strong, lab.config.start if self.way == "weights" else None
         rounds = strong.rounds if self.way == "pseudo-labels" else 0
-        return [StrongTask(self.arm, strong, fold, seed, self.way, self.pool, rounds)]
+        return [StrongTask(self.arm, strong, fold, seed, self.way, self.pool, rounds, start)]
 
 
 def _twins(
@@ -97,6 +97,12 @@ ROTATED, ROTATED_TWIN = _twins(
     ),
     (Colour("#9c3a2e", "#e8897d"), Colour("#8a6d00", "#d9c04d")),
 )
+_STARTED = ArmKey("weights", "network")
+STARTED = StrongMethod(
+    "weights", _STARTED, Message("network from your weights"), Colour("#1864ab", "#74b9ff"), "weights",
+    contrasts=(Contrast(_STARTED, TEACHER),),
+)  # fmt: skip
 STRONG_METHODS = (
-    STRONG, SELF_TRAINED, SELF_DISTILLED, CONSISTENT, CONSISTENT_TWIN, REBUILT, REBUILT_TWIN, ROTATED, ROTATED_TWIN
+    STRONG, SELF_TRAINED, SELF_DISTILLED, CONSISTENT, CONSISTENT_TWIN, REBUILT, REBUILT_TWIN, ROTATED, ROTATED_TWIN,
+    STARTED,
 )  # fmt: skip

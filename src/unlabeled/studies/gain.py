@@ -22,7 +22,7 @@ from unlabeled.grammar.words import words
 from unlabeled.keeping.results import read_result
 from unlabeled.methods import METHODS, Method, all_contrasts, arm_name, method_of
 from unlabeled.methods.networks import NetworkMethod
-from unlabeled.methods.strong import StrongMethod
+from unlabeled.methods.strong import STARTED, StrongMethod
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
 from unlabeled.records import (
     ArmKey,
@@ -64,6 +64,11 @@ def check(lab: Lab) -> None:
         from unlabeled.experiments.strong import check_strong
 
         check_strong(lab)
+    if lab.config.start is not None:
+        from unlabeled.training.starting import network_from
+
+        strong = lab.config.strong
+        network_from(lab.config.start, lab.splits.labeled.shape, classes=lab.classes, side=strong.start.side, seed=0)
     for name in lab.config.leave_out:
         if name not in {method.name for method in METHODS}:
             raise UserError(
@@ -84,6 +89,7 @@ def ways(lab: Lab) -> list[Method]:
         if method.name not in lab.config.leave_out
         and not (isinstance(method, NetworkMethod) and asked == "strong")
         and not (isinstance(method, StrongMethod) and asked == "small")
+        and not (method is STARTED and lab.config.start is None)
     ]
     twins, needed = (
         {c.control for method in methods for c in method.contrasts if c.role == "twin"} for methods in (METHODS, kept)
