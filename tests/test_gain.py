@@ -167,8 +167,8 @@ def test_a_finished_run_is_not_run_again(finished, monkeypatch):
 
 def test_an_interrupted_study_goes_on_and_ends_alike(finished, tmp_path):
     class Interrupt(RunProgress):
-        def done(self, name, outcome):
-            super().done(name, outcome)
+        def done(self, name, outcome, took):
+            super().done(name, outcome, took)
             if "random-network" in name:
                 raise KeyboardInterrupt
 

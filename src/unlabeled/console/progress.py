@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -35,7 +34,7 @@ class RunProgress:
         # Runs begin in a thread of the pool and end in ours.
         self._lock = Lock()
         self._took: dict[str, list[float]] = defaultdict(list)
-        self._running: dict[str, tuple[str, str, float]] = {}
+        self._running: dict[str, tuple[str, str]] = {}
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -64,14 +63,13 @@ class RunProgress:
     def start(self, name: str, kind: str, label: str) -> None:
         """Begin a run; several can be under way."""
         with self._lock:
-            self._running[name] = (kind, label, time.perf_counter())
+            self._running[name] = (kind, label)
             self._show()
 
-    def done(self, name: str, outcome: str) -> None:
-        """End a run that was begun."""
+    def done(self, name: str, outcome: str, took: float) -> None:
+        """End a run that was begun, and that took so many seconds; that it waited for its turn does not count."""
         with self._lock:
-            kind, label, began = self._running.pop(name)
-            took = time.perf_counter() - began
+            kind, label = self._running.pop(name)
             self._left[kind] -= 1
             self._number += 1
             self._took[kind].append(took)
@@ -101,7 +99,7 @@ class RunProgress:
 
     def _show(self) -> None:
         """Draw the bar: what runs, and how far all runs are."""
-        labels = [label for _, label, _ in self._running.values()]
+        labels = [label for _, label in self._running.values()]
         completed = self._number / self._total if len(labels) > 1 and self._total else 0
         description = self._title + " | ".join(labels)
         state = self._remaining()

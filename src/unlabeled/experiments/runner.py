@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -44,10 +45,14 @@ def run_tasks(
     # Of all tasks, so that a run that goes on spreads them as the first one did.
     if waiting and (needed := [other for task, _ in runs.values() for other in task.needs]):
         run_tasks(lab, needed, progress, title=title)
+        # A run that others need can be one of those that are asked for.
+        made = {str(other.key(lab).folder) for other in needed}
+        results |= {name: done for name in made & runs.keys() if (done := outcome_of(runs[name][1])) is not None}
+        waiting = [entry for entry in waiting if entry[0] not in results]
     jobs = _jobs(lab, len(runs))
     progress.plan((task.kind for _, _, task in waiting), workers=jobs)
-    for name, outcome in _perform_all(lab, waiting, jobs, progress):
-        progress.done(name, _result_line(outcome))
+    for name, outcome, took in _perform_all(lab, waiting, jobs, progress):
+        progress.done(name, _result_line(outcome), took)
         results[name] = outcome
     return [
         Row(task.arm, task.seed, os.path.relpath(name, lab.folder), results[name], task.fold)
@@ -57,19 +62,21 @@ def run_tasks(
 
 def _perform_all(
     lab: Lab, waiting: list[tuple[str, str, Task]], jobs: int, progress: RunProgress
-) -> Iterator[tuple[str, Outcome]]:
-    """Perform tasks, here or spread over processes, and yield the name and result of each as it ends."""
+) -> Iterator[tuple[str, Outcome, float]]:
+    """Perform tasks, here or spread over processes, and yield the name, result and seconds of each as it ends."""
     if jobs > 1 and waiting:
         yield from _spread(lab, waiting, jobs, progress)
         return
     for name, label, task in waiting:
         progress.start(name, task.kind, label)
-        yield name, perform(lab, task, progress)
+        began = time.perf_counter()
+        outcome = perform(lab, task, progress)
+        yield name, outcome, time.perf_counter() - began
 
 
 def _spread(
     lab: Lab, waiting: list[tuple[str, str, Task]], jobs: int, progress: RunProgress
-) -> Iterator[tuple[str, Outcome]]:
+) -> Iterator[tuple[str, Outcome, float]]:
     threads = max(1, _cores(lab) // jobs)
 
     def calls() -> Iterator[Any]:
@@ -78,16 +85,17 @@ def _spread(
             yield delayed(_perform_apart)(lab, name, task, threads)
 
     # No more is handed out than is running, so what was started is what runs.
-    for name, outcome, process, peak in in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs):
+    for name, outcome, took, process, peak in in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs):
         remember_worker(process, peak, among=jobs)
-        yield name, outcome
+        yield name, outcome, took
 
 
-def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, Outcome, int, float]:
-    """Perform a task in another process; return its memory too."""
+def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, Outcome, float, int, float]:
+    """Perform a task in another process; return its seconds and that process's memory too."""
     torch.set_num_threads(threads)
+    began = time.perf_counter()
     outcome = perform(lab, task)
-    return name, outcome, os.getpid(), own_peak()
+    return name, outcome, time.perf_counter() - began, os.getpid(), own_peak()
 
 
 def _jobs(lab: Lab, tasks: int) -> int:
