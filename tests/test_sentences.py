@@ -16,7 +16,7 @@ from unlabeled.studies.depths import PairErrors
 from unlabeled.studies.features import CODES, NETWORK
 from unlabeled.studies.finetune import tuned
 from unlabeled.studies.joint import LABELED_ONLY
-from unlabeled.studies.lead import lead
+from unlabeled.studies.lead import _precision, lead
 from unlabeled.studies.penalties import BASE, IN_BATCHES, UNTRAINED, SparseLine
 from unlabeled.studies.search import Line
 from unlabeled.studies.variants import Factor, LayerGradients, Rates
@@ -461,3 +461,24 @@ def test_an_effect_of_nothing_is_written_without_a_sign(contexts):
         )
         text = " ".join(line for line in said(context, name) if "points" in line and "differences range" not in line)
         assert not re.search(r"[+−]\d", text), name
+
+
+@pytest.mark.parametrize("wide", [0.02, 0.3, 1.0, 3.0, 20.0])
+def test_what_more_would_take_is_more_than_there_is(contexts, wide):
+    """Of a study that is imprecise: folds, seeds and images that it asks for exceed what it has, or it asks for nothing."""
+    context = contexts["gain"]
+    context = with_(
+        context,
+        Effect,
+        lambda e: replace(
+            e, seeds=3, decidable=True, parts=(0.4 * wide, 0.3 * wide, 0.1 * wide), runs=0.1 * wide, folds=3
+        ),
+    )
+    text = _precision(context, context.findings.comparison.answer)
+    asked = {
+        unit: float(number)
+        for number, unit in re.findall(r"([\d.]+) (folds|seeds|times)", text.partition("studies.")[2])
+    }
+    least = {"folds": 3, "seeds": 3, "times": 1}
+    assert all(number > least[unit] for unit, number in asked.items()), text
+    assert asked or "in four of five studies" in text

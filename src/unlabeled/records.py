@@ -270,8 +270,8 @@ class FoldsSummary:
 class Protocol:
     """What every number of a study stands on: the images, how they are split, repetitions, arithmetic.
 
-    ``image`` is (channels, height, width); ``flip`` and ``shift`` are the networks' augmentation; without labels there are no folds.
-    ``strong_precision`` is the strong network's arithmetic, if there was one.
+    ``image`` is (channels, height, width); ``flip``, ``shift``, ``cutout`` and ``operations`` are the networks' augmentation; without
+    labels there are no folds. ``strong_precision`` is the strong network's arithmetic, if there was one.
     """
 
     data: str
@@ -294,6 +294,8 @@ class Protocol:
     precision: str
     kernels: bool
     strong_precision: str = ""
+    cutout: int = 0
+    operations: int = 0
 
 
 @dataclass(frozen=True)

@@ -323,7 +323,8 @@ class Lab:
         """Say what was compared on what, for the report to print beside the numbers; without labels there are no folds."""
         splits, config = self.splits, self.config
         channels, height, width = splits.labeled.shape
-        training = config.network.training
+        strong = config.study == "open-set" or (config.study == "gain" and config.classifier == "strong")
+        training = config.strong.training if strong else config.network.training
         return Protocol(
             data=config.data_name,
             preset=config.preset,
@@ -342,6 +343,8 @@ class Lab:
             ensemble=config.classical.ensemble,
             flip=training.flip,
             shift=training.shift,
+            cutout=training.cutout,
+            operations=training.operations,
             precision=self.runtime.precision,
             strong_precision="" if (used := self.__dict__.get("strong_runtime")) is None else used.precision,
             kernels=self.kernels,
