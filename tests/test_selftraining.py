@@ -204,7 +204,7 @@ def test_of_a_small_image_only_the_blocks_that_fit_are_used_and_of_a_tiny_one_no
     assert network.widths == (6, 8)
     config = resolve(TINY_GAIN, SMALL, {"side": 6})
     with pytest.raises(
-        UserError, match="at least 8 pixels a side, and these have 6; give --side 8 or more, or --leave-out strong"
+        UserError, match="at least 8 pixels a side, and these have 6; give --side 8 or more, or --classifier small"
     ):
         strong.check_strong(Lab(config, load(config), tmp_path))
 

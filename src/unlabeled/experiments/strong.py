@@ -43,7 +43,7 @@ def check_strong(lab: Lab) -> None:
     if min(lab.splits.labeled.shape[1:]) < LEAST_SIDE:
         raise UserError(
             f"the strong network takes images of at least {LEAST_SIDE} pixels a side, and these have "
-            f"{min(lab.splits.labeled.shape[1:])}; give --side {LEAST_SIDE} or more, or --leave-out strong self-training"
+            f"{min(lab.splits.labeled.shape[1:])}; give --side {LEAST_SIDE} or more, or --classifier small"
         )
 
 
