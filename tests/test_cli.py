@@ -14,7 +14,7 @@ from unlabeled.config import Config
 from unlabeled.errors import UserError
 from unlabeled.presets import command_of, merge, read_file, resolve
 
-SMALL = [
+SMALL = ["--classifier", "small",
     "--data", "digits", "--folds", "2", "--seeds", "1", "--unlabeled", "60", "--test", "40", "--device", "cpu",
     "--encoder.conv-out-channels", "3", "--encoder.conv-kernel-size", "3", "--encoder.conv-padding", "1",
     "--autoencoder.training.epochs", "1", "--network.training.epochs", "1", "--network.learning-rates", "1e-3", "1e-2",

@@ -26,6 +26,8 @@ BASE = merge(
     {
         "seeds": 1,
         "leave_out": "none",
+        "classifier": "both",
+        "precision": "fp32",
         "strong": {"widths": [4], "training": {"steps": 2, "batch_size": 8}},
         "studies": {"network": {name: [0.1, 0.2] for name in ("adam_rates", "adagrad_rates", "rmsprop_rates")}},
     },
@@ -103,6 +105,8 @@ def altered(path, value, *more):
     if path in (("study",), ("preset",)):
         # Presets are taken apart before there is a configuration; it is the field's own part that is looked at.
         return resolve(BASE).model_copy(update={path[0]: others(path, value)[0]})
+    if path == ("start",):
+        return None  # no file is there
     for other in others(path, value):
         try:
             config = resolve(BASE, *more, nested(path, other))
@@ -187,7 +191,8 @@ SILENT = {
 UNSEEN = {
     ("difference",), ("near",), ("studies", "autoencoder", "longest"), ("studies", "convolved", "pool"),
     ("studies", "convolved", "stride"), ("studies", "finetune", "most_epochs"), ("studies", "network", "adagrad_rates"),
-    ("studies", "network", "decoupled_decay"), ("studies", "network", "filters"), ("studies", "network", "labels"),
+    ("studies", "network", "decoupled_decay"), ("strong", "start", "steps"), ("strong", "start", "learning_rate"),
+    ("strong", "start", "side"), ("studies", "open_set", "shares"), ("studies", "open_set", "known"), ("studies", "open_set", "labels"), ("studies", "network", "filters"), ("studies", "network", "labels"),
 }  # fmt: skip
 
 
@@ -202,7 +207,7 @@ def test_another_value_is_another_key_but_where_it_changes_no_byte(base, tmp_pat
     other = altered(path, value_at(config, path), *more)
     if other is None:
         # Of other data, elsewhere, fewer of the same runs, and a name for the one learning rate of a list.
-        assert path in (("data",), ("cache",), ("leave_out",), ("network", "training", "learning_rate"))
+        assert path in (("data",), ("cache",), ("leave_out",), ("start",), ("network", "training", "learning_rate"))
         return
     assert (keys(other, tmp_path) == known) == (path in SILENT | UNSEEN)
 
@@ -246,8 +251,13 @@ def fields_read(lab, task, monkeypatch):
     def dumping(self, *arguments, **options):
         if on and id(self) in paths:
             path, left_out = paths[id(self)], options.get("exclude") or set()
+            taken = options.get("include")
             inside = [leaf for leaf in leaves() if leaf[: len(path)] == path]
-            read.update(leaf for leaf in inside if leaf[len(path)] not in left_out)
+            read.update(
+                leaf
+                for leaf in inside
+                if leaf[len(path)] not in left_out and (taken is None or leaf[len(path)] in taken)
+            )
         return dump(self, *arguments, **options)
 
     def running(self, *arguments):

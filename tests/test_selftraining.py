@@ -212,7 +212,7 @@ def test_of_a_small_image_only_the_blocks_that_fit_are_used_and_of_a_tiny_one_no
 def test_a_run_costs_what_it_stands_on_too(lab):
     """Seconds and operations of the teacher, or of the pretraining, are counted once, and a training's grow with its images."""
     teacher = perform(lab, STRONG.tasks(lab, 0, 0)[0])
-    assert teacher.before == 0
+    assert teacher.seconds_before == 0
     network = strong.new_strong(lab, lab.config.strong, 0, lab.splits.unlabeled)
     forward = count_operations(network, lab.splits.labeled.shape)
     train = len(lab.folds.folds[0].train)
@@ -224,7 +224,7 @@ def test_a_run_costs_what_it_stands_on_too(lab):
     assert student.operations == teacher.operations + forward * train * student.epochs * (3 * (1 + ratio) + ratio)
     (task,) = REBUILT.tasks(lab, 0, 0)
     pretrained = perform(lab, task.needs[0])
-    assert perform(lab, task).before == pytest.approx(pretrained.seconds)
+    assert perform(lab, task).seconds_before == pytest.approx(pretrained.seconds)
     assert perform(lab, task).operations == pretrained.operations + teacher.operations
 
 

@@ -548,7 +548,8 @@ def test_a_study_that_fails_says_why_and_the_others_go_on(tmp_path, monkeypatch)
     def fail(lab, do):
         raise UserError("no luck")
 
-    monkeypatch.setattr(course, "COURSE", (COURSE[0], replace(COURSE[1], run=fail)))
+    for name in ("COURSE", "STUDIES"):
+        monkeypatch.setattr(course, name, (COURSE[0], replace(COURSE[1], run=fail)))
     study(tmp_path)
     assert read_study(tmp_path / "network").failed == "no luck"
     assert read_study(tmp_path / "baselines").answered

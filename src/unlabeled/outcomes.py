@@ -24,7 +24,7 @@ class Diverged:
 class Scored:
     """What was chosen on a fold's validation part and scored on the test split: how right it is; times in seconds, losses in nats.
 
-    ``before`` is the time of the trainings that it stands on; ``operations`` are the multiplications with additions of all networks'
+    ``seconds_before`` is the time of the trainings that it stands on; ``operations`` are the multiplications with additions of all networks'
     trainings, those it stands on included, 0 where they were not counted.
     """
 
@@ -38,13 +38,13 @@ class Scored:
     predict_seconds: float
     accuracy: float
     log_loss: float
-    before: float = field(default=0.0, kw_only=True)
+    seconds_before: float = field(default=0.0, kw_only=True)
     operations: float = field(default=0.0, kw_only=True)
 
     @property
     def seconds_in_all(self) -> float:
         """Seconds of its training and of those that it stands on."""
-        return self.before + self.seconds
+        return self.seconds_before + self.seconds
 
     @property
     def teraoperations(self) -> float | None:

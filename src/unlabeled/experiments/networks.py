@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,16 @@ def train_network(task: NetworkTask, lab: Lab, folder: Path, watcher: Watcher | 
         predictions_per_second=len(lab.splits.test) / predicting,
         gradients=_gradients(task, lab, network, train) if task.gradients else None,
         epochs=len(fitted.history),
-        operations=sum(operations_of_training(network, train, f) for _, _, f in trained)
-        if not isinstance(task.learning, Joint)
-        else 0.0,
+        operations=_operations(task, network, train, [fitted for _, _, fitted in trained]),
         **score_test(folder, probabilities, lab.splits.test.classes),
     )
+
+
+def _operations(task: NetworkTask, network: ConvNet, train: Images, trained: Sequence[Fitted]) -> float:
+    """Return the operations of all candidates; where a network reconstructs too, they are not counted."""
+    if isinstance(task.learning, Joint):
+        return 0.0
+    return sum(operations_of_training(network, train, fitted) for fitted in trained)
 
 
 def _train(

@@ -60,7 +60,7 @@ def _attempt(lab: Lab, task: Task, run: Run, watcher: Watcher | None) -> Outcome
     if isinstance(outcome, Scored):
         before = sum(one.seconds_in_all if isinstance(one, Scored) else one.seconds for one in needed)
         operations = outcome.operations + sum(getattr(one, "operations", 0.0) for one in needed)
-        outcome = replace(outcome, before=before, operations=operations)
+        outcome = replace(outcome, seconds_before=before, operations=operations)
     return outcome
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from unlabeled.grammar.parts import Part, Picture
 from unlabeled.grammar.plots import frontier_figure
 from unlabeled.grammar.section import Context
+from unlabeled.grammar.tables import Column, table
+from unlabeled.grammar.words import words
 from unlabeled.records import ArmSummary
 
 
@@ -27,4 +29,15 @@ def costs(context: Context[Any], arms: Sequence[ArmSummary]) -> list[Part]:
         "No other way is both faster and more accurate than: {names}.",
         names=context.each("({i[0]}) {i[1][2]} ({i[1][0]:time}, {i[1][1]:1} %)", enumerate(front, 1), ", "),
     )
-    return [Picture(frontier_figure("costs", points, context.language, x=x, y=y, levels=()), caption)]
+    columns: dict[str, Column[ArmSummary]] = {
+        words("way"): lambda arm: context.name(arm.arm),
+        words("in all, s"): lambda arm: context.language.write(arm.medians.get("seconds_in_all"), "s"),
+        words("operations, 10¹²"): lambda arm: context.language.write(arm.medians.get("teraoperations"), "f2"),
+    }
+    note = words(
+        "Medians over runs, each with the trainings that it stands on; operations are its networks' multiplications with additions."
+    )
+    costly = table(
+        context, columns, arms, title=words("What it costs"), note=note, swatch=lambda arm: context.colour(arm.arm)
+    )
+    return [costly, Picture(frontier_figure("costs", points, context.language, x=x, y=y, levels=()), caption)]

@@ -82,15 +82,10 @@ def check(lab: Lab) -> None:
 
 def ways(lab: Lab) -> list[Method]:
     """Return the methods that are asked for; a twin goes with the last of those that are held against it."""
-    asked = lab.config.classifier
-    kept = [
-        method
-        for method in METHODS
-        if method.name not in lab.config.leave_out
-        and not (isinstance(method, NetworkMethod) and asked == "strong")
-        and not (isinstance(method, StrongMethod) and asked == "small")
-        and not (method is STARTED and lab.config.start is None)
-    ]
+    config = lab.config
+    other = {"strong": (NetworkMethod,), "small": (StrongMethod,), "both": ()}[config.classifier]
+    out = {*config.leave_out, *(() if config.start else (STARTED.name,))}
+    kept: list[Method] = [method for method in METHODS if method.name not in out and not isinstance(method, other)]
     twins, needed = (
         {c.control for method in methods for c in method.contrasts if c.role == "twin"} for methods in (METHODS, kept)
     )
@@ -173,12 +168,7 @@ def colour_of(arm: ArmKey) -> str:
 
 def _arms(context: Context[GainFindings]) -> list[Part]:
     findings = context.findings
-    notes = [
-        context.say(
-            "Fit: median seconds of a run, choices included, features and autoencoder apart. In all: with the trainings that it stands on, "
-            "and their networks' multiplications with additions."
-        )
-    ]
+    notes = [context.say("Fit: median seconds of a run, choices included, features and autoencoder apart.")]
     if any(arm.not_converged for arm in findings.comparison.arms):
         notes.append(context.say("* Not every logistic regression converged; see the end of the page."))
     if findings.pca_lengths is not None:
@@ -195,12 +185,7 @@ def _arms(context: Context[GainFindings]) -> list[Part]:
         return context.name(arm.arm) + (" *" if arm.not_converged else "")
 
     arms = sorted(findings.comparison.arms, key=lambda arm: arm.accuracy.mean if arm.accuracy else 0.0, reverse=True)
-    more = {
-        words("fit, s"): "seconds:s",
-        words("in all, s"): "seconds_in_all:s",
-        words("operations, 10¹²"): "teraoperations:f2",
-    }
-    table = ArmTable(words("way"), more, " ".join(notes))
+    table = ArmTable(words("way"), {words("fit, s"): "seconds:s"}, " ".join(notes))
     figure = Picture(arms_figure(context, "accuracy", arms), best_sentence(context, arms))
     return [table.of(context, arms, name=name, chosen=0), figure, *costs(context, arms)]
 
