@@ -24,8 +24,8 @@ class Diverged:
 class Scored:
     """What was chosen on a fold's validation part and scored on the test split: how right it is; times in seconds, losses in nats.
 
-    ``seconds_before`` is the time of the trainings that it stands on; ``operations`` are the multiplications with additions of all networks'
-    trainings, those it stands on included, 0 where they were not counted.
+    ``seconds_before`` is the time of the trainings that it stands on; ``operations`` are the multiplications with additions of all its
+    networks' trainings, those it stands on included, 0 where they were not counted.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
