@@ -230,8 +230,8 @@ def test_what_changes_no_key_changes_no_byte(base, tmp_path):
     found, expected = outcome_bytes(other, tmp_path / "other"), outcome_bytes(config, tmp_path / "same")
     assert len(found) > 25
     differing = {path.parts[1] for path, content in found.items() if expected[path] != content}
-    # The number of threads is among what is changed, and a convolution to one channel (the strong autoencoder's last one) adds up in
-    # another order on another number of them: a rounding that docs/LOG.md tells of. All else is the same to the byte.
+    # The number of threads is among what is changed, and PyTorch's batch normalisation adds up in another order on another number of
+    # them, which of these small runs the strong autoencoder's alone shows (docs/LOG.md). All else is the same to the byte.
     assert differing <= {"strong-autoencoder"}
 
 

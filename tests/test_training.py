@@ -23,7 +23,7 @@ from unlabeled.networks.joint import JointNetwork
 from unlabeled.networks.models import ConvAutoEncoder, ConvNet
 from unlabeled.training import evaluate, fit, learning_rate, make_optimizer
 from unlabeled.training.checkpoints import load_weights, save_weights
-from unlabeled.training.objectives import Classification, Reconstruction
+from unlabeled.training.objectives import Classification, JointClassification, Reconstruction
 from unlabeled.training.runtime import Alone, Runtime, choose_device, evaluating, seeded
 
 CPU = Runtime.of("cpu")
@@ -456,3 +456,23 @@ def test_classes_the_model_does_not_know_are_told():
         evaluate(network(), Classification(), images, runtime=CPU)
     with pytest.raises(DataError, match="a class 4"):
         fit(network(), Classification(), images, valid=None, config=TrainingConfig(epochs=1), runtime=CPU)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_half_precision_takes_logits_and_named_parts_and_says_nothing(joint, capfd):
+    """A network gives back logits, or parts by their names with pairs of maps; losses get them in full either way."""
+    images = make_images(12, classes=4)
+    block = {"conv_out_channels": (3,), "conv_kernel_size": 3, "conv_stride": 1, "conv_padding": 1, "pool_kernel_size": 2,
+             "pool_stride": 2}  # fmt: skip
+    model, objective, beside = (
+        (JointNetwork(ConvAutoEncoder(images.shape, **block), classes=4), JointClassification(1.0, 1.0), Images(images.pixels))
+        if joint
+        else (ConvNet(images.shape, classes=4, **block), Classification(), None)
+    )  # fmt: skip
+    config = TrainingConfig(epochs=1, batch_size=6)
+    fitted = fit(
+        model, objective, images, valid=images, config=config, beside=beside, runtime=Runtime.of("cpu", "bf16")
+    )
+    assert np.isfinite(fitted.history[0]["train_loss"])
+    assert all(weight.dtype == torch.float32 for weight in model.parameters())
+    assert "bfloat16" not in "".join(capfd.readouterr())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,20 +75,25 @@ class Runtime:
 
     def fabric(self) -> Fabric | Alone:
         """Make the Fabric, or what stands in its place: to import it takes a second and 80 MB in every process."""
-        if self.processes == 1:
-            return Alone(self)
+        several = self.processes > 1
+        if not several and self.precision == "fp32":
+            return Alone()
         from lightning_fabric import Fabric
 
+        # Which arithmetic is used stands in the report, and is not for the console of each process.
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        devices: Any = local if several or self.device.type != "cuda" else [self.device.index or 0]
         fabric = Fabric(
             accelerator=self.device.type,
-            devices=local,
-            num_nodes=self.processes // local,
-            strategy="ddp",
+            devices=devices,
+            num_nodes=self.processes // local if several else 1,
+            strategy="ddp" if several else "auto",
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",
         )
         fabric.launch()
-        atexit.register(_leave)
+        if several:
+            atexit.register(_leave)
         return fabric
 
     @contextmanager
@@ -110,14 +116,11 @@ def _leave() -> None:
 
 
 class Alone:
-    """What Fabric comes to for one process."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+    """What Fabric comes to for one process in full precision."""
 
     def setup(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Return both, the model to be called in the chosen precision; it is where it trains already."""
-        return model if self.runtime.precision == "fp32" else _InPrecision(model, self.runtime), optimizer
+        """Return both as they are; the model is where it trains already."""
+        return model, optimizer
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients of a loss."""
@@ -126,34 +129,6 @@ class Alone:
     def all_reduce(self, value: Tensor, *, reduce_op: str) -> Tensor:
         """Return the value: there are no others to add, or to average with."""
         return value
-
-
-class _InPrecision(nn.Module):
-    """A model that computes in the chosen precision, and whose outputs are fp32, for losses need the digits."""
-
-    def __init__(self, model: nn.Module, runtime: Runtime) -> None:
-        super().__init__()
-        self.model, self.runtime = model, runtime
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the model has: objectives look at its parts."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("model"), name)
-
-    def forward(self, *given: Any, **options: Any) -> Any:
-        with self.runtime.autocast():
-            return _in_full(self.model(*given, **options))
-
-
-def _in_full(outputs: Any) -> Any:
-    """Return outputs with tensors of fractions in fp32, however they are held."""
-    if isinstance(outputs, Tensor):
-        return outputs.float() if outputs.is_floating_point() else outputs
-    if is_dataclass(outputs) and not isinstance(outputs, type):
-        return replace(outputs, **{one.name: _in_full(getattr(outputs, one.name)) for one in fields(outputs)})
-    return type(outputs)(map(_in_full, outputs)) if isinstance(outputs, (tuple, list)) else outputs
 
 
 def to_images(pixels: Tensor) -> Tensor:
