@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from benchmarks.drawing import draw_images
 from benchmarks.measuring import Contender, Outcome, Row, compare, take_turns
 from benchmarks.rivals import copy_weights, measure_loss
-from benchmarks.training import HELD_OUT
+from benchmarks.training import HELD_OUT, MICRO, Layer, convolve, random_map
 from unlabeled import TrainingConfig, fit
 from unlabeled.images import Images
 from unlabeled.networks.strong import StrongNet
@@ -21,7 +20,6 @@ from unlabeled.training.objectives import Classification
 from unlabeled.training.runtime import Runtime, seeded
 
 WIDTHS, BATCH, RATE, DECAY, SHIFT, HOLE = (32, 96, 128), 128, 0.2, 5e-4, 4, 8
-_MICRO = 32
 
 
 def run_strong(*, images: int, repeats: int) -> list[Row]:
@@ -39,14 +37,13 @@ def run_strong(*, images: int, repeats: int) -> list[Row]:
             ),
             "unlabeled": lambda: _train_ours(given, held_out, "fp32"),
             "unlabeled, bf16": lambda: _train_ours(given, held_out, "bf16"),
-            "convolutions alone": lambda: _convolve(len(given) // 4, torch.float32),
-            "convolutions alone, bf16": lambda: _convolve(len(given) // 4, torch.bfloat16),
+            "convolutions alone": lambda: convolve(_layers(torch.float32), len(given) // 4),
+            "convolutions alone, bf16": lambda: convolve(_layers(torch.bfloat16), len(given) // 4),
         }
 
     outcomes = take_turns(all_of(data), repeats, warmups=all_of(few))
     rows = compare("strong", outcomes, rival="plain PyTorch", goal=None)
-    plain, rival, rival_half, ours, ours_half, bound, bound_half = rows
-    del plain
+    rival, rival_half, ours, ours_half, bound, bound_half = rows[1:]
     ours_half.goal = 2.5
     for row, good, alone in ((ours, rival, bound), (ours_half, rival_half, bound_half)):
         row.more["share_of_bound"] = row.median / alone.median
@@ -139,25 +136,13 @@ def _train_ours(images: Images, held_out: Images, precision: str) -> Outcome:
     return Outcome(len(images), time.perf_counter() - start, measure_loss(model, held_out, classify=True))
 
 
-def _convolve(images: int, dtype: torch.dtype) -> Outcome:
-    """Time the convolutions of a training step forward and backward, each alone, with nothing between them."""
-    layers = _layers(dtype)
-    start = time.perf_counter()
-    steps = max(images // _MICRO, 1)
-    for _ in range(steps):
-        for layer, x, gradient in layers:
-            layer(x).backward(gradient)
-    return Outcome(steps * _MICRO, time.perf_counter() - start)
-
-
-def _layers(dtype: torch.dtype) -> Sequence[tuple[nn.Module, Tensor, Tensor]]:
+def _layers(dtype: torch.dtype) -> list[Layer]:
     found, side, ins = [], 31, (24, *WIDTHS[:-1])
     for narrow, wide in zip(ins, WIDTHS, strict=True):
         for channels, size in ((narrow, side), (wide, side // 2)):
             layer = nn.Conv2d(channels, wide, 3, padding=1, bias=False).to(dtype)
             layer = layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            maps = [torch.randn(_MICRO, n, size, size).to(dtype) for n in (channels, wide)]
-            x, gradient = (one.contiguous(memory_format=torch.channels_last) for one in maps)
+            x, gradient = (random_map(MICRO, n, size, dtype) for n in (channels, wide))
             found.append((layer, x.requires_grad_(), gradient))
         side //= 2
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -18,6 +19,8 @@ from unlabeled.training.runtime import Runtime, seeded
 
 BLOCK = {"conv_kernel_size": 3, "conv_stride": 1, "conv_padding": 1, "pool_kernel_size": 2, "pool_stride": 2}
 HELD_OUT = 2_000
+MICRO = 32
+Layer: TypeAlias = tuple[nn.Module, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -104,31 +107,37 @@ def loss_of_ours(case: Case, model: nn.Module, held_out: Images) -> float:
     return measure_loss(copy_weights(model, case.plain()), held_out, classify=case.classify)
 
 
-def _convolve(case: Case, images: int, dtype: torch.dtype = torch.float32, micro: int = 32) -> Outcome:
-    """Time the convolutions of a training step forward and backward, each alone, with nothing between them."""
-    layers = list(_layers(case, micro, dtype))
+def _convolve(case: Case, images: int, dtype: torch.dtype = torch.float32) -> Outcome:
+    return convolve(_layers(case, MICRO, dtype), images)
+
+
+def convolve(layers: Sequence[Layer], images: int) -> Outcome:
+    """Time the convolutions of a training step forward and backward, each alone, with nothing between them.
+
+    Of each there are the layer, its input and the gradient of its output, of ``MICRO`` images.
+    """
     start = time.perf_counter()
-    steps = max(images // micro, 1)
+    steps = max(images // MICRO, 1)
     for _ in range(steps):
         for layer, x, gradient in layers:
             layer(x).backward(gradient)
-    return Outcome(steps * micro, time.perf_counter() - start)
+    return Outcome(steps * MICRO, time.perf_counter() - start)
 
 
-def _layers(case: Case, n: int, dtype: torch.dtype) -> Sequence[tuple[nn.Module, torch.Tensor, torch.Tensor]]:
+def _layers(case: Case, n: int, dtype: torch.dtype) -> Sequence[Layer]:
     widths, side, found = (3, *case.filters), 32, []
     for number, (narrow, wide) in enumerate(zip(widths, case.filters, strict=False)):
         kinds = [nn.Conv2d(narrow, wide, 3, padding=1)]
         kinds += [] if case.classify else [nn.ConvTranspose2d(wide, narrow, 3, padding=1)]
         for kind in kinds:
             layer = kind.to(dtype).to(memory_format=torch.channels_last)
-            x = _map(n, layer.in_channels, side, dtype).requires_grad_(
+            x = random_map(n, layer.in_channels, side, dtype).requires_grad_(
                 number > 0 or isinstance(layer, nn.ConvTranspose2d)
             )
-            found.append((layer, x, _map(n, layer.out_channels, side, dtype)))
+            found.append((layer, x, random_map(n, layer.out_channels, side, dtype)))
         side //= 2
     return found
 
 
-def _map(n: int, channels: int, side: int, dtype: torch.dtype) -> torch.Tensor:
+def random_map(n: int, channels: int, side: int, dtype: torch.dtype) -> torch.Tensor:
     return torch.randn(n, channels, side, side).to(dtype).contiguous(memory_format=torch.channels_last)

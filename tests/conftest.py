@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from inspect import isfunction
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,21 @@ TINY_GAIN = {
 }
 
 
+@contextmanager
+def own_cache(factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give what is made for several tests the cache that each of them has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNLABELED_CACHE", str(factory.getbasetemp() / "cache"))
+        yield
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Return a folder that is made once for all processes of the tests; each gets a copy of its own."""
     own = factory.getbasetemp()
     # pytest-xdist puts the processes' folders beside one another.
     place = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"made-{name}"
     place.mkdir(exist_ok=True)
-    with locked(place), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNLABELED_CACHE", str(own / "cache"))
+    with locked(place), own_cache(factory):
         if not (place / "whole").exists():
             shutil.rmtree(place / "run", ignore_errors=True)  # of a process that failed half way
             make(place / "run")

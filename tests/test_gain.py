@@ -21,6 +21,7 @@ from unlabeled.keeping.results import read_result
 from unlabeled.methods import METHODS
 from unlabeled.methods.autoencoders import denoising, denoising_of_labeled, of_unlabeled
 from unlabeled.methods.finetuned import FINETUNED
+from unlabeled.methods.strong import STRONG_METHODS
 from unlabeled.presets import resolve
 from unlabeled.records import ArmKey, FoldsSummary
 from unlabeled.report.page import write_report
@@ -255,14 +256,13 @@ def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
         "data": "digits", "preset": preset, "labels": 100, "unlabeled": 60, "test": 40, "folds": 2, "seeds": 1, "device": "cpu",
         "jobs": 1, "encoder": {"conv_out_channels": [4]}, "autoencoder": {"training": {"epochs": 1}},
         "network": {"training": {"epochs": 1}}, "classical": {"trees": 3},
-        "strong": {"widths": [4], "training": {"steps": 2, "batch_size": 16}},
+        "strong": {"widths": [4], "training": {"steps": 2, "batch_size": 16}, "consistency": {"steps": 2}}, "classifier": "both",
     }  # fmt: skip
     config = resolve(small)
     write_report(run_gain(config, load(config), folder=tmp_path))
     findings = read_findings(tmp_path)
-    small = [
-        row for row in findings.rows if row.arm.model == "network" and row.arm.source not in ("strong", "self-training")
-    ]
+    strong = {method.arm for method in STRONG_METHODS}
+    small = [row for row in findings.rows if row.arm.model == "network" and row.arm not in strong]
     assert {len(row.outcome.tried) for row in small} == {
         len(config.network.learning_rates)
         * len(config.studies.joint.reconstruction)

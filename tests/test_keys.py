@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from conftest import TINY_STUDIES
+from conftest import TINY_STUDIES, own_cache
 from unlabeled.config import Config
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
@@ -174,8 +174,7 @@ def outcome_bytes(config, folder):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    with own_cache(tmp_path_factory):
         config = resolve(BASE)
         return config, keys(config, tmp_path_factory.mktemp("keys"))
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import TINY_STUDIES, read_findings
+from conftest import TINY_STUDIES, own_cache, read_findings
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
 from unlabeled.images import Images
@@ -27,8 +27,9 @@ def config():
 
 
 @pytest.fixture(scope="module")
-def splits(config):
-    return load(config)
+def splits(config, tmp_path_factory):
+    with own_cache(tmp_path_factory):
+        yield load(config)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file as load_tensors
 
-from conftest import TINY_GAIN, read_json
+from conftest import TINY_GAIN, own_cache, read_json
 from unlabeled.config.settings import ConsistencyConfig
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import UserError
@@ -270,6 +270,7 @@ def test_only_the_strong_network_takes_the_faster_precision_and_its_key_says_so(
     same = STRONG.tasks(other, 0, 0)[0].key(other).folder.name == STRONG.tasks(lab, 0, 0)[0].key(lab).folder.name
     assert same == (own == "fp32")
     monkeypatch.setattr(lab_module, "faster_precision", lambda *_: "fp32")
+    monkeypatch.setattr(lab_module.building, "take", lambda library: None)  # this process is not the other one
     travelled = pickle.loads(pickle.dumps(other))
     assert travelled.strong_runtime.precision == own
 
@@ -277,6 +278,11 @@ def test_only_the_strong_network_takes_the_faster_precision_and_its_key_says_so(
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
     """The main job with every way of the strong network, its progress and its folder."""
+    with own_cache(tmp_path_factory):
+        yield _answer(tmp_path_factory.mktemp("strong"))
+
+
+def _answer(folder):
     config = resolve(TINY_GAIN, SMALL, {"seeds": 3, "strong": {"rounds": 1}})
     said = []
 
@@ -285,10 +291,7 @@ def answered(tmp_path_factory):
             said.append((name, took))
             super().done(name, outcome, took)
 
-    folder = run_gain(
-        config, load(config), folder=tmp_path_factory.mktemp("strong"), progress=Shown(Console(quiet=True))
-    )
-    return folder, said
+    return run_gain(config, load(config), folder=folder, progress=Shown(Console(quiet=True))), said
 
 
 def test_each_run_is_told_once_with_its_own_seconds(answered):

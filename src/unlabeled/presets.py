@@ -177,8 +177,9 @@ def resolve(*layers: dict[str, Any]) -> Config:
         base = merge(base, _STUDY_PRESETS.get(preset, {}))
     if str(given.get("data", "")).partition(":")[0] == "digits":
         base = merge(base, _DIGITS)
-    if (given.get("data", "shapes"), preset, given.get("study", "gain")) == ("shapes", "quick", "gain"):
-        base = merge(base, _DRAWN)
+    if (given.get("data", "shapes"), preset) == ("shapes", "quick"):
+        drawn = {"gain": _DRAWN, "open-set": {"strong": _DRAWN["strong"]}}
+        base = merge(base, drawn.get(str(given.get("study", "gain")), {}))
     network = given.get("network", {})
     training = network.get("training") if isinstance(network, dict) else None
     if isinstance(training, dict) and "learning_rate" in training:

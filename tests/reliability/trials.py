@@ -28,6 +28,17 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _BAR = ["--preset", "quick", "--folds", "2", "--seeds", "1", "--threads", "1", "--autoencoder.training.epochs", "2"]
 _BAR += ["--network.training.epochs", "2", "--network.training.patience", "0", "--classical.trees", "5"]
 _BAR += ["--classical.strengths", "0.01", "--encoder.conv-out-channels", "4", "4"]
+# A precision that is measured anew in each cache could differ between two of them.
+_BAR += [
+    "--strong.widths",
+    "8",
+    "--strong.training.steps",
+    "20",
+    "--strong.training.batch-size",
+    "32",
+    "--precision",
+    "fp32",
+]
 SMALL = ["run", "--data", "digits", *_BAR]
 OF_FOLDER = ["run", "--side", "12", *_BAR]
 

@@ -181,12 +181,11 @@ class Lab:
 
     def data_key(self, *, unlabeled: bool = True, test: bool = True) -> dict[str, Any]:
         """Everything about the data that determines an outcome, of those parts that it has to do with."""
-        config = self.config
+        config, origin = self.config, self.splits.origin
         return {
-            "store": self.splits.origin["key"],
+            "store": origin["key"],
             # Of a study that makes its own splits: which images are labeled, and which are in the pool.
-            **{name: self.splits.origin[name] for name in ("part",) if name in self.splits.origin},
-            **({"pool": self.splits.origin["pool"]} if unlabeled and "pool" in self.splits.origin else {}),
+            **{name: origin[name] for name in ("part", *(["pool"] if unlabeled else [])) if name in origin},
             "leaks": config.leaks,
             # Where nothing was left out, the images are those of the other policy.
             **({"near": config.near} if self.splits.near.dropped else {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -121,7 +122,7 @@ class StrongTask:
         if self.needs:
             configuration |= {"way": self.way, "pool": self.pool, "stands on": self.needs[0].key(lab).folder.name}
         if self.start is not None:
-            configuration["start"] = digest_file(expand(self.start))
+            configuration["start"] = _digest(*_looked_at(expand(self.start)))
         if self.pool == "unlabeled":
             configuration["images"] = len(lab.splits.unlabeled)
         name = "-".join(["strong", self.way, *(["labeled"] if self.pool == "labeled" else [])])
@@ -133,6 +134,18 @@ class StrongTask:
         from unlabeled.experiments.strong import train_strong
 
         return train_strong(self, lab, folder, watcher)
+
+
+def _looked_at(path: Path) -> tuple[Path, int, int]:
+    """Return what changes with a file's content: its name, size and time."""
+    facts = path.stat()
+    return path, facts.st_size, facts.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _digest(path: Path, size: int, time: int) -> str:
+    """Condense a file that may be large once, and not at each look at a key."""
+    return digest_file(path)
 
 
 _OWN: dict[Way, set[str]] = {

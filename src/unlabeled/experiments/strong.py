@@ -194,9 +194,11 @@ def _pseudo_labeled(task: StrongTask, lab: Lab, train: Images, pool: Images) -> 
     valid = lab.splits.labeled.subset(lab.folds.folds[task.fold].valid)
     teacher = _teacher(task, lab, train).to(runtime.device)
     told, known = (predict(teacher, images, flip=flip, runtime=runtime) for images in (pool, valid))
-    labeled = codes_of(teacher, train, runtime=runtime)
-    far, usual = (farness(codes_of(teacher, images, runtime=runtime), labeled) for images in (pool, valid))
-    foreign = unfamiliar(far, usual)
+    foreign = np.zeros(len(pool), dtype=bool)
+    if task.pool == "unlabeled":  # labeled images are at no distance from themselves
+        labeled = codes_of(teacher, train, runtime=runtime)
+        far, usual = (farness(codes_of(teacher, images, runtime=runtime), labeled) for images in (pool, valid))
+        foreign = unfamiliar(far, usual)
     left_out = {
         "none": np.zeros_like(foreign),
         "distance": foreign,

@@ -156,6 +156,14 @@ def curves_figure(
     return finished.svg
 
 
+def on_frontier(points: Mapping[tuple[float, float], str]) -> list[tuple[float, float, str, bool]]:
+    """Return (time, quality, name, whether no other point is both as quick and as good) of named points (time, quality)."""
+    return [
+        (x, y, name, not any((x2 <= x and y2 >= y) and (x2, y2) != (x, y) for x2, y2 in points))
+        for (x, y), name in points.items()
+    ]
+
+
 def frontier_figure(
     name: str,
     points: Sequence[tuple[float, float, str, bool]],

@@ -220,6 +220,12 @@ def levels(context: Context[Any], arms: Iterable[ArmSummary]) -> list[Level]:
     ]
 
 
+def frontier_names(context: Context[Any], points: Iterable[tuple[float, float, str, bool]]) -> str:
+    """Name the points of a frontier by their numbers in the figure, with (time in seconds, accuracy in percent)."""
+    front = sorted(point for point in points if point[3])
+    return context.each("({i[0]}) {i[1][2]} ({i[1][0]:time}, {i[1][1]:1} %)", enumerate(front, 1), ", ")
+
+
 def most_accurate(arms: Iterable[ArmSummary]) -> tuple[ArmKey, float] | None:
     """Return the arm with the highest mean accuracy, and that in percent; none if all diverged."""
     means = [(arm.arm, arm.accuracy.mean) for arm in arms if arm.accuracy is not None]

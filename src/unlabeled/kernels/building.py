@@ -147,7 +147,7 @@ def _find_or_build() -> Path:
     source = (files("unlabeled.kernels") / "blocks.c").read_bytes()
     compiler = _compiler()
     known = _call([*compiler, "--version"], _ASKING)
-    made_from = [source, known, " ".join([*compiler[1:], *_FLAGS]).encode(), _processor().encode()]
+    made_from = [source, known, " ".join([*compiler[1:], *_FLAGS]).encode(), processor().encode()]
     key = hashlib.sha256(b"\0".join(made_from)).hexdigest()[:20]
     try:
         folder = _own_folder()
@@ -287,7 +287,7 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return what the machine code depends on: the cache may lie on a disk that several machines share."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

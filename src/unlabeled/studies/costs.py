@@ -6,28 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from unlabeled.grammar.parts import Part, Picture
-from unlabeled.grammar.plots import frontier_figure
+from unlabeled.grammar.plots import frontier_figure, on_frontier
 from unlabeled.grammar.section import Context
-from unlabeled.grammar.tables import Column, table
+from unlabeled.grammar.tables import Column, frontier_names, table
 from unlabeled.grammar.words import words
 from unlabeled.records import ArmSummary
 
 
 def costs(context: Context[Any], arms: Sequence[ArmSummary]) -> list[Part]:
     """Draw accuracy against the time that a run takes with all that it stands on."""
-    found = [
-        (arm.medians["seconds_in_all"], arm.accuracy.mean, context.name(arm.arm))
-        for arm in arms
-        if arm.accuracy is not None and arm.medians.get("seconds_in_all")
-    ]
-    points = [(s, a, name, not any(s2 <= s and a2 > a for s2, a2, _ in found)) for s, a, name in found]
+    points = on_frontier(
+        {
+            (arm.medians["seconds_in_all"], arm.accuracy.mean): context.name(arm.arm)
+            for arm in arms
+            if arm.accuracy is not None and arm.medians.get("seconds_in_all")
+        }
+    )
     if not points:
         return []
     x, y = context.say("seconds of a run, with all that it stands on"), context.say("test accuracy, %")
-    front = sorted(point for point in points if point[3])
     caption = context.say(
-        "No other way is both faster and more accurate than: {names}.",
-        names=context.each("({i[0]}) {i[1][2]} ({i[1][0]:time}, {i[1][1]:1} %)", enumerate(front, 1), ", "),
+        "No other way is both faster and more accurate than: {names}.", names=frontier_names(context, points)
     )
     columns: dict[str, Column[ArmSummary]] = {
         words("way"): lambda arm: context.name(arm.arm),

@@ -87,10 +87,11 @@ def _precision(context: Context[Any], main: Worth) -> str:
         "With these folds, seeds and test images an effect of {smallest:1} points would be found in four of five studies.",
         smallest=smallest,
     )
-    more = needed(effect, difference)
-    # Narrow enough as it is in half of the studies, so that no more of anything has to be asked for.
-    if (smallest is not None and smallest <= difference) or (more.images is not None and more.images <= 1):
+    if smallest is not None and smallest <= difference:
         return found
+    more = needed(effect, difference)
+    if more.images is not None and more.images <= 1:
+        return found  # in half of the studies it is narrow enough as it is
     ways = [
         context.say(text, n=number)
         for number, text in (

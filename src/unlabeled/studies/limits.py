@@ -7,7 +7,8 @@ from typing import Any
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.tables import most_accurate
 from unlabeled.grammar.words import words
-from unlabeled.methods.strong import SELF_TRAINED, STRONG_METHODS
+from unlabeled.methods import method_of
+from unlabeled.methods.strong import SELF_TRAINED, StrongMethod
 from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import ArmKey
 
@@ -79,7 +80,7 @@ def _of_networks(context: Context[Any]) -> list[str]:
 
 def _option(arm: ArmKey) -> str:
     """Return the section that says how an arm's network is trained."""
-    return "--strong" if arm in {one.arm for one in STRONG_METHODS} else "--network"
+    return "--strong" if isinstance(method_of(arm), StrongMethod) else "--network"
 
 
 def _of_data(context: Context[Any]) -> list[str]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from unlabeled.errors import UserError
 from unlabeled.experiments.tasks import NetworkTask, Perform
 from unlabeled.grammar.parts import Cell, Listing, Part, Picture, Table
-from unlabeled.grammar.plots import Curve, curves_figure, factor_figure, frontier_figure
+from unlabeled.grammar.plots import Curve, curves_figure, factor_figure, frontier_figure, on_frontier
 from unlabeled.grammar.section import Context, Page
-from unlabeled.grammar.tables import Column, accuracy_cell, arm_line, levels, table, verdict_cell
+from unlabeled.grammar.tables import Column, accuracy_cell, arm_line, frontier_names, levels, table, verdict_cell
 from unlabeled.grammar.words import illegal_line, words
 from unlabeled.records import (
     ArmKey,
@@ -295,20 +295,16 @@ def _points(context: Context[NetworkFindings]) -> list[tuple[float, float, str, 
         for arm in reversed(context.findings.comparison.arms)
         if arm.accuracy is not None and "seconds_to_best" in arm.medians
     }
-    return [
-        (s, a, name, not any((s2 <= s and a2 >= a) and (s2, a2) != (s, a) for s2, a2 in points))
-        for (s, a), name in points.items()
-    ]
+    return on_frontier(points)
 
 
 def _frontier(context: Context[NetworkFindings], points: list[tuple[float, float, str, bool]]) -> Picture:
     x, y = context.say("seconds of training to the best epoch"), context.say("test accuracy, %")
     beside = levels(context, context.findings.baselines)
     figure = frontier_figure("frontier", points, context.language, x=x, y=y, levels=beside)
-    front = sorted(point for point in points if point[3])
     text = context.say(
         "No other network is both faster to its best epoch and more accurate than: {names}.",
-        names=context.each("({i[0]}) {i[1][2]} ({i[1][0]:time}, {i[1][1]:1} %)", enumerate(front, 1), ", "),
+        names=frontier_names(context, points),
     )
     return Picture(figure, text)
 

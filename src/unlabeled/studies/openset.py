@@ -202,7 +202,7 @@ def plan(lab: Lab) -> Iterator[Task]:
         yield PooledTask(TEACHER, StrongTask(TEACHER, strong, fold, seed), 0.0)
         for share in lab.config.studies.open_set.shares:
             for source, guard in _NAMES:
-                own = strong.model_copy(update={"guard": guard or "none", "rounds": 1})
+                own = strong.model_copy(update={"guard": guard or "none"})
                 inner = StrongTask(TEACHER, own, fold, seed, _WAYS[source], "unlabeled", int(source == "self-training"))
                 yield PooledTask(_arm(source, guard, share), inner, share)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 
 from unlabeled.keeping.caching import cache_folder
 from unlabeled.keeping.files import fingerprint, write_atomically
+from unlabeled.kernels.building import processor
 
 _log = logging.getLogger("unlabeled")
 
@@ -36,18 +36,17 @@ def faster_precision(device: torch.device, cache: Path | None = None) -> Precisi
     if device.type != "cpu":
         return "fp32"
     threads = torch.get_num_threads()
-    known = cache_folder(cache) / f"precision-{fingerprint([_processor(), torch.__version__, threads])[:16]}.json"
+    known = cache_folder(cache) / f"precision-{fingerprint([processor(), torch.__version__, threads])[:16]}.json"
     try:
         found = json.loads(known.read_text())["faster"]
         if found in ("fp32", "bf16"):
             return "bf16" if found == "bf16" else "fp32"
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not measured yet, or not by this package
-    gain = _measure()
-    faster: Precision = "bf16" if gain >= _LEAST_GAIN else "fp32"
+    faster: Precision = "bf16" if _measure() >= _LEAST_GAIN else "fp32"
     try:
         known.parent.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({"faster": faster, "gain": round(gain, 2), "threads": threads}).encode()
+        content = json.dumps({"faster": faster}).encode()
         write_atomically(known, lambda file: file.write(content))
     except OSError as error:
         _log.warning(f"{known}: can't be written ({error.strerror}); the faster precision is measured again next time")
@@ -70,11 +69,3 @@ def _measure() -> float:
     for half in (False, True):
         step(half=half)  # the first of each makes what the others use
     return statistics.median(step(half=False) / step(half=True) for _ in range(_TURNS))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
