@@ -23,7 +23,8 @@ from unlabeled.sources import load
 
 ROOT = Path(unlabeled.__file__).parent.parent.parent
 SMALL = [
-    "--data", "digits", "--folds", "2", "--seeds", "1", "--unlabeled", "60", "--test", "40", "--device", "cpu", "--jobs", "1",
+    "--data", "digits", "--classifier", "small", "--folds", "2", "--seeds", "1", "--unlabeled", "60", "--test", "40", "--device", "cpu",
+    "--jobs", "1",
     "--encoder.conv-out-channels", "3", "--encoder.conv-kernel-size", "3", "--encoder.conv-padding", "1",
     "--autoencoder.training.epochs", "1", "--network.training.epochs", "1", "--network.learning-rates", "1e-3",
     "--classical.trees", "3", "--classical.strengths", "0.01",
