@@ -13,6 +13,7 @@ from unlabeled.console.progress import RunProgress
 from unlabeled.errors import UserError
 from unlabeled.experiments import machine
 from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.performing import perform
 from unlabeled.experiments.runner import run_tasks
 from unlabeled.keeping.results import Run
 from unlabeled.outcomes import AutoencoderOutcome
@@ -45,6 +46,13 @@ class Growing:
         return AutoencoderOutcome(float(self.number), 1.0, 1, [1, 1, 1], 1, 1, 1, str(os.getpid()), 1, 0.0, 1.0)
 
 
+class Plain(Growing):
+    """A task that takes nothing."""
+
+    def run(self, lab, folder, needed, watcher):
+        return AutoencoderOutcome(float(self.number), 1.0, 1, [1, 1, 1], 1, 1, 1, "model", 1, 0.5, 1.0)
+
+
 def test_a_process_that_grows_is_replaced_without_a_word(tmp_path):
     """The pool warns when it replaces a process; as an error that ended its thread, and the study waited for ever."""
     config = resolve({"data": "digits", "jobs": 2, "threads": 2, "device": "cpu"})
@@ -52,6 +60,31 @@ def test_a_process_that_grows_is_replaced_without_a_word(tmp_path):
     rows = run_tasks(lab, [Growing(number) for number in range(12)], RunProgress())
     assert [row.outcome.held_out_mse for row in rows] == list(range(12))
     assert len({row.outcome.model for row in rows}) > 2  # two at a time, and of one another took the place
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content | {"before": content.pop("seconds")},  # renamed since
+        lambda content: content | {"added": 1.0},
+        lambda content: {name: value for name, value in content.items() if name != "held_out_mse"},
+        lambda content: content | {"images": "many"},
+        lambda content: {},
+    ],
+    ids=["renamed", "added", "missing", "of another type", "empty"],
+)
+def test_a_run_of_another_versions_shape_is_made_anew_in_a_line(tmp_path, caplog, change):
+    config = resolve({"data": "digits", "jobs": 1, "device": "cpu"})
+    lab = Lab(config, load(config), tmp_path)
+    (row,) = run_tasks(lab, [Plain(3)], RunProgress())
+    run = Plain(3).key(lab)
+    sound = run.outcome()
+    run.start()
+    run.finish(change(dict(sound)))
+    assert run_tasks(lab, [Plain(3)], RunProgress()) == [row]
+    assert run.outcome() == sound
+    assert caplog.text.count("the result is not as this version writes it; this run is made anew") == 1
+    assert perform(lab, Plain(3)) == row.outcome
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from unlabeled.console.plain import printable
 from unlabeled.errors import TrainingDiverged
 from unlabeled.evaluation.classifiers import log_losses, score
 from unlabeled.experiments.lab import Lab
@@ -21,6 +23,8 @@ from unlabeled.networks.layout import count_operations
 from unlabeled.outcomes import Diverged, Outcome, Scored
 from unlabeled.records import as_json, read_as
 from unlabeled.training import Fitted, Watcher
+
+_log = logging.getLogger("unlabeled")
 
 
 def perform(lab: Lab, task: Task, watcher: Watcher | None = None) -> Outcome:
@@ -44,9 +48,18 @@ def perform(lab: Lab, task: Task, watcher: Watcher | None = None) -> Outcome:
 
 
 def outcome_of(run: Run, *, tell: bool = False) -> Outcome | None:
-    """Return a run's outcome if it is finished and whole; what is damaged can be told."""
+    """Return a run's outcome if it is finished, whole and of the shape that this version writes; otherwise it can be told why not."""
     content = run.outcome(tell=tell)
-    return None if content is None else read_as(Outcome, content)  # type: ignore[arg-type]
+    if content is None:
+        return None
+    try:
+        return read_as(Outcome, content)  # type: ignore[arg-type]
+    except ValueError:
+        if tell:
+            _log.warning(
+                f"{printable(str(run.folder))}: the result is not as this version writes it; this run is made anew"
+            )
+        return None
 
 
 def _attempt(lab: Lab, task: Task, run: Run, watcher: Watcher | None) -> Outcome:
