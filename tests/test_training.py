@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from conftest import make_images, read_history
+from unlabeled import training
 from unlabeled.config import TrainingConfig
 from unlabeled.errors import DataError, TrainingDiverged, UserError
 from unlabeled.images import Images
@@ -115,7 +116,8 @@ class _StopAfter:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "adagrad", "rmsprop"])
-def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path, optimizer):
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path, monkeypatch, optimizer):
+    monkeypatch.setattr(training, "_TIMES_A_CHECKPOINT", 0)  # one an epoch
     images, valid = make_images(), make_images(9, seed=5)
     config = TrainingConfig(
         optimizer=optimizer, epochs=5, batch_size=7, learning_rate=0.01, flip=True, shift=2, warmup=0.2
@@ -141,6 +143,26 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(tmp_path, optimizer):
         save_weights(tmp_path / f"{name}.safetensors", whole if name == "whole" else resumed)
     assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "killed.safetensors").read_bytes()
     assert len(read_history(tmp_path / "killed" / "history.jsonl")) == 5
+
+
+@pytest.mark.parametrize(("times", "epochs"), [(0, [1, 2, 3, 4, 5]), (1e9, [1, 5])])
+def test_short_epochs_share_a_checkpoint_and_the_last_one_has_its_own(tmp_path, monkeypatch, times, epochs):
+    monkeypatch.setattr(training, "_TIMES_A_CHECKPOINT", times)
+    written, save = [], training.save_checkpoint
+
+    def count(path, tensors, state):
+        written.append(len(state["history"]))
+        save(path, tensors, state)
+
+    monkeypatch.setattr(training, "save_checkpoint", count)
+    arguments = {"valid": None, "config": TrainingConfig(epochs=5), "folder": tmp_path, "runtime": CPU}
+    first, again = network(), network()
+    fit(first, Classification(), make_images(), **arguments)
+    assert written == epochs
+    assert len(read_history(tmp_path / "history.jsonl")) == 5
+    fit(again, Classification(), make_images(), **arguments)  # it is over, so nothing is trained or written
+    assert written == epochs
+    assert same(first, again)
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):

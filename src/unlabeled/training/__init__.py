@@ -34,6 +34,8 @@ _log = logging.getLogger("unlabeled")
 
 # Looking at the loss waits for the device, so it is looked at only so often.
 _BATCHES_BETWEEN_LOOKS = 32
+# Epochs of few images are shorter than it takes to write where they stand, so writing takes a twentieth of the time at most.
+_TIMES_A_CHECKPOINT = 20
 
 
 class Watcher(Protocol):
@@ -104,8 +106,8 @@ def fit(
     runtime
         Where to train; left out, the best device of the machine.
     folder
-        Where to keep a checkpoint an epoch and the history. If it holds a checkpoint of the same training, that
-        training goes on; on the cpu it ends in the same bytes as one that was not interrupted.
+        Where to keep the history and a checkpoint, one an epoch unless epochs are short. If it holds a checkpoint of the same
+        training, that training goes on; on the cpu it ends in the same bytes as one that was not interrupted.
     watcher
         Is told of steps and epochs.
 
@@ -129,10 +131,15 @@ def fit(
 def _train(training: _Training, folder: Path | None) -> Fitted:
     if folder is not None:
         training.resume(folder / "checkpoint.safetensors")
+    ended, took = time.perf_counter(), 0.0
     while not training.over:
         training.train_epoch()
-        if folder is not None and training.runtime.rank == 0:
+        due = training.over or time.perf_counter() - ended >= took * _TIMES_A_CHECKPOINT
+        if folder is not None and training.runtime.rank == 0 and due:
+            began = time.perf_counter()
             training.save(folder)
+            ended = time.perf_counter()
+            took = ended - began
     if folder is not None and training.runtime.rank == 0:
         # Killed between the last checkpoint and its history, a training has nothing left to do but this.
         write_history(folder / "history.jsonl", training.fitted.history)
