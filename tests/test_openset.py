@@ -13,7 +13,7 @@ from unlabeled.presets import resolve
 from unlabeled.report.page import write_report
 from unlabeled.sources import load
 from unlabeled.studies.course import run_studies
-from unlabeled.studies.openset import OPEN_SET, _parts, opened
+from unlabeled.studies.openset import OPEN_SET, _parts, opened, plan
 from unlabeled.training.labelling import farness, unfamiliar
 
 ASKED = {"study": "open-set", "seeds": 1, "precision": "fp32",
@@ -62,6 +62,25 @@ def test_pools_hold_the_share_that_is_asked_for_and_no_image_that_is_labeled(con
             assert [other.splits.class_names[n] for n in images.classes] == [splits.class_names[n] for n in old]
     strangers = [{row for row in pool if row not in pools[0]} for pool in pools]
     assert strangers[1] < strangers[2] < strangers[3]
+
+
+def test_fewer_labels_and_a_smaller_pool_can_be_asked_for(config, splits, tmp_path):
+    """As in every study; the pool keeps its share of strangers, and the runs have other keys."""
+    labs = [
+        Lab(config.model_copy(update=update), splits, tmp_path)
+        for update in ({}, {"labels": 24}, {"unlabeled": 20}, {"labels": 24, "unlabeled": 20})
+    ]
+    pools = [len(opened(lab, 0.75).splits.unlabeled) for lab in labs]
+    assert pools[0] == pools[1] > pools[2] == pools[3] == 20
+    used = [
+        sum(len(part) for part in (opened(lab, 0.75).folds.folds[0].train, opened(lab, 0.75).folds.folds[0].valid))
+        for lab in labs
+    ]
+    assert used[0] == used[2] > used[1] == used[3] == 24
+    shown = splits.labeled.classes[opened(labs[2], 0.75).splits.unlabeled.rows]
+    assert np.isin(shown, _parts(labs[2]).foreign).sum() == 15
+    students = [[task for task in plan(lab) if task.inner.way == "pseudo-labels"][-1].key(lab).folder for lab in labs]
+    assert len(set(students)) == 4
 
 
 def test_labels_alone_are_trained_once_and_every_way_with_every_pool(finished):

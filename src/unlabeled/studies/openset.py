@@ -123,7 +123,7 @@ def _parts(lab: Lab) -> _Parts:
     others = random.permutation(np.concatenate(rest))
     strangers = random.permutation(np.flatnonzero(np.isin(classes, foreign)))
     most = max(asked.shares)
-    pool = min(len(others), int(len(strangers) / most) if most else len(others))
+    pool = min(len(others), int(len(strangers) / most) if most else len(others), lab.config.unlabeled or len(others))
     test = np.flatnonzero(np.isin(splits.test.classes, known))
     return _Parts(known, foreign, np.sort(np.concatenate(labeled)), others[:pool], strangers[:pool], test)
 
@@ -153,7 +153,7 @@ def opened(lab: Lab, share: float) -> Lab:
         near=splits.near,
         origin={**splits.origin, "part": _named(lab), "pool": f"{share:g} foreign"},
     )
-    config = lab.config.model_copy(update={"labels": None, "unlabeled": None, "own_folds": False})
+    config = lab.config.model_copy(update={"own_folds": False})
     other = OpenLab(config, made, lab.folder)
     if lab.config.precision == "auto":
         other.strong_runtime = lab.strong_runtime
@@ -192,7 +192,8 @@ def run(lab: Lab, do: Perform) -> OpenSetFindings:
     comparison = compared(inside, rows, contrasts)
     names = lab.splits.class_names
     known, foreign = (tuple(names[number] for number in part) for part in (parts.known, parts.foreign))
-    return OpenSetFindings(comparison, known, foreign, len(parts.labeled), len(parts.known_pool), shares, rows)
+    labels = min(len(parts.labeled), lab.config.labels or len(parts.labeled))
+    return OpenSetFindings(comparison, known, foreign, labels, len(parts.known_pool), shares, rows)
 
 
 def plan(lab: Lab) -> Iterator[Task]:
