@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -259,7 +260,12 @@ def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
         "strong": {"widths": [4], "training": {"steps": 2, "batch_size": 16}, "consistency": {"steps": 2}}, "classifier": "both",
     }  # fmt: skip
     config = resolve(small)
-    write_report(run_gain(config, load(config), folder=tmp_path))
+    page = write_report(run_gain(config, load(config), folder=tmp_path)).read_text()
+    rows = dict(re.findall(r"<tr><td>Augmentation of ([^<]*)</td><td>([^<]*)</td>", page))
+    assert {name: "".join(row.split()) for name, row in rows.items()} == {
+        "the strong network": "notmirrored,movedbyupto1pixels,aholeof2pixelsaside",
+        "the small network": "notmirrored,movedbyupto0pixels",
+    }
     findings = read_findings(tmp_path)
     strong = {method.arm for method in STRONG_METHODS}
     small = [row for row in findings.rows if row.arm.model == "network" and row.arm not in strong]

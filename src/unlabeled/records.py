@@ -267,11 +267,21 @@ class FoldsSummary:
 
 
 @dataclass(frozen=True)
+class Augmented:
+    """How a network's training images are changed: mirrored, moved by up to ``shift`` pixels, with a hole, in tone or colour."""
+
+    flip: bool
+    shift: int
+    cutout: int = 0
+    operations: int = 0
+
+
+@dataclass(frozen=True)
 class Protocol:
     """What every number of a study stands on: the images, how they are split, repetitions, arithmetic.
 
-    ``image`` is (channels, height, width); ``flip``, ``shift``, ``cutout`` and ``operations`` are the networks' augmentation; without
-    labels there are no folds. ``strong_precision`` is the strong network's arithmetic, if there was one.
+    ``image`` is (channels, height, width). ``flip`` to ``operations`` are the networks' augmentation, the strong one's if there was
+    one, as is ``strong_precision``; a small one beside it has ``small_network``. Without labels there are no folds.
     """
 
     data: str
@@ -296,6 +306,7 @@ class Protocol:
     strong_precision: str = ""
     cutout: int = 0
     operations: int = 0
+    small_network: Augmented | None = None
 
 
 @dataclass(frozen=True)
@@ -366,13 +377,7 @@ def as_json(value: Any) -> Any:
 
 
 def read_as(kind: type[T], content: Any) -> T:
-    """Return the record that JSON holds.
-
-    Raises
-    ------
-    pydantic.ValidationError
-        If it holds something else; a ``ValueError``.
-    """
+    """Return the record that JSON holds; that it holds something else is a ``pydantic.ValidationError``, a ``ValueError``."""
     return _adapter(kind).validate_python(content)  # type: ignore[arg-type]
 
 

@@ -41,7 +41,7 @@ from unlabeled.networks.filters import hand_made_filters
 from unlabeled.networks.layout import count_parameters
 from unlabeled.networks.models import ConvAutoEncoder, ConvNet, Encoder
 from unlabeled.networks.sparse import SparseAutoencoder
-from unlabeled.records import Protocol
+from unlabeled.records import Augmented, Protocol
 from unlabeled.training.checkpoints import load_weights
 from unlabeled.training.precision import faster_precision
 from unlabeled.training.runtime import Runtime, seeded
@@ -322,8 +322,10 @@ class Lab:
         """Say what was compared on what, for the report to print beside the numbers; without labels there are no folds."""
         splits, config = self.splits, self.config
         channels, height, width = splits.labeled.shape
-        strong = config.study == "open-set" or (config.study == "gain" and config.classifier == "strong")
-        training = config.strong.training if strong else config.network.training
+        small = config.network.training
+        both = config.study == "gain" and config.classifier == "both"
+        strong = both or config.study == "open-set" or (config.study == "gain" and config.classifier == "strong")
+        training = config.strong.training if strong else small
         return Protocol(
             data=config.data_name,
             preset=config.preset,
@@ -344,6 +346,7 @@ class Lab:
             shift=training.shift,
             cutout=training.cutout,
             operations=training.operations,
+            small_network=Augmented(small.flip, small.shift, small.cutout, small.operations) if both else None,
             precision=self.runtime.precision,
             strong_precision="" if (used := self.__dict__.get("strong_runtime")) is None else used.precision,
             kernels=self.kernels,
