@@ -135,6 +135,41 @@ def test_presets_differ_and_the_data_have_their_own_defaults():
         resolve({"network": {"training": {"epochs": 0}}})
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--strong.widths", "8", "16"],
+        ["--strong.widths", "8,16"],
+        ["--strong.widths=8,16"],
+        ["--strong.widths", "[8,", "16]"],
+        ["--strong.widths", "8,", "16"],
+    ],
+)
+def test_several_values_stand_apart_or_with_commas(monkeypatch, arguments):
+    seen = []
+    monkeypatch.setattr(cli, "_run", seen.append)
+    main(
+        [
+            "run",
+            "--seeds",
+            "1",
+            *arguments,
+            "--leave-out",
+            "pca,joint",
+            "--out",
+            "c,d",
+            "--data=folder:a,b",
+            "--studies.finetune.labels",
+            "10,20",
+        ]
+    )
+    (config,) = seen
+    assert config.strong.widths == (8, 16)
+    assert config.leave_out == ("pca", "joint")
+    assert config.studies.finetune.labels == (10, 20)
+    assert (str(config.out), config.data, config.seeds) == ("c,d", "folder:a,b", 1)  # a name is a name
+
+
 def test_one_learning_rate_is_taken_as_the_only_one():
     config = resolve({"network": {"training": {"learning_rate": 0.02}}})
     assert config.network.learning_rates == (0.02,)

@@ -31,7 +31,7 @@ from unlabeled.console.ending import (
 )
 from unlabeled.console.plain import printable, tolerate_output
 from unlabeled.errors import UserError
-from unlabeled.presets import explain, read_file, resolve, suggestion
+from unlabeled.presets import explain, read_file, resolve, separate, suggestion
 
 if TYPE_CHECKING:
     from unlabeled.grammar.parts import Table as TableOfReport
@@ -288,7 +288,12 @@ def _dispatch(arguments: list[str]) -> None:
 
         print_help(_out, everything="all" in arguments)
         return
-    app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    app(
+        separate(arguments) if arguments[:1] == ["run"] else arguments,
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
+    )
 
 
 def _run(config: Config) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -327,18 +327,39 @@ def suggestion(name: str) -> str:
     return f"; did you mean {' or '.join(f'--{option}' for option in near[:2])}?" if near else ""
 
 
+def separate(arguments: Sequence[str]) -> list[str]:
+    """Take apart what stands behind options that take several values: ``8,16`` and ``[8, 16]`` become 8 and 16, as other tools have it."""
+    separated, several = [], False
+    for argument in arguments:
+        name, _, given = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if name:
+            annotation = _fields().get(name[2:].replace("_", "-"))
+            several = any(get_origin(kind) is tuple for kind in (annotation, *get_args(annotation)))
+            separated.append(name if several else argument)
+        if several and (given or not name):
+            separated += given.strip("[]").replace(",", " ").split() or [given]
+        elif not name:
+            separated.append(argument)
+    return separated
+
+
 def option_names() -> list[str]:
     """Return the dotted name of every field, as the command line has it."""
+    return list(_fields())
 
-    def walk(model: type[BaseModel], above: str) -> Iterator[str]:
+
+def _fields() -> dict[str, Any]:
+    """Return every field's type, by its dotted name on the command line."""
+
+    def walk(model: type[BaseModel], above: str) -> Iterator[tuple[str, Any]]:
         for name, field in model.model_fields.items():
             kind = field.annotation
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 yield from walk(kind, f"{above}{name}.")
             else:
-                yield f"{above}{name}".replace("_", "-")
+                yield f"{above}{name}".replace("_", "-"), kind
 
-    return list(walk(Config, ""))
+    return dict(walk(Config, ""))
 
 
 # What other tools call them.

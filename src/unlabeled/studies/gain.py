@@ -247,14 +247,20 @@ def _curves(context: Context[GainFindings]) -> list[Part]:
         runs = _histories(context, of_arm(context.findings.rows, arm), "valid_loss")
         series.append((context.name(arm), runs, context.colour(arm)))
         best = sorted(run.index(min(run)) + 1 for run in runs)[len(runs) // 2]
+        longest = max(len(run) for run in runs)
         best_epochs.append(
-            context.say("{name} is best at epoch {epoch} in the median", name=context.name(arm), epoch=best)
+            context.say(
+                "{name:cap}: best at epoch {epoch} of {longest} in the median.",
+                name=context.name(arm),
+                epoch=best,
+                longest=longest,
+            )
         )
     if not series:
         return []
     x, y = context.say("epoch"), context.say("validation log loss, nats")
     figure = training_figure("curves", series, context.language, x=x, y=y)
-    return [Picture(figure, "; ".join(best_epochs) + ". " + context.say("Thin: each run. Bold: their median."))]
+    return [Picture(figure, " ".join([*best_epochs, context.say("Thin: each run. Bold: their median.")]))]
 
 
 def _errors(context: Context[GainFindings]) -> list[Part]:
@@ -290,6 +296,8 @@ def _errors(context: Context[GainFindings]) -> list[Part]:
         ),
         o=outcomes[0],
     )
+    if max(len(run) for _, runs, _ in series for run in runs) == 1:
+        return [f"{text}. {code}"]  # one epoch is no curve
     return [Picture(training_figure("autoencoder", series, language, x=x, y=y, log=True), f"{text}. {code}")]
 
 

@@ -40,7 +40,7 @@ def confusions(context: Context[Any]) -> list[Part]:
     ]  # fmt: skip
     name = context.name(treated)
     sentence = (
-        context.say("{name} takes {pairs} most often.", name=name, pairs=pairs)
+        context.say("{name:cap} takes {pairs} most often.", name=name, pairs=pairs)
         if pairs
         else context.say("No test image was answered wrongly.")
     )
