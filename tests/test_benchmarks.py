@@ -13,6 +13,7 @@ from benchmarks import strong  # noqa: E402
 from benchmarks.drawing import draw_images  # noqa: E402
 from benchmarks.encoding import run_encoding  # noqa: E402
 from benchmarks.measuring import Outcome, compare, geometric_slope, take_turns  # noqa: E402
+from benchmarks.reach import reach  # noqa: E402
 from benchmarks.reading import run_folder, run_pipeline  # noqa: E402
 from benchmarks.rivals import copy_weights, measure_loss  # noqa: E402
 from benchmarks.strong import run_strong  # noqa: E402
@@ -20,6 +21,10 @@ from benchmarks.studying import run_study  # noqa: E402
 from benchmarks.table import BEGIN, END, add_results, as_markdown, refresh_readme, write_results  # noqa: E402
 from benchmarks.training import CASES, run_training  # noqa: E402
 
+from conftest import TINY_GAIN  # noqa: E402
+from unlabeled import training  # noqa: E402
+from unlabeled.presets import resolve  # noqa: E402
+from unlabeled.sources import load  # noqa: E402
 from unlabeled.training.runtime import seeded  # noqa: E402
 
 MACHINE = {"processor": "a processor", "threads": 2, "torch": "2", "python": "3", "gflops_fp32": 10.0, "gflops_bf16": 20.0,
@@ -118,6 +123,19 @@ def test_each_case_runs_and_its_contenders_end_alike(case, tmp_path):
     losses = [row.losses[0] for row in rows if row.losses]
     assert all(row.median > 0 for row in rows)
     assert all(loss == pytest.approx(losses[0], rel=0.5, abs=0.05) for loss in losses)
+
+
+def test_reach_trains_on_all_labels_then_on_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    config = resolve(
+        TINY_GAIN,
+        {"strong": {"widths": [4], "training": {"steps": 3, "batch_size": 16}, "consistency": {"steps": 2}}, "precision": "fp32"},
+    )  # fmt: skip
+    alone, further = reach(config, tmp_path)
+    assert (alone.way, alone.steps, further.way, further.steps) == ("labels alone", 3, "consistency", 2)
+    assert alone.labels == further.labels == len(load(config).labeled)
+    assert 0 < alone.seconds < further.seconds
+    monkeypatch.setattr(training._Training, "train_epoch", lambda self: pytest.fail("it was trained before"))
+    assert [row.accuracy for row in reach(config, tmp_path)] == [alone.accuracy, further.accuracy]
 
 
 def test_the_plain_strong_network_is_the_packages():

@@ -43,6 +43,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "leave_out": ["pretrained", "rotations"],
         "autoencoder": {"switches": False, "training": {"steps": 3500}},
         "network": {"training": {"steps": 5000}},
+        # What the images are worth by consistency grows with its steps, long after labels alone have said all they can.
+        "strong": {"consistency": {"steps": 19_200}},
         "studies": {"network": {"training": {"steps": 2000}}},
     },
     "full": {

@@ -131,10 +131,9 @@ def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
     strong = task.strong
     pool = lab.splits.unlabeled if task.pool == "unlabeled" else train
     if task.way == "consistency":
-        config, asked = consistent_training(strong), strong.consistency
-        weak = replace(config.augmentation, cutout=0, operations=0)
-        objective = SelfTraining(config.smoothing, threshold=asked.threshold, temperature=asked.temperature)
-        return _Recipe(_teacher(task, lab, train), objective, config, Beside(pool, taught=True, weak=weak))
+        config = consistent_training(strong)
+        objective, beside = consistency(strong, pool)
+        return _Recipe(_teacher(task, lab, train), objective, config, beside)
     if task.start is not None:
         started = network_from(task.start, train.shape, classes=lab.classes, side=strong.start.side, seed=task.seed)
         return _Recipe(
@@ -167,6 +166,14 @@ def consistent_training(strong: StrongConfig) -> TrainingConfig:
     steps = {} if asked.steps is None else {"steps": asked.steps}
     changed = {"learning_rate": asked.learning_rate, "average": asked.average, **steps}
     return student_training(strong).model_copy(update=changed)
+
+
+def consistency(strong: StrongConfig, pool: Images) -> tuple[SelfTraining, Beside]:
+    """Return what a network that goes on by consistency is told of a pool: by its averaged weights, of weakly changed images."""
+    config, asked = consistent_training(strong), strong.consistency
+    weak = replace(config.augmentation, cutout=0, operations=0)
+    objective = SelfTraining(config.smoothing, threshold=asked.threshold, temperature=asked.temperature)
+    return objective, Beside(pool, taught=True, weak=weak)
 
 
 def started_training(strong: StrongConfig) -> TrainingConfig:
