@@ -300,6 +300,13 @@ def test_ways_can_be_left_out_but_not_what_the_answer_needs(tmp_path):
     # A twin goes with the last way that is held against it, and the other way stays without it.
     assert not {arm.arm.way for arm in findings.comparison.arms if arm.arm.model != "network"} & {"labeled"}
     assert findings.pca_lengths is None
+    page = write_report(folder).read_text()
+    (left_out,) = re.findall(r"<li>Left out: (.*?)\. Another way", page)
+    # Ways of the unlabeled images alone, and of the network asked for.
+    assert left_out.split("; ")[0] == "PCA"
+    assert "strong" not in left_out
+    assert "random" not in left_out
+    assert "labeled only" not in left_out
     with pytest.raises(
         UserError, match="--leave-out nothing: there is no such way to leave out; take of pixels, random, "
     ):

@@ -7,7 +7,8 @@ from typing import Any
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.tables import most_accurate
 from unlabeled.grammar.words import words
-from unlabeled.methods import method_of
+from unlabeled.methods import METHODS, method_of
+from unlabeled.methods.networks import NetworkMethod
 from unlabeled.methods.strong import SELF_TRAINED, StrongMethod
 from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import ArmKey
@@ -47,7 +48,34 @@ def caveats(context: Context[Any]) -> list[str]:
     ]
     if protocol.seeds in _FEW_SEEDS:
         lines.append(context.say(_FEW_SEEDS[protocol.seeds]))
-    return lines + _of_networks(context) + _of_strangers(context) + _of_data(context) + _of_convergence(context)
+    return (
+        lines
+        + _of_what_was_left_out(context)
+        + _of_networks(context)
+        + _of_strangers(context)
+        + _of_data(context)
+        + _of_convergence(context)
+    )
+
+
+def _of_what_was_left_out(context: Context[Any]) -> list[str]:
+    """Name the ways of using the unlabeled images that could have been run on the network asked for, and were not."""
+    other = {"strong": NetworkMethod, "small": StrongMethod}.get(context.config.get("classifier", ""), ())
+    names = [
+        context.language.title(method.title)
+        for method in METHODS
+        if method.name in context.config.get("leave_out", ())
+        and "unlabeled" in method.uses
+        and not isinstance(method, other)
+    ]
+    if not names:
+        return []
+    return [
+        context.say(
+            "Left out: {names}. Another way can be worth more, and takes its time: --leave-out none runs all.",
+            names="; ".join(names),
+        )
+    ]
 
 
 def _of_networks(context: Context[Any]) -> list[str]:
