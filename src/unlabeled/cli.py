@@ -288,12 +288,8 @@ def _dispatch(arguments: list[str]) -> None:
 
         print_help(_out, everything="all" in arguments)
         return
-    app(
-        separate(arguments) if arguments[:1] == ["run"] else arguments,
-        exit_on_error=False,
-        print_error=False,
-        result_action="return_value",
-    )
+    given = separate(arguments) if arguments[:1] == ["run"] else arguments
+    app(given, exit_on_error=False, print_error=False, result_action="return_value")
 
 
 def _run(config: Config) -> None:
