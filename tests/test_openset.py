@@ -1,11 +1,12 @@
 """Study open-set: what foreign images among the unlabeled take, and what guards win back."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from conftest import TINY_STUDIES, own_cache, read_findings
+from conftest import TINY_STUDIES, own_cache, read_findings, read_study
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
 from unlabeled.images import Images
@@ -95,6 +96,14 @@ def test_labels_alone_are_trained_once_and_every_way_with_every_pool(finished):
 def test_the_page_names_classes_shares_and_guards(finished, lang):
     page = write_report(finished, lang).read_text()
     assert "guard" in page if lang == "en" else "защит" in page
+    # It leads with what it found, and its protocol is of its own splits.
+    findings, protocol = read_findings(finished, "open-set"), read_study(finished / "open-set").protocol
+    heading = re.search(r"<h1>(.*?)</h1>", page)[1]
+    assert ("75" in heading) and ("study 5" not in heading)
+    assert 'id="answer"' not in page
+    assert protocol.unlabeled == findings.pool
+    assert len(protocol.class_names) == len(findings.known)
+    assert protocol.folds.train[0] + protocol.folds.valid[1] == findings.labels
     assert page.count("75") > 3
 
 

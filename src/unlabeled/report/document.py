@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlabeled.errors import UserError
-from unlabeled.grammar.parts import Answer, Section
+from unlabeled.grammar.parts import Answer, Section, Table
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.words import Language, words
 from unlabeled.keeping.results import has_result, read_result
@@ -43,7 +43,10 @@ class Document:
 
     @cached_property
     def answer(self) -> Answer:
-        """What the results answer."""
+        """What the results answer; of one study that has not the course's answer, what it found."""
+        if len(self.results) == 1 and not {"gain", "finetune"} & set(self.results):
+            section = self.all_sections[0]
+            return Answer("", (section.conclusion or section.setup)[0], Table("", [], []))
         return answer_of(self.folder, self.results, self.language)
 
     @cached_property

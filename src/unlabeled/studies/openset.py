@@ -39,7 +39,7 @@ _NAMES = {
 _COLOURS = {
     ("self-training", ""): "method-self-training",
     ("self-training", "confidence"): "method-self-training-twin",
-    ("self-training", "distance"): "pca",
+    ("self-training", "distance"): "method-consistency-twin",
     ("consistency", ""): "method-consistency",
 }
 _WAYS: dict[str, Way] = {"self-training": "pseudo-labels", "consistency": "consistency"}
@@ -331,4 +331,5 @@ OPEN_SET = Study(
         ),
     ),
     check,
+    lambda lab: opened(lab, 0.0),
 )

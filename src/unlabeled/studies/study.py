@@ -23,7 +23,10 @@ AUTOENCODER = ArmKey("autoencoder")
 
 @dataclass(frozen=True)
 class Study(Generic[F]):
-    """A study: what it needs of the data, what runs it and returns its findings, its pages, and a check before anything is trained."""
+    """A study: what it needs of the data, what runs it and returns its findings, its pages, and a check before anything is trained.
+
+    One that makes splits of its own says of the lab with which they are ``inside``.
+    """
 
     name: str
     needs: tuple[str, ...]
@@ -31,6 +34,7 @@ class Study(Generic[F]):
     run: Callable[[Lab, Perform], F]
     pages: tuple[Page[F], ...]
     check: Callable[[Lab], None] | None = None
+    inside: Callable[[Lab], Lab] | None = None
 
 
 def repetitions(lab: Lab) -> Iterator[tuple[int, int]]:
