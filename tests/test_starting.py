@@ -1,8 +1,10 @@
 """Weights from elsewhere as the start of a network of the main job."""
 
+import io
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -171,6 +173,30 @@ def test_what_is_no_such_network_is_refused_and_runs_no_code(tmp_path, name, con
         network_from(path, (3, 16, 16), classes=3, side=16, seed=0)
     assert str(path) in str(caught.value)
     assert ";" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "text", "noise"])
+def test_damaged_and_foreign_files_are_refused_in_a_line(tmp_path, kind):
+    """A restricted unpickler reads any bytes as instructions, so what it stumbles over can be of every kind."""
+    random, file = np.random.default_rng(5), io.BytesIO()
+    torch.save(tensors_of(width=2), file, _use_new_zipfile_serialization=kind == "zip")
+    sound = {
+        "pickle": pickle.dumps({"a": [1, 2, {"b": 3.5}], "c": "text"}, 2),
+        "text": b"root:x:0:0:root:/root:/bin/bash\n" * 3,
+        "noise": bytes(random.integers(256, size=60, dtype=np.uint8)),
+    }.get(kind, file.getvalue())
+    path, refused = tmp_path / "weights.pt", 0
+    for number in range(150):
+        content = bytearray(sound if kind != "noise" else random.integers(256, size=1 + number % 70, dtype=np.uint8))
+        for _ in range(number % 6):
+            content[int(random.integers(min(len(content), 600)))] = int(random.integers(256))
+        path.write_bytes(content[: int(random.integers(len(content)))] if number % 3 == 0 else content)
+        try:
+            read_tensors(path)
+        except UserError as error:
+            refused += 1
+            assert str(path) in str(error)
+    assert refused > 40
 
 
 def test_it_is_an_arm_of_the_main_job_where_it_is_asked_for(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,12 @@ from unlabeled.training.runtime import seeded
 # Where checkpoints keep the weights, and what their names begin with.
 _NESTS = ("state_dict", "model", "model_state_dict", "student", "teacher")
 _FIRST = ("conv1.weight", "whitening.weight")
+
+# What PyTorch's restricted unpickler says of bytes that are no weights, and of damaged ones, beside what safetensors and files say.
+_UNREADABLE = (
+    SafetensorError, RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError, LookupError, TypeError, AttributeError,
+    AssertionError, struct.error, OverflowError, ImportError, MemoryError,
+)  # fmt: skip
 
 
 def network_from(path: Path, shape: Sequence[int], *, classes: int, side: int, seed: int) -> StrongNet | ResNet:
@@ -61,8 +68,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"--start {path}: no such file; give a .safetensors, .pt or .pth file of weights")
     try:
         found: Any = _load(path)
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except _UNREADABLE as error:
+        speaks = isinstance(error, SafetensorError | RuntimeError | OSError | pickle.UnpicklingError) and str(error)
+        reason = str(error).splitlines()[0] if speaks else "neither safetensors nor what torch.save writes, or damaged"
         raise UserError(
             f"--start {path}: can't be read as weights ({reason}); save the network's state_dict with torch.save or safetensors"
         ) from None
