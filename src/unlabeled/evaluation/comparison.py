@@ -91,7 +91,7 @@ def decide(contrasts: Sequence[ContrastResult], difference: float = 2.0) -> tupl
     """Return contrasts with verdicts, and p values that are corrected for their family's number by Holm's method.
 
     A contrast that was named beforehand is no member of a family. Those that diverged have neither, and those that can't carry a
-    verdict keep saying why.
+    verdict keep saying why. What the unlabeled images are worth to a way, by two contrasts, is decided in ``_worths``.
     """
     p_values: dict[int, float] = {}
     families: dict[str, list[int]] = {}
