@@ -330,11 +330,11 @@ def suggestion(name: str) -> str:
 
 def separate(arguments: Sequence[str]) -> list[str]:
     """Take apart what stands behind options that take several values: ``8,16`` and ``[8, 16]`` become 8 and 16, as other tools have it."""
-    separated, several = [], False
+    separated, several, fields = [], False, _fields()
     for argument in arguments:
         name, _, given = argument.partition("=") if argument.startswith("--") else ("", "", argument)
         if name:
-            annotation = _fields().get(name[2:].replace("_", "-"))
+            annotation = fields.get(name[2:].replace("_", "-"))
             several = any(get_origin(kind) is tuple for kind in (annotation, *get_args(annotation)))
             separated.append(name if several else argument)
         if several and (given or not name):

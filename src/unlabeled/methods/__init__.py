@@ -16,11 +16,12 @@ from unlabeled.methods.joint import JOINT, LABELED_ONLY
 from unlabeled.methods.method import Colour as Colour
 from unlabeled.methods.method import Message as Message
 from unlabeled.methods.method import Method as Method
+from unlabeled.methods.networks import NetworkMethod
 from unlabeled.methods.pca import PCA, PCA_TWIN
 from unlabeled.methods.pixels import PIXELS
 from unlabeled.methods.random_codes import RANDOM_CODES
 from unlabeled.methods.scratch import SCALED, SCRATCH
-from unlabeled.methods.strong import STRONG_METHODS
+from unlabeled.methods.strong import STRONG_METHODS, StrongMethod
 from unlabeled.records import ArmKey, Contrast
 
 METHODS: list[Method] = [
@@ -66,6 +67,12 @@ def all_contrasts() -> tuple[Contrast, ...]:
 def method_of(arm: ArmKey) -> Method | None:
     """Return the method that an arm belongs to; a result can have arms of one that is not registered here."""
     return next((method for method in METHODS if arm in method.arms), None)
+
+
+def is_of(method: Method, classifier: str) -> bool:
+    """Tell whether a method is none of the network that ``--classifier`` leaves out."""
+    other = {"strong": NetworkMethod, "small": StrongMethod}.get(classifier, ())
+    return not isinstance(method, other)
 
 
 def arm_name(

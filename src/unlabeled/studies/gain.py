@@ -20,8 +20,7 @@ from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, best_sentence
 from unlabeled.grammar.words import words
 from unlabeled.keeping.results import read_result
-from unlabeled.methods import METHODS, Method, all_contrasts, arm_name, method_of
-from unlabeled.methods.networks import NetworkMethod
+from unlabeled.methods import METHODS, Method, all_contrasts, arm_name, is_of, method_of
 from unlabeled.methods.strong import STARTED, StrongMethod
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
 from unlabeled.records import (
@@ -83,9 +82,8 @@ def check(lab: Lab) -> None:
 def ways(lab: Lab) -> list[Method]:
     """Return the methods that are asked for; a twin goes with the last of those that are held against it."""
     config = lab.config
-    other = {"strong": (NetworkMethod,), "small": (StrongMethod,), "both": ()}[config.classifier]
     out = {*config.leave_out, *(() if config.start else (STARTED.name,))}
-    kept: list[Method] = [method for method in METHODS if method.name not in out and not isinstance(method, other)]
+    kept: list[Method] = [method for method in METHODS if method.name not in out and is_of(method, config.classifier)]
     twins, needed = (
         {c.control for method in methods for c in method.contrasts if c.role == "twin"} for methods in (METHODS, kept)
     )

@@ -7,8 +7,7 @@ from typing import Any
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.tables import most_accurate
 from unlabeled.grammar.words import words
-from unlabeled.methods import METHODS, method_of
-from unlabeled.methods.networks import NetworkMethod
+from unlabeled.methods import METHODS, is_of, method_of
 from unlabeled.methods.strong import SELF_TRAINED, StrongMethod
 from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import ArmKey
@@ -60,13 +59,12 @@ def caveats(context: Context[Any]) -> list[str]:
 
 def _of_what_was_left_out(context: Context[Any]) -> list[str]:
     """Name the ways of using the unlabeled images that could have been run on the network asked for, and were not."""
-    other = {"strong": NetworkMethod, "small": StrongMethod}.get(context.config.get("classifier", ""), ())
     names = [
         context.language.title(method.title)
         for method in METHODS
         if method.name in context.config.get("leave_out", ())
         and "unlabeled" in method.uses
-        and not isinstance(method, other)
+        and is_of(method, context.config.get("classifier", ""))
     ]
     if not names:
         return []
