@@ -69,6 +69,7 @@ TINY_GAIN = {
     "autoencoder": {"training": {"epochs": 2}},
     "network": {"learning_rates": [1e-3, 1e-2], "training": {"epochs": 2}},
     "classical": {"trees": 5, "strengths": [0.01, 0.1]},
+    "curve": {"labels": []},
 }
 
 

@@ -11,11 +11,12 @@ from unlabeled.config import Config
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import perform
-from unlabeled.experiments.selftraining import StrongTask
+from unlabeled.experiments.selftraining import TEACHER, StrongTask
 from unlabeled.experiments.tasks import AutoencoderTask, ClassicalTask, NetworkTask, PatchesTask
+from unlabeled.methods.strong import SELF_TRAINED
 from unlabeled.presets import merge, resolve
 from unlabeled.sources import load
-from unlabeled.studies import depths, gain, joint, maps, penalties, points, search
+from unlabeled.studies import curve, depths, gain, joint, maps, penalties, points, search
 from unlabeled.studies.features import _plan as features_plan
 from unlabeled.studies.study import pixel_tasks
 from unlabeled.studies.variants import base_network, variants
@@ -66,6 +67,9 @@ EXPLICIT = {
     ("network", "hidden"): [[7]],
     ("data",): [],
     ("cache",): [],
+    ("curve", "labels"): [[0.4]],
+    ("curve", "unlabeled"): [[0.4]],
+    ("curve", "ways"): [["pixels"]],
 }
 # Kinds of momentum go with sgd alone.
 WITH_SGD = ("momentum_start", "nesterov")
@@ -123,6 +127,10 @@ def tasks_of(lab):
     encoder, trained = config.encoder, config.autoencoder
     grid = config.studies.network
     yield from gain.plan(lab)
+    for point in curve.label_points(lab)[0]:
+        yield from curve.tasks_at(lab, point, curve.drawn_ways(lab, TEACHER, SELF_TRAINED.arm))
+    for point in curve.image_points(lab):
+        yield from curve.tasks_at(lab, point, [SELF_TRAINED.arm])
     yield from pixel_tasks(lab)
     yield from pixel_tasks(lab, ("linear-network",))
     yield from (NetworkTask(v.arm, v.encoder, v.network, 0, 0) for v in variants(grid, 2) if v.value != "5")

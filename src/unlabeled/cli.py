@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlabeled.config import PLUGINS, Config, Lang
+from unlabeled.config.names import explain, separate, suggestion
 from unlabeled.console.ending import (
     Ended,
     Escaping,
@@ -31,7 +32,7 @@ from unlabeled.console.ending import (
 )
 from unlabeled.console.plain import printable, tolerate_output
 from unlabeled.errors import UserError
-from unlabeled.presets import explain, read_file, resolve, separate, suggestion
+from unlabeled.presets import read_file, resolve
 
 if TYPE_CHECKING:
     from unlabeled.grammar.parts import Table as TableOfReport

@@ -297,7 +297,7 @@ def _hostile_archive(base: Path, rng: random.Random) -> bytes:
 
 def configurations(work: Path, rng: random.Random, trials: int) -> Found:
     """Give options and TOML files with wrong, odd and unknown values; nothing is run."""
-    from unlabeled.presets import option_names
+    from unlabeled.config.names import option_names
 
     found, names = Found(), option_names()
     words = ["0", "-1", "3", "1e9", "nan", "inf", "1e400", "", "x", "true", "9" * 30, "0.5", "1 2", "~nobody_such/x", "é", "\x1b[31m",

@@ -23,7 +23,9 @@ from unlabeled.config.grids import (
 from unlabeled.config.settings import (
     AutoencoderConfig,
     ClassicalConfig,
+    CurveConfig,
     EncoderConfig,
+    Names,
     NetworkConfig,
     Section,
     StrongConfig,
@@ -43,6 +45,7 @@ __all__ = [
     "ClassicalConfig",
     "Config",
     "ConvolvedGrid",
+    "CurveConfig",
     "EncoderConfig",
     "FinetuneGrid",
     "JointGrid",
@@ -76,10 +79,6 @@ def _has_no_nul(given: Any) -> Any:
     if "\0" in str(given):
         raise ValueError("a path holds no character 0")
     return given
-
-
-def _read_none(given: Any) -> Any:
-    return () if given in ("none", ["none"], ("none",)) else given
 
 
 Side: TypeAlias = Annotated[int | str, BeforeValidator(_read_side)]
@@ -168,7 +167,7 @@ class Config(Section):
     start: Place | None = None
     """Weights of your own, a .safetensors, .pt or .pth file, to start a network of the main job from as a further baseline: of a ResNet
     by torchvision's or timm's names, or of the strong network."""
-    leave_out: Annotated[tuple[str, ...], BeforeValidator(_read_none)] = ()
+    leave_out: Names = ()
     """Ways of the main job to leave out, and their twins with them: random, pca, frozen, denoised, scaled, finetuned, denoised-network,
     joint, strong, self-training, consistency, pretrained, rotations, or those of installed packages; none leaves out nothing. It takes
     the place of the preset's own list."""
@@ -180,6 +179,8 @@ class Config(Section):
     """The networks."""
     strong: StrongConfig = StrongConfig()
     """The strong network."""
+    curve: CurveConfig = CurveConfig()
+    """The answer in labels."""
     classical: ClassicalConfig = ClassicalConfig()
     """The classical models."""
     studies: StudiesConfig = StudiesConfig()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -251,6 +251,33 @@ class StrongConfig(Section):
     def _has_blocks(self) -> StrongConfig:
         if not self.widths or min(self.widths) < 1:
             raise ValueError("widths needs at least one number of at least 1")
+        return self
+
+
+def _read_none(given: Any) -> Any:
+    return () if given in ("none", ["none"], ("none",)) else given
+
+
+# Names, or "none" for none of them.
+Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_read_none)]
+_Shares: TypeAlias = Annotated[tuple[float, ...], BeforeValidator(_read_none)]
+
+
+class CurveConfig(Section):
+    """The answer in labels: labels alone and the best use of the unlabeled images, with fewer labels and with fewer unlabeled images."""
+
+    labels: _Shares = (0.125, 0.25, 0.5)
+    """Shares of each fold's labels, beside all of them; none draws no curve, and says nothing of labels saved."""
+    unlabeled: _Shares = (0.25, 0.5)
+    """Shares of the unlabeled images, beside all of them, for the best use with all labels; none leaves it out."""
+    ways: Names = ()
+    """Further ways of the main job to draw over labels, by the names that --leave-out takes."""
+
+    @model_validator(mode="after")
+    def _are_shares(self) -> CurveConfig:
+        for name, shares in (("labels", self.labels), ("unlabeled", self.unlabeled)):
+            if any(not 0 < share < 1 for share in shares) or list(shares) != sorted(set(shares)):
+                raise ValueError(f"{name} takes shares between 0 and 1, rising; all of them is a point anyway")
         return self
 
 

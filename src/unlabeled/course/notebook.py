@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from unlabeled.config.names import explain
 from unlabeled.config.settings import EncoderConfig
 from unlabeled.errors import UserError
 from unlabeled.grammar.words import Language
 from unlabeled.keeping.files import write_atomically
-from unlabeled.presets import explain
 from unlabeled.records import StudyResult
 from unlabeled.report.document import Document
 from unlabeled.report.environment import reading

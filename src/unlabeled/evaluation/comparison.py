@@ -213,7 +213,7 @@ class _Compared:
         own = [row for row in self.rows if row.arm == arm]
         accuracy = loss = None
         if self.whole(arm):
-            accuracy, loss = (_effect(self.table(arm, metric), self.correlation) for metric in (0, 1))
+            accuracy, loss = (effect_of(self.table(arm, metric), self.correlation) for metric in (0, 1))
             # No accuracy is below 0 or above 100 %, whatever a symmetric interval says of few runs.
             accuracy = replace(accuracy, low=max(accuracy.low, 0.0), high=min(accuracy.high, 100.0))
             loss = replace(loss, low=max(loss.low, 0.0))
@@ -239,12 +239,12 @@ class _Compared:
             blocked = "unfinished"
         elif len(self.seeds) < LEAST_SEEDS:
             blocked = "reading"
-        effect = _effect(accuracy, self.correlation)
+        effect = effect_of(accuracy, self.correlation)
         return ContrastResult(
             contrast,
             # No two accuracies are further apart than 100 points, whatever a symmetric interval says of few runs.
             replace(effect, low=max(effect.low, -100.0), high=min(effect.high, 100.0)),
-            _effect(loss, self.correlation),
+            effect_of(loss, self.correlation),
             tuple(
                 Difference(fold, seed, float(differences[row, column]))
                 for row, fold in enumerate(self.folds)
@@ -254,6 +254,6 @@ class _Compared:
         )
 
 
-def _effect(values: NDArray[np.float64], correlation: float) -> Effect:
+def effect_of(values: NDArray[np.float64], correlation: float) -> Effect:
     """Estimate the mean of values (folds, seeds, images), with the variance that the choice of test images adds."""
     return paired_effect(values.mean(axis=2), correlation=correlation, test_variance=shared_test_variance(values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +89,33 @@ def limit_folds(folds: Folds, classes: NDArray[np.int64], per_class: int) -> Fol
     drawn = [np.concatenate([fold.train, fold.valid]) for fold in limited]
     correlation = fold_correlation(drawn) if len(drawn) > 1 else 0.0
     return Folds(tuple(limited), own=folds.own, correlation=min(correlation, _MOST_CORRELATION))
+
+
+def share_folds(folds: Folds, classes: NDArray[np.int64], names: tuple[str, ...], share: float) -> Folds:
+    """Keep a share of each class's labeled images in every fold, to train on and to choose with; more hold those of fewer.
+
+    Raises
+    ------
+    DataError
+        If a class would have fewer than two images to train on, or none to choose with; the message says how many labels it takes.
+    """
+    limited = []
+    for number, fold in enumerate(folds.folds):
+        parts = []
+        for rows, least in ((fold.train, 2), (fold.valid, 1)):
+            shuffled = np.random.default_rng([number, 4]).permutation(rows)
+            members = [shuffled[classes[shuffled] == label] for label in np.unique(classes[rows])]
+            counts = [int(share * len(one) + 0.5) for one in members]
+            if min(counts) < least:
+                few = members[int(np.argmin(counts))]
+                raise DataError(
+                    f"{share:g} of the labels: fold {number + 1} would have {min(counts)} images of class {names[classes[few[0]]]!r} to "
+                    f"{'train on' if least == 2 else 'choose with'}, where {least} are needed; that takes "
+                    f"{math.ceil((least - 0.5) / share)} of its {len(few)} now"
+                )
+            parts.append(np.sort(np.concatenate([one[:count] for one, count in zip(members, counts, strict=True)])))
+        limited.append(Fold(parts[0], parts[1]))
+    return Folds(tuple(limited), folds.own, folds.correlation)
 
 
 def _first_of_class(

@@ -81,6 +81,13 @@ class Lab:
             return self.runtime
         return replace(self.runtime, precision=faster_precision(self.runtime.device, self.config.cache))
 
+    def like(self, splits: Splits) -> Lab:
+        """Return a lab of other splits that computes in the same way, in the same folder."""
+        other = Lab(self.config, splits, self.folder)
+        if "strong_runtime" in self.__dict__:
+            other.strong_runtime = self.strong_runtime
+        return other
+
     @property
     def classes(self) -> int:
         """How many classes there are."""

@@ -93,17 +93,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a report leads with: the verdict, the answer in a sentence (before its colon stands the verdict), a small table, a note."""
+    """What a report leads with: the verdict, the answer in a sentence, a picture with what it says in labels, a small table, a note.
+
+    Before the sentence's colon stands what the verdict's colour marks.
+    """
 
     verdict: str
     headline: str
     table: Table
     note: str = ""
+    picture: Picture | None = None
+    labels: str = ""
 
     @property
     def sentences(self) -> str:
-        """The answer and its note."""
-        return f"{self.headline} {self.note}".strip()
+        """The answer, what it is in labels, and the note."""
+        return " ".join(text for text in (self.headline, self.labels, self.note) if text)
 
     @property
     def lines(self) -> list[str]:

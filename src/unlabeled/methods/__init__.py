@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import entry_points
 
 from unlabeled.config import PLUGINS, add_methods_section, remove_methods_section
@@ -29,6 +30,10 @@ METHODS: list[Method] = [
     SCRATCH, SCALED, FINETUNED, FINETUNED_TWIN, DENOISED_NETWORK, DENOISED_NETWORK_TWIN, LABELED_ONLY, JOINT,
     *STRONG_METHODS,
 ]  # fmt: skip
+
+
+# In lines of progress, which are English.
+_PARTS = {"labels": "{} of the labels", "images": "{} unlabeled images"}
 
 
 def register(method: Method) -> None:
@@ -83,6 +88,9 @@ def arm_name(
 ) -> str:
     """Say what an arm is: in English, as lines of progress do, or by a language's words for messages and models."""
     method = method_of(arm)
+    if method is None and arm.factor in _PARTS:
+        whole = arm_name(replace(arm, factor="", value=""), say=say, model=model)
+        return f"{whole}, {_PARTS[arm.factor].format(arm.value)}"
     if method is None:
         return str(arm)
     return f"{say(method.title)} → {model(arm.model)}" if arm.model in MODELS else say(method.title)

@@ -19,7 +19,6 @@ from unlabeled.grammar.plots import Line, Pair, effects_figure, pairs_figure, tr
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import ArmTable, ContrastTable, arms_figure, best_sentence
 from unlabeled.grammar.words import words
-from unlabeled.keeping.results import read_result
 from unlabeled.methods import METHODS, Method, all_contrasts, arm_name, is_of, method_of
 from unlabeled.methods.strong import STARTED, StrongMethod
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
@@ -32,7 +31,10 @@ from unlabeled.records import (
     of_arm,
     outcomes_of,
 )  # fmt: skip
+from unlabeled.studies.copies import copies
 from unlabeled.studies.costs import costs
+from unlabeled.studies.curve import LabelCurve, check_curve, measure_curve
+from unlabeled.studies.labels import labels_parts
 from unlabeled.studies.limits import caveats
 from unlabeled.studies.mistakes import confusions, run_of
 from unlabeled.studies.study import AUTOENCODER, Study, compared, train_autoencoders
@@ -40,18 +42,20 @@ from unlabeled.studies.study import AUTOENCODER, Study, compared, train_autoenco
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
 
-_MOST_PAIRS = 12
-
 
 @dataclass(frozen=True)
 class GainFindings:
-    """Findings of the main job; ``code_length`` numbers make a code, ``pca_lengths`` are the least and most components chosen."""
+    """Findings of the main job; ``code_length`` numbers make a code, ``pca_lengths`` are the least and most components chosen.
+
+    ``curve`` is the answer in labels, if it was asked for.
+    """
 
     comparison: Comparison
     code_length: int
     pca_lengths: tuple[int, int] | None
     autoencoders: tuple[Row, ...]
     rows: tuple[Row, ...]
+    curve: LabelCurve | None = None
 
 
 def check(lab: Lab) -> None:
@@ -68,6 +72,7 @@ def check(lab: Lab) -> None:
 
         strong = lab.config.strong
         network_from(lab.config.start, lab.splits.labeled.shape, classes=lab.classes, side=strong.start.side, seed=0)
+    check_curve(lab)
     for name in lab.config.leave_out:
         if name not in {method.name for method in METHODS}:
             raise UserError(
@@ -118,7 +123,8 @@ def run(lab: Lab, do: Perform) -> GainFindings:
     lengths = [one.features for one in outcomes_of((row for row in rows if row.arm.source == "pca"), ClassicalOutcome)]
     code_length = lab.geometry(config.encoder).code_length
     ends = (min(lengths), max(lengths)) if lengths else None
-    return GainFindings(comparison, code_length, ends, autoencoders, rows)
+    curve = measure_curve(lab, do, rows, comparison)
+    return GainFindings(comparison, code_length, ends, autoencoders, rows, curve)
 
 
 def _contrasts(lab: Lab) -> list[Contrast]:
@@ -314,34 +320,6 @@ def _learned(context: Context[GainFindings]) -> list[Part]:
     ]
 
 
-def _copies(context: Context[GainFindings]) -> list[Part]:
-    """Say how many near-copies there were and what was done; show some pairs."""
-    near, pairs = context.protocol.near, read_result(context.folder).arrays("test.npz")["near"]
-    text = (
-        words(
-            "{n.test_in_others:0} of {p.test:0} test images have a near-copy elsewhere: the same picture shifted, cut, mirrored, "
-            "recoloured or saved again. {n.unlabeled_in_test:0} unlabeled and {n.labeled_in_test:0} labeled images were left out for it."
-        )
-        if near.policy == "drop"
-        else words(
-            "{n.test_in_others:0} of {p.test:0} test images have a near-copy elsewhere: the same picture shifted, cut, mirrored, "
-            "recoloured or saved again. {n.unlabeled_in_test:0} unlabeled and {n.labeled_in_test:0} labeled images were kept all the same."
-        )
-    )
-    more = context.say(
-        "{n.unlabeled_in_labeled:0} unlabeled images are near-copies of labeled ones, {n.within_labeled:0} labeled images of one another, "
-        "and {n.within_test:0} test images; they stay.",
-        n=near,
-    )
-    shown: list[Part] = [context.say(text, n=near), more]
-    if len(pairs):
-        images = [image for row in (0, 1) for image in pairs[:_MOST_PAIRS, row]]
-        sheet = png(tile(images, columns=len(images) // 2, scale=2))
-        caption = context.say("The pairs that agree best: above an unlabeled or labeled image, below a test image.")
-        shown.append(Photographs([("", sheet)], caption))
-    return shown
-
-
 def _page(key: str, title: str, *parts: Any, setup: str = "") -> Page[GainFindings]:
     return Page(key, title, setup=(setup,) if setup else (), parts=parts, names=name_of, colours=colour_of)
 
@@ -378,10 +356,11 @@ GAIN = Study(
                 "which chose it as the answer; all p values are corrected for the number of such comparisons (Holm)."
             ),
         ),
+        _page("in-labels", words("In labels"), labels_parts),
         _page("curves", words("How the networks learned"), _curves, _errors),
         _page("learned", words("What the autoencoder learned"), _learned),
         _page("confusions", words("What is taken for what"), confusions),
-        _page("copies", words("Near-copies of test images"), _copies),
+        _page("copies", words("Near-copies of test images"), copies),
         _page("limits", words("What this does not show"), lambda context: Points(caveats(context))),
         _page(
             "configuration",

@@ -10,6 +10,7 @@ from unlabeled.grammar.section import Context
 from unlabeled.grammar.tables import css
 from unlabeled.grammar.words import verdict_name, words
 from unlabeled.records import Worth
+from unlabeled.studies.labels import face, in_labels, saved, saves
 
 STARTS = {
     "helps": words("The unlabeled images help"),
@@ -19,43 +20,22 @@ STARTS = {
     "unfinished": words("Not trained to the end, so there is no verdict"),
     "reading": words("A reading without a verdict, for there are fewer than 3 seeds"),
 }
-_HEADLINE = words(
-    "{start}: {treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for "
-    "these labels)."
+_POINTS = words(
+    "{treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for these labels)."
 )
 _OTHER_LABELS = words(
-    "{start}: {treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for "
-    "other labels drawn alike too)."
+    "{treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for other labels "
+    "drawn alike too)."
 )
 
 
 def lead(context: Context[Any]) -> Answer:
-    """Say what the results answer: in a sentence, before whose colon stands the verdict, and a small table."""
+    """Say what the results answer: in labels where that is known, in points, by a picture and a small table.
+
+    Before the first colon stands what the verdict's colour marks.
+    """
     compared, main = context.findings.comparison, context.findings.comparison.answer
-    folds = context.protocol.folds
-    headline = context.say(
-        _OTHER_LABELS if folds is not None and folds.own else _HEADLINE,
-        start=context.say(STARTS[main.verdict]),
-        treated=context.name(main.arm),
-        control=context.name(main.without.control),
-        without=main.without.accuracy,
-        twin=main.twin.accuracy,
-    )
-    write = context.language.write
-    rows: list[list[str | Cell]] = [
-        [
-            context.name(w.arm),
-            write(w.without.accuracy, "e"),
-            write(w.twin.accuracy, "e"),
-            _worth_cell(context, w.verdict),
-        ]
-        for w in sorted(compared.worths, key=lambda worth: worth is not main)
-    ]
-    rows += [
-        [context.pair(c), write(c.accuracy, "e"), "–", _worth_cell(context, c.verdict)]
-        for c in compared.contrasts
-        if c.contrast.lead
-    ]
+    headline, labels = _headline(context, main)
     heads = [
         context.say("way"),
         context.say("vs without, points"),
@@ -69,7 +49,43 @@ def lead(context: Context[Any]) -> Answer:
                 "In bold and in the headline: of these ways the best on validation images. Its p values are corrected for their number."
             )
         )
-    return Answer(main.verdict, headline, Table("", heads, rows, chosen=0), " ".join(notes))
+    table = Table("", heads, _rows(context, main), chosen=0)
+    return Answer(main.verdict, headline, table, " ".join(notes), face(context), labels)
+
+
+def _headline(context: Context[Any], main: Worth) -> tuple[str, str]:
+    """Return the answer in a sentence, in labels where some are surely saved, and what else is to be said of labels."""
+    folds = context.protocol.folds
+    points = context.say(
+        _OTHER_LABELS if folds is not None and folds.own else _POINTS,
+        treated=context.name(main.arm),
+        control=context.name(main.without.control),
+        without=main.without.accuracy,
+        twin=main.twin.accuracy,
+    )
+    sentences = in_labels(context)
+    if main.verdict == "helps" and saves(context):
+        return saved(context), " ".join([context.language.write(points, "cap"), *sentences])
+    return f"{context.say(STARTS[main.verdict])}: {points}", " ".join(sentences)
+
+
+def _rows(context: Context[Any], main: Worth) -> list[list[str | Cell]]:
+    """Return what the unlabeled images are worth to each way, the answer's first."""
+    compared, write = context.findings.comparison, context.language.write
+    rows: list[list[str | Cell]] = [
+        [
+            context.name(w.arm),
+            write(w.without.accuracy, "e"),
+            write(w.twin.accuracy, "e"),
+            _worth_cell(context, w.verdict),
+        ]
+        for w in sorted(compared.worths, key=lambda worth: worth is not main)
+    ]
+    return rows + [
+        [context.pair(c), write(c.accuracy, "e"), "–", _worth_cell(context, c.verdict)]
+        for c in compared.contrasts
+        if c.contrast.lead
+    ]
 
 
 def _worth_cell(context: Context[Any], verdict: str) -> Cell:

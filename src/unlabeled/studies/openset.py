@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unlabeled.errors import UserError
-from unlabeled.experiments.selftraining import TEACHER, PretrainingTask, StrongTask, Way
+from unlabeled.experiments.selftraining import TEACHER, StrongTask, Way
 from unlabeled.experiments.tasks import Perform, Task
+from unlabeled.experiments.within import WithinTask, lab_within
 from unlabeled.grammar.parts import Picture, Points
 from unlabeled.grammar.plots import Curve, Level, curves_figure
 from unlabeled.grammar.section import Context, Page
@@ -22,12 +22,7 @@ from unlabeled.records import ArmKey, Comparison, Contrast, Row
 from unlabeled.studies.study import Study, compared, repetitions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from unlabeled.experiments.lab import Lab
-    from unlabeled.keeping.results import Run
-    from unlabeled.outcomes import Outcome
-    from unlabeled.training import Watcher
 
 _SEED = 7  # of which classes are known, and which images are in the pool
 _NAMES = {
@@ -59,40 +54,14 @@ class OpenSetFindings:
 
 
 @dataclass(frozen=True)
-class PooledTask:
-    """A run of the strong network among the known classes alone, with a pool of which a share is foreign."""
+class Opened:
+    """The known classes alone, with a pool of which a share is foreign."""
 
-    arm: ArmKey
-    inner: StrongTask | PretrainingTask
     share: float
 
-    @property
-    def fold(self) -> int | None:
-        """Its fold."""
-        return self.inner.fold
-
-    @property
-    def seed(self) -> int:
-        """Its seed."""
-        return self.inner.seed
-
-    @property
-    def kind(self) -> str:
-        """What takes about the same time."""
-        return self.inner.kind
-
-    @property
-    def needs(self) -> Sequence[Task]:
-        """Its teacher, which knows no pool."""
-        return tuple(PooledTask(TEACHER, one, 0.0) for one in self.inner.needs)
-
-    def key(self, lab: Lab) -> Run:
-        """Return its folder."""
-        return self.inner.key(opened(lab, self.share))
-
-    def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> Outcome:
-        """Train, and score."""
-        return self.inner.run(opened(lab, self.share), folder, needed, watcher)
+    def lab_of(self, lab: Lab) -> Lab:
+        """Return the lab of the known classes."""
+        return _opened(lab, self.share)
 
 
 @dataclass(frozen=True)
@@ -128,9 +97,12 @@ def _parts(lab: Lab) -> _Parts:
     return _Parts(known, foreign, np.sort(np.concatenate(labeled)), others[:pool], strangers[:pool], test)
 
 
-@lru_cache(maxsize=8)
 def opened(lab: Lab, share: float) -> Lab:
     """Return the lab of the known classes, with a pool of which a share is foreign; larger shares hold the smaller ones' strangers."""
+    return lab_within(lab, Opened(share))
+
+
+def _opened(lab: Lab, share: float) -> Lab:
     from unlabeled.experiments.lab import Lab as OpenLab
 
     parts, splits = _parts(lab), lab.splits
@@ -200,12 +172,12 @@ def plan(lab: Lab) -> Iterator[Task]:
     """Yield the runs of every fold and seed."""
     strong, inside = lab.config.strong, opened(lab, 0.0)
     for seed, fold in repetitions(inside):
-        yield PooledTask(TEACHER, StrongTask(TEACHER, strong, fold, seed), 0.0)
+        yield WithinTask(TEACHER, StrongTask(TEACHER, strong, fold, seed), Opened(0.0))
         for share in lab.config.studies.open_set.shares:
             for source, guard in _NAMES:
                 own = strong.model_copy(update={"guard": guard or "none"})
                 inner = StrongTask(TEACHER, own, fold, seed, _WAYS[source], "unlabeled", int(source == "self-training"))
-                yield PooledTask(_arm(source, guard, share), inner, share)
+                yield WithinTask(_arm(source, guard, share), inner, Opened(share))
 
 
 def _arm(source: str, guard: str, share: float) -> ArmKey:
