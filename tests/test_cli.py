@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from unlabeled import cli
+from unlabeled import cli, commands
 from unlabeled.cli import main
 from unlabeled.config import Config
 from unlabeled.errors import UserError
@@ -74,7 +74,7 @@ def test_mistakes_are_one_line_and_status_2(capsys, tmp_path, arguments, message
 
 def test_every_field_of_the_configuration_is_an_option_with_help_and_default(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(cli, "_out", Console(width=400))
+    monkeypatch.setattr(commands, "out", Console(width=400))
     main(["run", "--help", "all"])
     text = capsys.readouterr().out.replace("\n", " ")
 

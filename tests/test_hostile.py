@@ -636,9 +636,9 @@ def test_ascii_terminals_get_the_answer(tmp_path):
 def test_the_help_is_short_and_all_of_it_is_there(capsys, monkeypatch):
     from rich.console import Console
 
-    from unlabeled import cli
+    from unlabeled import commands
 
-    monkeypatch.setattr(cli, "_out", Console(width=100))
+    monkeypatch.setattr(commands, "out", Console(width=100))
     main(["run", "--help"])
     short = capsys.readouterr().out
     assert 12 <= short.count("\n  --") <= 18

@@ -33,6 +33,8 @@ ROOMS = [
     "studies",
     "report",
     "course",
+    "finished",
+    "commands",
     "cli",
     "__main__",
 ]  # fmt: skip

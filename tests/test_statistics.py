@@ -199,6 +199,16 @@ def test_p_says_what_the_interval_says_and_intervals_grow_with_their_level(drawn
         assert nearest == pytest.approx(0, abs=1e-5 * (touching.high - touching.low))
 
 
+@given(st.integers(2, 6), st.integers(1, 5), st.floats(-300, 0), st.floats(-6, 2), st.booleans())
+def test_p_is_a_number_however_little_differs(folds, seeds, spread, mean, same):
+    """Runs that are all alike on test images that are all alike but for rounding had none."""
+    table = np.full((folds, seeds), 10.0**mean)
+    table += 0 if same else 10.0**spread * np.arange(folds * seeds).reshape(folds, seeds)
+    effect = paired_effect(table, test_variance=10.0**spread)
+    assert 0 <= effect.p <= 1
+    assert effect.low <= effect.mean <= effect.high
+
+
 def test_p_is_small_and_not_zero_far_away():
     table = np.random.default_rng(0).normal(size=(5, 3))
     effects = [paired_effect(table + shift, test_variance=0.01) for shift in (10, 1e3, 1e6)]

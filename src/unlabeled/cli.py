@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from unlabeled import commands
+from unlabeled.commands import load_images, say
+from unlabeled.commands.data import ArchiveOption, data_app
+from unlabeled.commands.finished import suggest
 from unlabeled.config import PLUGINS, Config, Lang
 from unlabeled.config.names import explain, separate, suggestion
 from unlabeled.console.ending import (
@@ -36,44 +39,22 @@ from unlabeled.presets import read_file, resolve
 
 if TYPE_CHECKING:
     from unlabeled.grammar.parts import Table as TableOfReport
-    from unlabeled.images import Splits
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Leave it to ``main``: whoever has read enough of the output has made no mistake."""
-        raise BrokenPipeError
-
-
-_out = _Console(highlight=False)
 app = App(
     name="unlabeled",
-    console=_out,
+    console=commands.out,
     suppress_keyboard_interrupt=False,
     help="What are your unlabeled images worth to your classifier?",
     help_format="plaintext",
     default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
 )
-data_app = App(name="data", help="Look at image sources: fetch, verify, show, sheet, draw.")
 app.command(data_app)
+app.command(suggest)
 
-_DataOption = Annotated[str, Parameter(help="shapes, digits, stl10, stl10:PATH or folder:PATH.")]
-_CacheOption = Annotated[
-    Path | None,
-    Parameter(help="Folder for shrunken images and downloads; left out, the user's cache folder or UNLABELED_CACHE."),
-]
-_SideOption = Annotated[
-    str | None,
-    Parameter(help="Size of the shrunken images, pixels: one side, or WIDTHxHEIGHT; left out, 32 (8 for digits)."),
-]
-_FitOption = Annotated[
-    Literal["crop", "pad", "stretch"],
-    Parameter(help="What becomes of images of other proportions: cut to their middle, padded, or stretched."),
-]
 _StudiesArgument = Annotated[
     Path | None, Parameter(help="Folder of finished studies; left out, the one of runs/ that was written last.")
 ]
-_ArchiveOption = Annotated[Path | None, Parameter(help="A copy of stl10_binary.tar.gz that is already at hand.")]
 
 
 @app.command
@@ -86,7 +67,7 @@ def run(
             help="TOML file with the same names: top-level ones, and a table for each section, like [network.training]."
         ),
     ] = None,
-    archive: _ArchiveOption = None,
+    archive: ArchiveOption = None,
 ) -> None:
     """Measure what the unlabeled images are worth, and write the report.
 
@@ -125,7 +106,7 @@ def report(
     """Write the report anew from the results of a finished run; in Russian it is report.ru.html."""
     from unlabeled.report.page import write_report
 
-    _say(write_report(run, lang))
+    say(write_report(run, lang))
 
 
 @app.command
@@ -136,7 +117,7 @@ def notebook(
     """Write an executed Jupyter notebook that calls the package; needs the extra, unlabeled[notebook]."""
     from unlabeled.course.notebook import write_notebook
 
-    _say(write_notebook(_studies(run), lang))
+    say(write_notebook(_studies(run), lang))
 
 
 @app.command
@@ -150,99 +131,7 @@ def bundle(
     """Write task1_SURNAME_NAME.zip, as the course asks for it: report, notebook, modules and results."""
     from unlabeled.course.bundle import write_bundle
 
-    _say(write_bundle(_studies(run), surname=surname, name=name, code=lang, out=out))
-
-
-@data_app.command
-def fetch(*, archive: _ArchiveOption = None, cache: _CacheOption = None) -> None:
-    """Download STL-10 (2.6 GB, goes on where it broke off), or check a copy at hand."""
-    from unlabeled.images.store import cache_folder
-    from unlabeled.sources.download import fetch_stl10
-
-    if archive is not None:
-        verify(archive)
-        return
-    _say(fetch_stl10(cache_folder(cache)))
-
-
-@data_app.command
-def verify(path: Annotated[Path, Parameter(help="STL-10's archive, or the folder with its files.")], /) -> None:
-    """Compare STL-10's files with the official sizes and checksums."""
-    from unlabeled.sources import stl10
-
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
-    findings = stl10.verify(path)
-    if findings:
-        raise UserError("; ".join(findings))
-    _say(f"{path}: sizes and checksums are the official ones")
-
-
-@data_app.command
-def show(
-    *, data: _DataOption = "shapes", side: _SideOption = None, fit: _FitOption = "crop", cache: _CacheOption = None,
-    leaks: Annotated[Literal["drop", "keep"], Parameter(help="Whether leaks are dropped.")] = "drop",
-) -> None:  # fmt: skip
-    """Show counts, classes, folds and leaks."""
-    splits = _load(resolve({"data": data, "side": side, "fit": fit, "cache": cache, "leaks": leaks, "preset": "quick"}))
-    channels, height, width = splits.labeled.shape
-    _say(f"{data}: images of {width}x{height}, {channels} channel{'s' * (channels > 1)}")
-    for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
-        _out.print(f"{name:>10}  {len(images):>9,}")
-    table = Table("class", "labeled", "test", box=None, padding=(0, 2))
-    for number, name in enumerate(splits.class_names):
-        counts = [f"{int((images.classes == number).sum()):,}" for images in (splits.labeled, splits.test)]
-        table.add_row(Text(name), *counts)
-    _out.print(table)
-    sizes = sorted({len(fold) for fold in splits.folds})
-    folds = f"{len(splits.folds)} of its own, of {sizes[0]:,} to {sizes[-1]:,} images" if sizes else "none of its own"
-    _out.print(f"folds: {folds}")
-    overlaps = splits.leaks
-    _out.print(
-        f"exact copies: {overlaps.unlabeled_in_test:,} unlabeled images in test, {overlaps.unlabeled_in_labeled:,} among the labeled; "
-        f"{overlaps.labeled_in_test:,} labeled images stand in test; {'dropped' if overlaps.policy == 'drop' else 'kept'}",
-        soft_wrap=True,
-    )
-    near = splits.near
-    _out.print(
-        f"near-copies: {near.unlabeled_in_test:,} unlabeled and {near.labeled_in_test:,} labeled images of {near.test_in_others:,} test "
-        f"images; {'dropped' if near.policy == 'drop' else 'kept'}",
-        soft_wrap=True,
-    )
-    for note in splits.notes:
-        _say(note)
-
-
-@data_app.command
-def sheet(
-    out: Annotated[Path, Parameter(help="PNG file to write.")], /, *,
-    data: _DataOption = "shapes", side: _SideOption = None, fit: _FitOption = "crop", cache: _CacheOption = None,
-) -> None:  # fmt: skip
-    """Write a contact sheet: ten images of every class (of 20 at the most), and unlabeled ones."""
-    from unlabeled.report.sheet import write_sheet
-
-    write_sheet(out, _load(resolve({"data": data, "side": side, "fit": fit, "cache": cache, "preset": "quick"})))
-    _say(out)
-
-
-@data_app.command
-def draw(
-    out: Annotated[Path, Parameter(help="Folder to write stl10_binary's files into.")], /, *,
-    train: Annotated[int, Parameter(help="Labeled images.")] = 5000,
-    test: Annotated[int, Parameter(help="Test images.")] = 8000,
-    unlabeled: Annotated[int, Parameter(help="Unlabeled images.")] = 100_000,
-    seed: Annotated[int, Parameter(help="Seed of the drawing.")] = 0,
-) -> None:  # fmt: skip
-    """Draw the shapes data set in the binary layout of STL-10, by default in its full size (3.1 GB)."""
-    from unlabeled.sources.shapes import write_shapes
-
-    shapes = {"train": train, "test": test, "unlabeled": unlabeled, "seed": seed}
-    try:
-        wanted = resolve({"shapes": shapes}).shapes
-    except UserError as error:
-        raise UserError(str(error).replace("--shapes.", "--")) from None
-    write_shapes(out, wanted)
-    _say(out)
+    say(write_bundle(_studies(run), surname=surname, name=name, code=lang, out=out))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -287,7 +176,7 @@ def _dispatch(arguments: list[str]) -> None:
     if arguments[:1] == ["run"] and {"--help", "-h"} & set(arguments):
         from unlabeled.config.options import print_help
 
-        print_help(_out, everything="all" in arguments)
+        print_help(commands.out, everything="all" in arguments)
         return
     given = separate(arguments) if arguments[:1] == ["run"] else arguments
     app(given, exit_on_error=False, print_error=False, result_action="return_value")
@@ -311,15 +200,15 @@ def _run_gain(config: Config) -> None:
     from unlabeled.report.page import write_page
     from unlabeled.studies.course import run_gain
 
-    document = Document(run_gain(config, _load(config), folder=config.folder), config.lang)
+    document = Document(run_gain(config, load_images(config), folder=config.folder), config.lang)
     path = write_page(document)
     ways = next(part for part in document.sections("gain")[0].parts if isinstance(part, TableOfReport))
-    Console(width=max(_out.width, 92)).print(_plain_table(ways))
-    _say(document.answer.sentences)
+    Console(width=max(commands.out.width, 92)).print(_plain_table(ways))
+    say(document.answer.sentences)
     for line in document.answer.lines:
-        _say(f"  {line}")
-    _out.print()
-    _say(f"report: {path}")
+        say(f"  {line}")
+    commands.out.print()
+    say(f"report: {path}")
 
 
 def _run_studies(config: Config) -> None:
@@ -327,19 +216,19 @@ def _run_studies(config: Config) -> None:
     from unlabeled.report.page import write_page
     from unlabeled.studies.course import run_studies
 
-    document = Document(run_studies(config, _load(config, partly=True), folder=config.folder), config.lang)
+    document = Document(run_studies(config, load_images(config, partly=True), folder=config.folder), config.lang)
     for name in document.results if config.study == "all" else (config.study,):
         for section in document.sections(name):
-            _out.print()
-            _say(section.title)
+            commands.out.print()
+            say(section.title)
             for line in section.conclusion or section.setup:
-                _say(f"  {line}")
+                say(f"  {line}")
     if config.study == "all":
-        _out.print()
-        _say(document.answer.sentences)
+        commands.out.print()
+        say(document.answer.sentences)
     path = write_page(document)
-    _out.print()
-    _say(document.language.gettext("Report: {path}").format(path=path))
+    commands.out.print()
+    say(document.language.gettext("Report: {path}").format(path=path))
 
 
 def _studies(run: Path | None) -> Path:
@@ -360,17 +249,6 @@ def _plain_table(shown: TableOfReport) -> Table:
     for row in shown.rows:
         table.add_row(*(cell if isinstance(cell, str) else cell.text for cell in row))
     return table
-
-
-def _load(config: Config, *, partly: bool = False) -> Splits:
-    from unlabeled.sources import load
-
-    return load(config, partly=partly)
-
-
-def _say(text: object) -> None:
-    """Print a line as it is: names in it are neither markup nor control characters."""
-    _out.print(printable(str(text)), soft_wrap=True, markup=False)
 
 
 def _what_is_wrong(error: CycloptsError) -> str:

@@ -123,9 +123,9 @@ def _be_child(
         )
         from rich.console import Console
 
-        from unlabeled import cli
+        from unlabeled import commands
 
-        cli._out = Console(highlight=False, file=sys.stdout, width=300)
+        commands.out = Console(highlight=False, file=sys.stdout, width=300)
         os.chdir(folder)
         os.environ.update(env)
         size = int(gigabytes * 2**30)

@@ -275,7 +275,8 @@ def _half_width(
 def _quantile(degrees: float, wrong: float) -> float:
     """Return the two-sided quantile of t, or of the normal distribution for infinite degrees; bounded, for it multiplies zeros."""
     below = special.ndtri(wrong / 2) if degrees == math.inf else special.stdtrit(degrees, wrong / 2)
-    return min(-float(below), 1e100)
+    # Far out SciPy's inversion ends in an infinity of either sign.
+    return min(abs(float(below)), 1e100)
 
 
 def _single(squares: Squares, folds: int, seeds: int) -> list[tuple[float, float]]:

@@ -33,7 +33,7 @@ METHODS: list[Method] = [
 
 
 # In lines of progress, which are English.
-_PARTS = {"labels": "{} of the labels", "images": "{} unlabeled images"}
+_PARTS = {"labels": "{} of the labels", "images": "{} unlabeled images", "grown": "{} labels added"}
 
 
 def register(method: Method) -> None:

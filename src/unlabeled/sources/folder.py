@@ -106,6 +106,22 @@ def _read(path: Path, listing: _Listing, wanted: Wanted) -> Generator[Piece]:
     yield Description(listing.class_names, notes=notes, origin=origin)
 
 
+def readable_files(path: Path, wanted: Wanted, *, unlabeled: int) -> tuple[list[str], list[str]]:
+    """Return the files of a folder's labeled and unlabeled images, in the order of its store.
+
+    Where there are other than so many ``unlabeled`` ones, all are decoded once more, and those that can't be left out.
+    """
+    listing = _list(path, partly=True)
+    train = listing.train
+    if train and not listing.test and not (path / "test").is_dir():
+        train, _ = _set_aside(train, len(listing.class_names))
+    files = listing.unlabeled
+    if len(files) != unlabeled:
+        skipped = {name for _, batch in decode_all([[], [], files], wanted) for name, _ in batch.problems}
+        files = [file for file in files if file not in skipped]
+    return [file for file, _ in train], files
+
+
 class _Cut:
     """Counts how much of the pictures is lost."""
 

@@ -24,8 +24,9 @@ from unlabeled.keeping.results import has_result, keep_earlier, read_result, wri
 from unlabeled.kernels import building
 from unlabeled.methods import arm_name
 from unlabeled.outcomes import Diverged
-from unlabeled.records import Row, StudyResult, as_json
+from unlabeled.records import Row, StudyResult, as_json, read_as
 from unlabeled.studies import COURSE, GAIN, STUDIES
+from unlabeled.studies.looks import pictures
 from unlabeled.studies.study import Study
 
 # What makes an answer, beside the runs that it was made of.
@@ -61,7 +62,8 @@ def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgr
             shown.note(f"an answer to another question was in this folder; it is kept in {printable(str(kept))}")
             _remove_pages(folder)
         pairs = splits.near_pairs if splits.near_pairs is not None else np.empty((0, 2, 0, 0, 0), dtype=np.uint8)
-        write_arrays(folder / "test.npz", labels=splits.test.classes, near=pairs)
+        looks = read_as(GAIN.findings, result.findings).looks
+        write_arrays(folder / "test.npz", labels=splits.test.classes, near=pairs, **pictures(looks, splits))
         write_json(folder / "config.json", config.question)
         write_result(folder, as_json(result), ("config.json", "test.npz"))
     return folder

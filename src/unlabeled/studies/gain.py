@@ -36,6 +36,7 @@ from unlabeled.studies.costs import costs
 from unlabeled.studies.curve import LabelCurve, check_curve, measure_curve
 from unlabeled.studies.labels import labels_parts
 from unlabeled.studies.limits import caveats
+from unlabeled.studies.looks import Looks, look, turned, wrong_labels
 from unlabeled.studies.mistakes import confusions, run_of
 from unlabeled.studies.study import AUTOENCODER, Study, compared, train_autoencoders
 
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 class GainFindings:
     """Findings of the main job; ``code_length`` numbers make a code, ``pca_lengths`` are the least and most components chosen.
 
-    ``curve`` is the answer in labels, if it was asked for.
+    ``curve`` is the answer in labels, if it was asked for; ``looks`` are single images.
     """
 
     comparison: Comparison
@@ -56,6 +57,7 @@ class GainFindings:
     autoencoders: tuple[Row, ...]
     rows: tuple[Row, ...]
     curve: LabelCurve | None = None
+    looks: Looks | None = None
 
 
 def check(lab: Lab) -> None:
@@ -124,7 +126,7 @@ def run(lab: Lab, do: Perform) -> GainFindings:
     code_length = lab.geometry(config.encoder).code_length
     ends = (min(lengths), max(lengths)) if lengths else None
     curve = measure_curve(lab, do, rows, comparison)
-    return GainFindings(comparison, code_length, ends, autoencoders, rows, curve)
+    return GainFindings(comparison, code_length, ends, autoencoders, rows, curve, look(lab, rows, comparison))
 
 
 def _contrasts(lab: Lab) -> list[Contrast]:
@@ -359,7 +361,8 @@ GAIN = Study(
         _page("in-labels", words("In labels"), labels_parts),
         _page("curves", words("How the networks learned"), _curves, _errors),
         _page("learned", words("What the autoencoder learned"), _learned),
-        _page("confusions", words("What is taken for what"), confusions),
+        _page("confusions", words("What is taken for what"), confusions, turned),
+        _page("wrong-labels", words("Labels that look wrong"), wrong_labels),
         _page("copies", words("Near-copies of test images"), copies),
         _page("limits", words("What this does not show"), lambda context: Points(caveats(context))),
         _page(

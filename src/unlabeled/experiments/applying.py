@@ -1,0 +1,104 @@
+"""The networks of finished runs, read again and applied: probabilities and codes of any images, and of labeled ones out of fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from unlabeled.evaluation.features import encode
+from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.networks import new_joint_network, new_network
+from unlabeled.experiments.selftraining import StrongTask
+from unlabeled.experiments.strong import new_strong
+from unlabeled.experiments.tasks import Joint, NetworkTask, Task
+from unlabeled.experiments.within import WithinTask, lab_within
+from unlabeled.images import Images
+from unlabeled.networks.models import ConvNet
+from unlabeled.networks.strong import StrongNet
+from unlabeled.training.checkpoints import load_weights
+from unlabeled.training.measuring import codes_of, predict
+from unlabeled.training.runtime import Runtime
+from unlabeled.training.starting import network_from
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A trained network, whether it sees mirror images too, and where it computes."""
+
+    network: nn.Module
+    flip: bool
+    runtime: Runtime
+
+    def probabilities(self, images: Images) -> NDArray[np.float32]:
+        """Return the probabilities (n, classes) of images."""
+        return predict(self.network, images, flip=self.flip, runtime=self.runtime)
+
+    def codes(self, images: Images) -> NDArray[np.float32]:
+        """Return what the head sees of images, (n, d); of a network that does not tell, its probabilities."""
+        if isinstance(self.network, StrongNet):
+            return codes_of(self.network, images, runtime=self.runtime)
+        if isinstance(self.network, ConvNet):
+            return encode(self.network.encoder, images, runtime=self.runtime)
+        return self.probabilities(images)
+
+
+def has_network(task: Task) -> bool:
+    """Tell whether a finished run of a task holds a network's weights."""
+    return isinstance(task.inner if isinstance(task, WithinTask) else task, StrongTask | NetworkTask)
+
+
+def apply(lab: Lab, task: Task, *, folder: Path | None = None) -> Applied:
+    """Read the network of a task's finished run, which lies in ``folder`` or where its key says.
+
+    Raises
+    ------
+    TypeError
+        If the task trains none; see ``has_network``.
+    DamagedFile
+        If its weights are missing or not as they were written.
+    """
+    if isinstance(task, WithinTask):
+        return apply(lab_within(lab, task.place), task.inner, folder=folder)
+    weights = (folder or task.key(lab).folder) / "weights.safetensors"
+    if isinstance(task, StrongTask):
+        network: nn.Module = _new_strong(lab, task)
+        runtime, flip = lab.strong_runtime, task.strong.training.flip
+    elif isinstance(task, NetworkTask):
+        joint = isinstance(task.learning, Joint)
+        network = new_joint_network(task, lab).network if joint else new_network(task, lab)
+        runtime, flip = lab.runtime, False
+    else:
+        raise TypeError(f"{task.arm}: a run without a network")
+    load_weights(weights, network)
+    return Applied(network.to(runtime.device), flip, runtime)
+
+
+def _new_strong(lab: Lab, task: StrongTask) -> nn.Module:
+    train = lab.splits.labeled.subset(lab.folds.folds[task.fold].train)
+    if task.start is not None:
+        return network_from(task.start, train.shape, classes=lab.classes, side=task.strong.start.side, seed=task.seed)
+    # Whichever patches it whitens, what was kept takes their place.
+    return new_strong(lab, task.strong, task.seed, train)
+
+
+def out_of_fold(lab: Lab, tasks: Sequence[Task]) -> NDArray[np.float32]:
+    """Return the labeled images' probabilities (n, classes), each the mean over the runs that were not trained on it.
+
+    A row is NaN where every run was.
+    """
+    labeled, folds = lab.splits.labeled, lab.folds.folds
+    total = np.zeros((len(labeled), lab.classes), dtype=np.float64)
+    counts = np.zeros(len(labeled))
+    for task in tasks:
+        assert task.fold is not None
+        unseen = np.setdiff1d(np.arange(len(labeled)), folds[task.fold].train)
+        if len(unseen):
+            total[unseen] += apply(lab, task).probabilities(labeled.subset(unseen))
+            counts[unseen] += 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (total / counts[:, None]).astype(np.float32)
