@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from unlabeled.evaluation.convolved import PatchEncoder as PatchEncoder
     from unlabeled.evaluation.features import encode as encode
     from unlabeled.evaluation.statistics import paired_effect as paired_effect
+    from unlabeled.finished.classifier import Classifier as Classifier
+    from unlabeled.finished.classifier import load_classifier as load_classifier
+    from unlabeled.finished.keeping import keep_classifier as keep_classifier
     from unlabeled.images import Images as Images
     from unlabeled.images import Splits as Splits
     from unlabeled.images.patches import cut_patches as cut_patches
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Classification": "training.objectives",
+    "Classifier": "finished.classifier",
     "Config": "config",
     "ConvAutoEncoder": "networks.models",
     "ConvNet": "networks.models",
@@ -59,7 +63,9 @@ _HOMES = {
     "fit": "training",
     "fit_full_batch": "networks.sparse",
     "fit_stacked": "training.stacking",
+    "keep_classifier": "finished.keeping",
     "load": "sources",
+    "load_classifier": "finished.classifier",
     "paired_effect": "evaluation.statistics",
     "prepare": "images.patches",
     "read_result": "keeping.results",
@@ -74,6 +80,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "Reconstruction", "Classification", "JointClassification", "TrainingConfig", "Group", "fit", "fit_stacked", "evaluate", "encode",
     "cut_patches", "prepare", "SparseAutoencoder", "SparseReconstruction", "fit_full_batch", "PatchEncoder",
     "Config", "resolve", "run_gain", "run_studies", "read_result", "show", "paired_effect",
+    "keep_classifier", "load_classifier", "Classifier",
 ]  # fmt: skip
 
 

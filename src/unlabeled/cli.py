@@ -22,7 +22,7 @@ from rich.table import Table
 from unlabeled import commands
 from unlabeled.commands import load_images, say
 from unlabeled.commands.data import ArchiveOption, data_app
-from unlabeled.commands.finished import suggest
+from unlabeled.commands.finished import predict, suggest
 from unlabeled.config import PLUGINS, Config, Lang
 from unlabeled.config.names import explain, separate, suggestion
 from unlabeled.console.ending import (
@@ -51,6 +51,7 @@ app = App(
 )
 app.command(data_app)
 app.command(suggest)
+app.command(predict)
 
 _StudiesArgument = Annotated[
     Path | None, Parameter(help="Folder of finished studies; left out, the one of runs/ that was written last.")
@@ -209,6 +210,17 @@ def _run_gain(config: Config) -> None:
         say(f"  {line}")
     commands.out.print()
     say(f"report: {path}")
+    _keep(config.folder, config.cache)
+
+
+def _keep(folder: Path, cache: Path | None) -> None:
+    """Make the classifier, where a network was run; the answer is there in any case."""
+    from unlabeled.finished.keeping import keep_classifier
+
+    try:
+        say(f"classifier: {keep_classifier(folder, cache=cache)}")
+    except UserError as error:
+        say(f"no classifier is kept: {error}")
 
 
 def _run_studies(config: Config) -> None:

@@ -10,6 +10,8 @@ from cyclopts import Parameter
 from unlabeled.commands import say
 from unlabeled.commands.data import CacheOption
 
+_MOST_NAMED = 10  # files that can't be read
+
 
 def suggest(
     run: Annotated[Path, Parameter(help="Folder of a finished run of the main job.")], /, *,
@@ -26,3 +28,31 @@ def suggest(
     written = write_suggestions(run, count=count, out=out, backtest=backtest, cache=cache)
     for line in written.lines:
         say(line)
+
+
+def predict(
+    run: Annotated[Path, Parameter(help="Folder of a finished run, or of a classifier.")],
+    images: Annotated[tuple[str, ...], Parameter(help="Files, folders (images at any depth), or patterns like 'photos/*.jpg'.")], /, *,
+    out: Annotated[Path | None, Parameter(help="A .csv, .json or .parquet file; left out, a line an image is printed.")] = None,
+    top: Annotated[int, Parameter(help="How many classes to tell of each image.")] = 3,
+    none_below: Annotated[
+        float | None, Parameter(help="Probability of the likeliest class below which an image counts as none of the classes.")
+    ] = None,
+    copy_to: Annotated[Path | None, Parameter(help="Folder to copy the files into, a folder a class.")] = None,
+    device: Annotated[str, Parameter(help="Where to compute: auto, cpu, cuda, mps.")] = "auto",
+) -> None:  # fmt: skip
+    """Classify images of any size by the classifier of a finished run."""
+    from unlabeled.finished.predicting import NONE, classify
+
+    found = classify(run, images, out=out, top=top, none_below=none_below, copy_to=copy_to, say=say, device=device)
+    if out is not None or copy_to is not None:
+        for name, count in found.counts.items():
+            say(f"{count:>9,}  {name}")
+    if none_below is not None:
+        say(f"{found.none:>9,}  {NONE} ({100 * found.none / max(1, found.total):.1f} %)")
+    for path, reason in found.problems[:_MOST_NAMED]:
+        say(f"skipped, can't be read: {path} ({reason})")
+    if len(found.problems) > _MOST_NAMED:
+        say(f"and {len(found.problems) - _MOST_NAMED:,} more that can't be read")
+    if out is not None:
+        say(f"{found.total:,} images: {out}")

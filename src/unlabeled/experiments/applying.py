@@ -86,19 +86,34 @@ def _new_strong(lab: Lab, task: StrongTask) -> nn.Module:
     return new_strong(lab, task.strong, task.seed, train)
 
 
-def out_of_fold(lab: Lab, tasks: Sequence[Task]) -> NDArray[np.float32]:
-    """Return the labeled images' probabilities (n, classes), each the mean over the runs that were not trained on it.
+@dataclass(frozen=True)
+class Unseen:
+    """What a run's network says of the labeled images that it was not trained on: their rows, and probabilities (rows, classes)."""
+
+    rows: NDArray[np.intp]
+    probabilities: NDArray[np.float32]
+
+
+def ask_unseen(lab: Lab, tasks: Sequence[Task]) -> list[Unseen]:
+    """Ask the network of each run about the labeled images that it was not trained on."""
+    labeled, folds = lab.splits.labeled, lab.folds.folds
+    asked = []
+    for task in tasks:
+        assert task.fold is not None
+        rows = np.setdiff1d(np.arange(len(labeled)), folds[task.fold].train)
+        if len(rows):
+            asked.append(Unseen(rows, apply(lab, task).probabilities(labeled.subset(rows))))
+    return asked
+
+
+def out_of_fold(asked: Sequence[Unseen], images: int, classes: int) -> NDArray[np.float32]:
+    """Return the probabilities (images, classes) of labeled images, each the mean over the runs that were not trained on it.
 
     A row is NaN where every run was.
     """
-    labeled, folds = lab.splits.labeled, lab.folds.folds
-    total = np.zeros((len(labeled), lab.classes), dtype=np.float64)
-    counts = np.zeros(len(labeled))
-    for task in tasks:
-        assert task.fold is not None
-        unseen = np.setdiff1d(np.arange(len(labeled)), folds[task.fold].train)
-        if len(unseen):
-            total[unseen] += apply(lab, task).probabilities(labeled.subset(unseen))
-            counts[unseen] += 1
+    total, counts = np.zeros((images, classes)), np.zeros(images)
+    for one in asked:
+        total[one.rows] += one.probabilities
+        counts[one.rows] += 1
     with np.errstate(invalid="ignore", divide="ignore"):
         return (total / counts[:, None]).astype(np.float32)

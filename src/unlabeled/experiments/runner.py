@@ -24,9 +24,16 @@ _MOST_A_CORE = 4
 
 
 def run_tasks(
-    lab: Lab, tasks: Sequence[Task], progress: RunProgress, *, title: Callable[[ArmKey], str] = str
+    lab: Lab,
+    tasks: Sequence[Task],
+    progress: RunProgress,
+    *,
+    title: Callable[[ArmKey], str] = str,
+    told: Callable[[Outcome], str] | None = None,
 ) -> list[Row]:
-    """Perform tasks after what they need, and return their rows in the order given; ``title`` names arms in lines of progress.
+    """Perform tasks after what they need, and return their rows in the order given.
+
+    ``title`` names arms in lines of progress, and ``told`` says what came out, where that is not how well it did on the test images.
 
     Runs are spread over processes of one thread each where there are as many as cores: small networks gain little from a second
     thread, and logistic regression nothing. The number of threads follows from the number of tasks, finished or not, for it can
@@ -44,7 +51,7 @@ def run_tasks(
     waiting = [(name, _label(task, title), task) for name, (task, _) in runs.items() if name not in results]
     # Of all tasks, so that a run that goes on spreads them as the first one did.
     if waiting and (needed := [other for task, _ in runs.values() for other in task.needs]):
-        run_tasks(lab, needed, progress, title=title)
+        run_tasks(lab, needed, progress, title=title, told=told)
         # A run that others need can be one of those that are asked for.
         made = {str(other.key(lab).folder) for other in needed}
         results |= {name: done for name in made & runs.keys() if (done := outcome_of(runs[name][1])) is not None}
@@ -52,7 +59,7 @@ def run_tasks(
     jobs = _jobs(lab, len(runs))
     progress.plan((task.kind for _, _, task in waiting), workers=jobs)
     for name, outcome, took in _perform_all(lab, waiting, jobs, progress):
-        progress.done(name, _result_line(outcome), took)
+        progress.done(name, (told or _result_line)(outcome), took)
         results[name] = outcome
     return [
         Row(task.arm, task.seed, os.path.relpath(name, lab.folder), results[name], task.fold)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unlabeled.outcomes import Outcome
     from unlabeled.training import Watcher
 
+_MARKED = ("labels", "final")  # what its teacher has no more of than it has itself
 _SEED = 5  # of which unlabeled images a smaller pool holds
 
 
@@ -62,7 +63,7 @@ class WithinTask:
     @property
     def needs(self) -> Sequence[Task]:
         """What it stands on, on the same part; with fewer labels it is called so too."""
-        factor, value = (self.arm.factor, self.arm.value) if self.arm.factor == "labels" else ("", "")
+        factor, value = (self.arm.factor, self.arm.value) if self.arm.factor in _MARKED else ("", "")
         return tuple(
             WithinTask(replace(one.arm, factor=factor, value=value), one, self.place) for one in self.inner.needs
         )

@@ -42,7 +42,7 @@ FILTER = "triangle (antialiased bilinear), JPEG decoded at the nearest scale of 
 _MAX_BYTES = 1 << 30  # of a file; no image of so many megapixels has more
 _LARGE = 16e6  # pixels from which on an image is converted a strip at a time, for each copy of it takes hundreds of megabytes
 _STRIP_PIXELS = 1_000_000  # of a large image that are converted at a time
-_BATCH = 256
+BATCH = 256
 _WORTH_A_POOL = 1.0  # seconds of decoding on one core; the start of processes takes half of that
 _FIRST_READ = 1 << 16  # bytes of a file, most often all
 _SHRINKS = (8, 4, 2)  # of a JPEG's sides, while it is decoded
@@ -104,9 +104,9 @@ def decode_all(groups: Sequence[Sequence[str]], wanted: Wanted) -> Iterator[tupl
     from joblib import delayed
 
     batches = [
-        (number, paths[start : start + _BATCH])
+        (number, paths[start : start + BATCH])
         for number, paths in enumerate(groups)
-        for start in range(0, len(paths), _BATCH)
+        for start in range(0, len(paths), BATCH)
     ]
     start = time.perf_counter()
     first = [decode_batch(paths, wanted) for _, paths in batches[:1]]

@@ -145,7 +145,12 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
         folds=_renumbered(folds, labeled_rows, counts["labeled"]),
         leaks=copies,
         notes=(*described["notes"], *repeated),
-        origin={**described["origin"], "key": described["key"], "counts": counts},
+        origin={
+            **described["origin"],
+            "key": described["key"],
+            "counts": counts,
+            **({"bits": described["bits"]} if "bits" in described else {}),
+        },
     )
 
 

@@ -233,6 +233,7 @@ class StoreWriter:
                 "counts": self.counts,
                 "notes": notes,
                 "origin": dict(about.origin),
+                **({"bits": max(8, self._greatest.bit_length())} if self._greatest else {}),
                 **described,
                 "blocks": {name: digest_blocks(self._folder / name) for name in store_files()},
             },

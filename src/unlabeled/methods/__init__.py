@@ -33,7 +33,12 @@ METHODS: list[Method] = [
 
 
 # In lines of progress, which are English.
-_PARTS = {"labels": "{} of the labels", "images": "{} unlabeled images", "grown": "{} labels added"}
+_PARTS = {
+    "labels": "{} of the labels",
+    "images": "{} unlabeled images",
+    "grown": "{} labels added",
+    "final": "{}",
+}
 
 
 def register(method: Method) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unlabeled.evaluation.calibration import Calibration, calibrate
 from unlabeled.evaluation.comparison import Scores, effect_of, read_scores
 from unlabeled.evaluation.suspects import Suspects, find_suspects
 from unlabeled.grammar.drawing import png, tile
@@ -47,6 +48,10 @@ class Looks:
         Test images that the best use gets right and the same without unlabeled images does not, in half of the runs more, and the reverse.
     gains
         The difference of both on each class, points.
+    calibration
+        Of the networks that judged the labels, each by itself, on images that it was not trained on.
+    together
+        Accuracy (a share) on such images: of each network by itself in the mean, and of the mean of those that did not train on an image.
     """
 
     arm: ArmKey | None
@@ -55,6 +60,8 @@ class Looks:
     to_right: tuple[int, ...]
     to_wrong: tuple[int, ...]
     gains: tuple[Effect, ...]
+    calibration: Calibration | None = None
+    together: tuple[float, float] | None = None
 
 
 def look(lab: Lab, rows: Sequence[Row], comparison: Comparison) -> Looks:
@@ -68,8 +75,8 @@ def look(lab: Lab, rows: Sequence[Row], comparison: Comparison) -> Looks:
     gains = tuple(effect_of(100 * change[:, :, classes == one], lab.folds.correlation) for one in range(lab.classes)) if (
         np.bincount(classes, minlength=lab.classes).min() > 0
     ) else ()  # fmt: skip
-    arm, suspects, judged = _suspects(lab, rows, main.treated)
-    return Looks(arm, suspects, judged, tuple(right.tolist()), tuple(wrong.tolist()), gains)
+    found = Looks(None, None, 0, tuple(right.tolist()), tuple(wrong.tolist()), gains)
+    return _judge(found, lab, rows, main.treated)
 
 
 def _right(lab: Lab, scores: Scores, arm: ArmKey) -> NDArray[np.float64]:
@@ -77,20 +84,34 @@ def _right(lab: Lab, scores: Scores, arm: ArmKey) -> NDArray[np.float64]:
     return np.array([[scores[arm, fold, seed][0] for seed in seeds] for fold in folds], dtype=np.float64)
 
 
-def _suspects(lab: Lab, rows: Sequence[Row], best: ArmKey) -> tuple[ArmKey | None, Suspects | None, int]:
-    """Judge the labels by the best use, if it is a network, or by the best network."""
+def _judge(found: Looks, lab: Lab, rows: Sequence[Row], best: ArmKey) -> Looks:
+    """Judge the labels by the best use, if it is a network, or by the best network, and its probabilities by the labels."""
     arm = best_network(rows, best)
     method = None if arm is None else method_of(arm)
     if arm is None or method is None:
-        return None, None, 0
-    from unlabeled.experiments.applying import has_network, out_of_fold
+        return found
+    from unlabeled.experiments.applying import ask_unseen, has_network, out_of_fold
 
     repeated = [(fold, seed) for seed in range(lab.config.seeds) for fold in range(len(lab.folds.folds))]
     tasks = [task for fold, seed in repeated for task in method.tasks(lab, fold, seed) if task.arm == arm]
     if not all(has_network(task) for task in tasks):
-        return None, None, 0
-    chances = out_of_fold(lab, tasks)
-    return arm, find_suspects(chances, lab.splits.labeled.classes), int(np.isfinite(chances[:, 0]).sum())
+        return found
+    labels, asked = lab.splits.labeled.classes, ask_unseen(lab, tasks)
+    if not asked:
+        return found
+    chances = out_of_fold(asked, len(labels), lab.classes)
+    known = np.isfinite(chances[:, 0])
+    each = np.concatenate([one.probabilities for one in asked])
+    truth = np.concatenate([labels[one.rows] for one in asked])
+    together = (chances[known].argmax(axis=1) == labels[known]).mean()
+    return replace(
+        found,
+        arm=arm,
+        suspects=find_suspects(chances, labels),
+        judged=int(known.sum()),
+        calibration=calibrate(each, truth),
+        together=(float((each.argmax(axis=1) == truth).mean()), float(together)),
+    )
 
 
 def best_network(rows: Sequence[Row], best: ArmKey) -> ArmKey | None:

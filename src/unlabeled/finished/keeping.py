@@ -1,0 +1,182 @@
+"""The classifier that a finished run hands over: the best use trained once more on all labels, or the folds' networks together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from unlabeled.console.progress import RunProgress
+from unlabeled.errors import TrainingDiverged
+from unlabeled.evaluation.folds import Fold, Folds
+from unlabeled.experiments.applying import apply
+from unlabeled.experiments.runner import run_tasks
+from unlabeled.experiments.selftraining import StrongTask
+from unlabeled.experiments.tasks import NetworkTask, Task
+from unlabeled.experiments.within import WithinTask
+from unlabeled.experiments.workplace import working_in
+from unlabeled.finished import Finished, reopen
+from unlabeled.finished.card import write_card
+from unlabeled.finished.classifier import (
+    Architecture,
+    Classifier,
+    ClassifierConfig,
+    ConvNetArchitecture,
+    StrongArchitecture,
+)
+from unlabeled.methods import arm_name
+from unlabeled.networks.models import ConvNet
+from unlabeled.networks.strong import StrongNet
+from unlabeled.outcomes import Diverged
+from unlabeled.studies.looks import Looks
+
+if TYPE_CHECKING:
+    from unlabeled.experiments.lab import Lab
+
+_CHOOSING = 0.1  # share of the labels that chooses, where a training has something to choose
+_GOLDEN = 10
+_PACKAGES = ("unlabeled", "torch", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class AllLabels:
+    """All labeled images in one fold; a tenth of them is to choose with, and is left out of the training where that chooses.
+
+    That tenth stands in the test split's place too, so that the test images are never asked.
+    """
+
+    choosing: bool
+
+    def lab_of(self, lab: Lab) -> Lab:
+        """Return the lab of the same images with that fold."""
+        classes = lab.splits.labeled.classes
+        random, valid = np.random.default_rng(8), []
+        for label in np.unique(classes):
+            members = random.permutation(np.flatnonzero(classes == label))
+            valid.append(members[: max(1, round(_CHOOSING * len(members)))])
+        chosen, every = np.sort(np.concatenate(valid)), np.arange(len(classes))
+        other = lab.like(replace(lab.splits, test=lab.splits.labeled.subset(chosen)))
+        other.folds = Folds(
+            (Fold(np.setdiff1d(every, chosen) if self.choosing else every, chosen),), own=False, correlation=0.0
+        )
+        return other
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Whether the folds' networks answer together or one network that all labels trained does, and by which gains (points)."""
+
+    together: bool
+    by_together: float | None
+    by_labels: float | None
+
+
+def keep_classifier(run: Path, *, cache: Path | None = None, progress: RunProgress | None = None) -> Path:
+    """Make the classifier of a finished run, and return its folder, ``classifier`` in the run's.
+
+    It is that of the best use of the unlabeled images, which was chosen on validation images, or of the best network where no network is
+    the best use. Its temperature is that of the folds' networks on images that they were not trained on.
+
+    Raises
+    ------
+    UserError
+        If the run is not finished, or has no network.
+    TrainingDiverged
+        If the training on all labels diverged.
+    """
+    finished = reopen(run, cache=cache)
+    folder = run / "classifier"
+    with progress or RunProgress() as shown, working_in(run, shown.note):
+        decided = decide(finished)
+        if decided.together:
+            members = [one.network for one in finished.networks(finished.arm)]
+            flip = finished.networks(finished.arm)[0].flip
+        else:
+            task = final_task(finished)
+            (row,) = run_tasks(finished.lab, [task], shown, title=arm_name, told=lambda _: "trained")
+            if isinstance(row.outcome, Diverged):
+                raise TrainingDiverged(row.outcome.diverged)
+            applied = apply(finished.lab, task)
+            members, flip = [applied.network], applied.flip
+        classifier = Classifier(_describe(finished, members, flip=flip), members, device="cpu")
+        classifier.save(
+            folder, card=write_card(finished, classifier.config, together=decided.together), golden=_golden(finished)
+        )
+    return folder
+
+
+def decide(finished: Finished) -> Decided:
+    """Choose by validation images: do networks gain more by answering together, or by the labels that each of them did without?
+
+    What labels bring is the slope of accuracy on validation images over the logarithm of the number of labels, from the curve's last two
+    points; without a curve all labels are taken.
+    """
+    looks: Looks | None = finished.findings.looks
+    together = None if looks is None or looks.together is None else 100 * (looks.together[1] - looks.together[0])
+    labels = _gain_of_labels(finished)
+    return Decided(together is not None and labels is not None and together > labels, together, labels)
+
+
+def _gain_of_labels(finished: Finished) -> float | None:
+    findings, curve = finished.findings, finished.findings.curve
+    if curve is None or len(curve.labels) < 2 or curve.best != finished.arm:
+        return None
+    before = [
+        row for row in curve.rows if row.arm.factor == "labels" and replace(row.arm, factor="", value="") == curve.best
+    ]
+    values = sorted({float(row.arm.value) for row in before})
+    half, full = (
+        [row.scored.valid_accuracy for row in rows if row.scored is not None]
+        for rows in (
+            [row for row in before if float(row.arm.value) == values[-1]],
+            [row for row in findings.rows if row.arm == curve.best],
+        )
+    )
+    slope = (np.mean(full) - np.mean(half)) / -math.log(values[-1])
+    trained = np.mean([len(fold.train) for fold in finished.lab.folds.folds])
+    return float(100 * slope * math.log(len(finished.lab.splits.labeled) / trained))
+
+
+def final_task(finished: Finished) -> Task:
+    """Return the training on all labels, with the first seed."""
+    inner, _ = next((task, row) for task, row in finished.tasks(finished.arm) if task.fold == 0)
+    choosing = not isinstance(inner, StrongTask) or inner.strong.training.keep == "best"
+    return WithinTask(replace(finished.arm, factor="final", value="all labels"), inner, AllLabels(choosing))
+
+
+def _describe(finished: Finished, members: Sequence[nn.Module], *, flip: bool) -> ClassifierConfig:
+    lab, looks = finished.lab, finished.findings.looks
+    origin = lab.splits.origin
+    return ClassifierConfig(
+        classes=tuple(lab.splits.class_names),
+        input_size=lab.splits.labeled.shape,
+        fit=lab.config.fit,
+        architecture=_architecture(finished, members[0]),
+        members=len(members),
+        temperature=1.0 if looks is None or looks.calibration is None else looks.calibration.temperature,
+        flip=flip,
+        bits=origin.get("bits"),
+        way=arm_name(finished.arm),
+        versions={name: version(name) for name in _PACKAGES},
+    )
+
+
+def _architecture(finished: Finished, network: nn.Module) -> Architecture:
+    if isinstance(network, StrongNet):
+        return StrongArchitecture(network.widths, network.layers)
+    if isinstance(network, ConvNet):
+        task = next(task for task, _ in finished.tasks(finished.arm) if isinstance(task, NetworkTask))
+        return ConvNetArchitecture(task.encoder.model_dump(mode="json"), task.network.hidden, task.network.dropout)
+    raise TypeError(f"no classifier is kept of a {type(network).__name__}")
+
+
+def _golden(finished: Finished) -> np.ndarray:
+    """Return ten labeled images, spread over all."""
+    labeled = finished.lab.splits.labeled
+    return labeled.take(np.unique(np.linspace(0, len(labeled) - 1, min(_GOLDEN, len(labeled))).astype(np.intp)))
