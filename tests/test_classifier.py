@@ -153,7 +153,7 @@ def test_small_networks_and_grey_images_are_kept_too(tmp_path):
         {
             "data": "digits", "unlabeled": 120, "test": 60, "classifier": "small",
             "leave_out": ["random", "pca", "denoised", "scaled", "denoised-network", "joint"],
-            "network": {"learning_rates": [0.01], "training": {"epochs": 2}},
+            "network": {"learning_rates": [0.01], "training": {"epochs": 2}}, "autoencoder": {"training": {"epochs": 1}},
             "encoder": {"conv_out_channels": [4], "conv_kernel_size": 3, "conv_padding": 1},
         },
     )  # fmt: skip
@@ -290,7 +290,7 @@ def test_unsure_images_are_none_of_the_classes_where_that_is_asked(finished, pho
     chances = classifier.predict_proba(files_of(photos)).max(axis=1)
     threshold = float(np.median(chances)) + 1e-4
     found = classify(
-        finished, [str(photos / "test")], none_below=threshold, copy_to=tmp_path / "sorted", say=lambda _: None
+        finished, [str(photos / "test")], none_below=threshold, copy_to=tmp_path / "sorted", tell=lambda _: None
     )
     assert found.none == (chances < threshold).sum() > 0
     assert len(list((tmp_path / "sorted" / NONE).iterdir())) > 0
@@ -300,7 +300,7 @@ def test_files_are_copied_into_a_folder_a_class_and_none_is_lost(finished, photo
     """Names occur in every class: 0.jpg of three classes can come into one folder."""
     target = tmp_path / "sorted"
     for _ in range(2):  # a second time nothing changes
-        classify(finished, [str(photos / "test")], copy_to=target, say=lambda _: None)
+        classify(finished, [str(photos / "test")], copy_to=target, tell=lambda _: None)
         copied = sorted(path.read_bytes() for path in target.rglob("*.jpg"))
         assert copied == sorted(Path(path).read_bytes() for path in files_of(photos))
 
@@ -345,7 +345,7 @@ def test_a_strange_class_name_stays_in_the_folder(tmp_path, finished, photos):
     run = shutil.copytree(finished / "classifier", tmp_path / "copy")
     config = json.loads((run / "config.json").read_text(encoding="utf-8")) | {"classes": ["../../a", "..", "/etc/b"]}
     (run / "config.json").write_text(json.dumps(config))
-    classify(run, [str(photos / "test")], copy_to=tmp_path / "in" / "sorted", say=lambda _: None)
+    classify(run, [str(photos / "test")], copy_to=tmp_path / "in" / "sorted", tell=lambda _: None)
     assert len(list((tmp_path / "in" / "sorted").rglob("*.jpg"))) == 18
     assert {path.name for path in (tmp_path / "in").iterdir()} == {"sorted"}
 

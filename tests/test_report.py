@@ -73,7 +73,7 @@ def test_the_page_is_whole_and_needs_neither_network_nor_script(run):
     assert checker.open == []
     assert len(set(checker.ids)) == len(checker.ids)
     assert "script" not in checker.tags
-    assert checker.tags.count("svg") == 6
+    assert checker.tags.count("svg") == 7
     for link in checker.links:
         assert link.startswith("data:image/png;base64,") or link.removeprefix("#") in checker.ids
     assert not re.search(r"url\((?!#)", page)
@@ -165,7 +165,7 @@ def test_the_main_job_speaks_russian_too(run, tmp_path):
     shutil.copytree(run, folder)
     page = write_report(folder, "ru").read_text(encoding="utf-8")
     assert "Чего стоят неразмеченные изображения?" in page
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7
     for english in ("The ways compared", "folds won", "held out", "vs scratch", "Configuration, every"):
         assert english not in page
 
@@ -199,7 +199,7 @@ def test_a_browser_shows_the_page_without_overflow_or_complaint(run, width, sche
             page.goto((run / "report.html").as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert page.locator("h1").is_visible()
-            assert page.locator("figure svg").count() == 6
+            assert page.locator("figure svg").count() == 7
             colours = page.evaluate(
                 "getComputedStyle(document.body).backgroundColor + getComputedStyle(document.querySelector('figure svg text')).fill"
             )
@@ -246,7 +246,7 @@ def test_the_main_job_has_a_notebook_too(run):
     assert len(cells) == 5
     assert "ul.run_gain(config" in "".join(cells[-1]["source"])
     (shown,) = [output["data"] for output in cells[-1]["outputs"] if "text/html" in output.get("data", {})]
-    assert "".join(shown["text/html"]).count("<svg") == 6
+    assert "".join(shown["text/html"]).count("<svg") == 7
     assert not any(output["output_type"] == "error" for cell in cells for output in cell["outputs"])
 
 

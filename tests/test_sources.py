@@ -295,7 +295,7 @@ def test_many_files_are_decoded_in_order_on_all_cores_where_that_is_worth_it(fol
     used = []
     pool = decoding.in_processes
     monkeypatch.setattr(decoding, "in_processes", lambda calls: used.append(True) or pool(calls))
-    monkeypatch.setattr(decoding, "_BATCH", 5)
+    monkeypatch.setattr(decoding, "BATCH", 5)
     monkeypatch.setattr(decoding, "_WORTH_A_POOL", -1.0 if processes else math.inf)
     shutil.rmtree(folder_of_images.parent / "again", ignore_errors=True)
     found = in_folder(folder_of_images, cache=folder_of_images.parent / "again").unlabeled.pixels

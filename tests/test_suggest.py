@@ -327,7 +327,10 @@ def test_the_page_shows_wrong_labels_and_what_turned(finished):
     text = write_report(finished).read_text(encoding="utf-8")
     looks = read_findings(finished).looks
     assert f"{len(looks.suspects)} of 300 labels look wrong to networks (strong network, self-training)" in text
-    assert f"{len(looks.to_right)} turn from wrong to right and {len(looks.to_wrong)} from right to wrong" in text
+    assert (
+        f"{len(looks.to_right)} of 60 test images turn from wrong to right and {len(looks.to_wrong)} from right to wrong"
+        in text
+    )
     assert "What each class gains" in text
 
 

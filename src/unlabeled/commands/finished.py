@@ -44,7 +44,7 @@ def predict(
     """Classify images of any size by the classifier of a finished run."""
     from unlabeled.finished.predicting import NONE, classify
 
-    found = classify(run, images, out=out, top=top, none_below=none_below, copy_to=copy_to, say=say, device=device)
+    found = classify(run, images, out=out, top=top, none_below=none_below, copy_to=copy_to, tell=say, device=device)
     if out is not None or copy_to is not None:
         for name, count in found.counts.items():
             say(f"{count:>9,}  {name}")

@@ -53,7 +53,7 @@ def classify(
     top: int = 3,
     none_below: float | None = None,
     copy_to: Path | None = None,
-    say: Callable[[str], None] = print,
+    tell: Callable[[str], None] = print,
     device: str = "auto",
 ) -> Classified:
     """Classify files, folders and patterns by a kept classifier, and write what comes out.
@@ -84,7 +84,7 @@ def classify(
     top = min(top, len(classifier.classes))
     counts: Counter[str] = Counter()
     problems: list[tuple[str, str]] = []
-    with _writer(out, top, say) as write:
+    with _writer(out, top, tell) as write:
         for batch in _counted(classifier.stream(paths), len(paths)):
             problems += batch.problems
             for path, line in _lines(batch, classifier, top, none_below):
@@ -157,15 +157,15 @@ def _counted(batches: Iterator[Predicted], total: int) -> Iterator[Predicted]:
 Write = Callable[[str, list[tuple[str, float]]], None]
 
 
-def _writer(out: Path | None, top: int, say: Callable[[str], None]) -> AbstractContextManager[Write]:
+def _writer(out: Path | None, top: int, tell: Callable[[str], None]) -> AbstractContextManager[Write]:
     if out is None:
-        return _said(say)
+        return _said(tell)
     return {".csv": _csv, ".json": _json, ".parquet": _parquet}[out.suffix.lower()](out, top)
 
 
 @contextmanager
-def _said(say: Callable[[str], None]) -> Iterator[Write]:
-    yield lambda path, line: say(f"{path}: " + ", ".join(f"{name} {100 * chance:.1f} %" for name, chance in line))
+def _said(tell: Callable[[str], None]) -> Iterator[Write]:
+    yield lambda path, line: tell(f"{path}: " + ", ".join(f"{name} {100 * chance:.1f} %" for name, chance in line))
 
 
 def _heads(top: int) -> list[str]:

@@ -38,6 +38,7 @@ from unlabeled.studies.labels import labels_parts
 from unlabeled.studies.limits import caveats
 from unlabeled.studies.looks import Looks, look, turned, wrong_labels
 from unlabeled.studies.mistakes import confusions, run_of
+from unlabeled.studies.probabilities import probabilities
 from unlabeled.studies.study import AUTOENCODER, Study, compared, train_autoencoders
 
 if TYPE_CHECKING:
@@ -363,6 +364,7 @@ GAIN = Study(
         _page("learned", words("What the autoencoder learned"), _learned),
         _page("confusions", words("What is taken for what"), confusions, turned),
         _page("wrong-labels", words("Labels that look wrong"), wrong_labels),
+        _page("probabilities", words("Can its probabilities be taken at their word?"), probabilities),
         _page("copies", words("Near-copies of test images"), copies),
         _page("limits", words("What this does not show"), lambda context: Points(caveats(context))),
         _page(

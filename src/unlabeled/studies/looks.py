@@ -175,7 +175,7 @@ def turned(context: Context[Any]) -> list[Part]:
     main = context.findings.comparison.answer.without
     parts: list[Part] = [
         context.say(
-            "Of {p.test:0} test images {right:0} turn from wrong to right and {wrong:0} from right to wrong, in half of the runs more than "
+            "{right:0} of {p.test:0} test images turn from wrong to right and {wrong:0} from right to wrong, in half of the runs more than "
             "the other way: {pair}.",
             right=len(looks.to_right), wrong=len(looks.to_wrong), pair=context.pair(main),
         )
@@ -195,7 +195,7 @@ def turned(context: Context[Any]) -> list[Part]:
 
 def _gains(context: Context[Any], looks: Looks) -> Table:
     names, language = context.protocol.class_names, context.language
-    order = sorted(range(len(names)), key=lambda one: -looks.gains[one].mean)
+    order = sorted(range(len(looks.gains)), key=lambda one: -looks.gains[one].mean)
     return Table(
         context.say("What each class gains"),
         [context.say("class"), context.say("points (95 %)")],
