@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,13 +21,17 @@ from unlabeled.errors import DamagedFile, UserError
 from unlabeled.evaluation.calibration import calibrate, find_temperature, reliability, warm
 from unlabeled.finished import reopen
 from unlabeled.finished.classifier import Classifier, ClassifierConfig, StrongArchitecture
+from unlabeled.finished.exporting import Preprocess, export
 from unlabeled.finished.keeping import AllLabels, decide, final_task
 from unlabeled.finished.predicting import NONE, classify, find_images
-from unlabeled.images.decoding import BATCH
+from unlabeled.images import Images
+from unlabeled.images.decoding import BATCH, decode_batch
+from unlabeled.images.fitting import Wanted
 from unlabeled.networks.strong import StrongNet
 from unlabeled.presets import resolve
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
+from unlabeled.training.measuring import codes_of
 from unlabeled.training.runtime import seeded
 
 SMALL = {
@@ -165,6 +170,8 @@ def test_small_networks_and_grey_images_are_kept_too(tmp_path):
     Image.fromarray(colours).save(tmp_path / "colour.png")
     Image.fromarray(colours).convert("L").save(tmp_path / "grey.png")
     both = classifier.predict_proba([tmp_path / "colour.png", tmp_path / "grey.png"])
+    # Its own kernels are none of a graph's, and come back.
+    assert export(run, out=tmp_path / "model.pt2", onnx=False)[1] < 1e-5
     np.testing.assert_allclose(both[0], both[1], atol=0.02)
 
 
@@ -348,6 +355,61 @@ def test_a_strange_class_name_stays_in_the_folder(tmp_path, finished, photos):
     classify(run, [str(photos / "test")], copy_to=tmp_path / "in" / "sorted", tell=lambda _: None)
     assert len(list((tmp_path / "in" / "sorted").rglob("*.jpg"))) == 18
     assert {path.name for path in (tmp_path / "in").iterdir()} == {"sorted"}
+
+
+# One graph
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_graph_brings_images_to_their_size_as_pillow_does(tmp_path, fit):
+    """To the byte, for images that shrink, grow, are of odd proportions or one pixel high."""
+    random = np.random.default_rng(0)
+    for size in ((32, 32), (33, 20), (8, 24)):
+        for shape in ((50, 31), (31, 50), (300, 200), (7, 90), (16, 16), (33, 32), (1, 5), size):
+            image = random.integers(0, 256, (*shape, 3)).astype(np.uint8)
+            Image.fromarray(image).save(tmp_path / "image.png")
+            expected = decode_batch([str(tmp_path / "image.png")], Wanted(size, fit)).pixels[0]
+            found = Preprocess(Wanted(size, fit), 3)(torch.from_numpy(image[None]))[0].numpy()
+            np.testing.assert_allclose((found + 1) * 127.5, expected, atol=1e-4)
+
+
+def test_onnx_and_python_and_the_command_say_the_same_of_files(finished, photos, classifier, tmp_path, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    main(["export", str(finished), "--out", str(tmp_path / "model.onnx")])
+    assert re.search(r"model\.onnx: the same numbers as in PyTorch to \d", capsys.readouterr().out)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    paths = [str(path) for path in sorted((photos / "train" / "red").iterdir())[:4]]
+    classify(finished, paths, out=tmp_path / "found.json", top=3)
+    said = {entry["image"]: entry["classes"] for entry in json.loads((tmp_path / "found.json").read_text())}
+    for path, by_python in zip(paths, classifier.predict_proba(paths), strict=True):
+        with Image.open(path) as picture:
+            (by_onnx,) = session.run(None, {"images": np.asarray(picture.convert("RGB"))[None]})[0]
+        np.testing.assert_allclose(by_onnx, by_python, atol=1e-4)
+        by_command = {entry["class"]: entry["probability"] for entry in said[path]}
+        np.testing.assert_allclose([by_command[name] for name in classifier.classes], by_python, atol=1e-4)
+    assert not list(tmp_path.glob("*.data"))
+
+
+def test_an_encoder_alone_gives_the_codes(finished, classifier, photos, tmp_path):
+    path, off = export(finished, out=tmp_path / "encoder.pt2", onnx=False, encoder=True)
+    assert off < 1e-5
+    read = torch.export.load(path).module()
+    with Image.open(files_of(photos)[0]) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    codes = read(torch.from_numpy(pixels[None]))
+    seen = decode_batch([files_of(photos)[0]], classifier.wanted).pixels
+    expected = codes_of(classifier.members[0], Images(seen))
+    np.testing.assert_allclose(codes.detach().numpy(), expected, atol=1e-3)
+
+
+def test_a_graph_that_computes_something_else_is_not_kept(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "unlabeled.finished.exporting._write_torch", lambda *_: lambda images: np.zeros((len(images), 3))
+    )
+    (tmp_path / "model.pt2").touch()
+    with pytest.raises(UserError, match=r"the graph's numbers are off by .*, so it is not kept"):
+        export(finished, out=tmp_path / "model.pt2", onnx=False)
+    assert not list(tmp_path.iterdir())
 
 
 # Calibration

@@ -56,3 +56,16 @@ def predict(
         say(f"and {len(found.problems) - _MOST_NAMED:,} more that can't be read")
     if out is not None:
         say(f"{found.total:,} images: {out}")
+
+
+def export(
+    run: Annotated[Path, Parameter(help="Folder of a finished run, or of a classifier.")], /, *,
+    out: Annotated[Path | None, Parameter(help="File to write; left out, model.onnx in the classifier's folder.")] = None,
+    onnx: Annotated[bool, Parameter(help="ONNX (needs the extra, unlabeled[onnx]); --no-onnx writes a program of torch.export.")] = True,
+    encoder: Annotated[bool, Parameter(help="The encoder alone: codes come out, in place of probabilities.")] = False,
+) -> None:  # fmt: skip
+    """Write the classifier as one graph: images uint8 (n, height, width, 3) of any size in, probabilities out."""
+    from unlabeled.finished.exporting import export as write
+
+    path, off = write(run, out=out, onnx=onnx, encoder=encoder)
+    say(f"{path}: the same numbers as in PyTorch to {off:.1g} on the images kept with the classifier")

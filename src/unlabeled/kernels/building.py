@@ -72,6 +72,17 @@ def keep_in(cache: Path | None) -> None:
     _Choice.cache = cache
 
 
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Let PyTorch's own layers do all work in this process: what is traced must be no kernel of ours."""
+    before = _Choice.off
+    _Choice.off = True
+    try:
+        yield
+    finally:
+        _Choice.off = before
+
+
 def loaded_from() -> Path | None:
     """Return the file of the kernels that this process uses, for its children to use the same; None if it uses none."""
     return None if kernels() is None else _path()
