@@ -185,6 +185,23 @@ def test_the_card_says_whose_numbers_they_are(finished):
     assert re.search(r"Made by `unlabeled run --data folder:.*`\.\n$", text)
 
 
+def test_the_readmes_lines_run(finished, photos, monkeypatch, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "photos-quick").symlink_to(finished)
+    shutil.copy(files_of(photos)[0], tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    readme = Path(__file__).parent.parent / "README.md"
+    code = (
+        readme.read_text(encoding="utf-8")
+        .partition("## The classifier")[2]
+        .partition("```python\n")[2]
+        .partition("```")[0]
+    )
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["classifier"].classes == ("b&w", "grün", "red")
+
+
 # Reading
 
 
@@ -396,7 +413,7 @@ def test_an_encoder_alone_gives_the_codes(finished, classifier, photos, tmp_path
     read = torch.export.load(path).module()
     with Image.open(files_of(photos)[0]) as picture:
         pixels = np.asarray(picture.convert("RGB"))
-    codes = read(torch.from_numpy(pixels[None]))
+    codes = read(torch.from_numpy(pixels[None].copy()))
     seen = decode_batch([files_of(photos)[0]], classifier.wanted).pixels
     expected = codes_of(classifier.members[0], Images(seen))
     np.testing.assert_allclose(codes.detach().numpy(), expected, atol=1e-3)

@@ -118,7 +118,7 @@ def test_public_names_are_there():
 
 def test_the_readmes_ten_lines_of_python_run(capsys):
     readme = (PACKAGE.parent.parent / "README.md").read_text()
-    code = readme.partition("```python\n")[2].partition("```")[0]
+    code = readme.partition("## In Python")[2].partition("```python\n")[2].partition("```")[0]
     exec(compile(code, "README.md", "exec"), {})
     loss, accuracy = ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
     assert loss < 2.3
