@@ -54,7 +54,11 @@ def test_an_unknown_option_names_the_nearest(capsys):
         (["--folds", "1"], "--folds: Input should be greater than or equal to 2 (given: '1')"),
         (["--preset", "fast"], "--preset: Input should be 'quick', 'standard', 'full' or 'patches-2016' (given: 'fast')"),
         (["--autoencoder.training.nesterov"], "--autoencoder.training.nesterov needs optimizer sgd, a momentum above 0 and dampening 0"),
-        (["--data", "photos"], "data 'photos' is not known; use shapes, digits, stl10, stl10:PATH or folder:PATH"),
+        (
+            ["--data", "photos"],
+            "data 'photos' is not known; use shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE.csv, arrays:FILE.npz, idx:FOLDER "
+            "(the MNIST family) or cifar:FOLDER (its binary version); for example unlabeled run --data folder:photos",
+        ),
         (["--data", "digits", "--archive", "x"], "--archive goes with --data stl10, not with --data digits"),
         (
             ["--data", "stl10:nowhere"],

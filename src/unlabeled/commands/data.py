@@ -16,7 +16,12 @@ from unlabeled.presets import resolve
 
 data_app = App(name="data", help="Look at image sources: fetch, verify, show, sheet, draw.")
 
-DataOption = Annotated[str, Parameter(help="shapes, digits, stl10, stl10:PATH or folder:PATH.")]
+DataOption = Annotated[
+    str,
+    Parameter(
+        help="shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE, arrays:FILE, idx:FOLDER or cifar:FOLDER."
+    ),
+]
 CacheOption = Annotated[
     Path | None,
     Parameter(help="Folder for shrunken images and downloads; left out, the user's cache folder or UNLABELED_CACHE."),
@@ -64,7 +69,8 @@ def show(
 ) -> None:  # fmt: skip
     """Show counts, classes, folds and leaks."""
     splits = load_images(
-        resolve({"data": data, "side": side, "fit": fit, "cache": cache, "leaks": leaks, "preset": "quick"})
+        resolve({"data": data, "side": side, "fit": fit, "cache": cache, "leaks": leaks, "preset": "quick"}),
+        partly=True,
     )
     channels, height, width = splits.labeled.shape
     say(f"{data}: images of {width}x{height}, {channels} channel{'s' * (channels > 1)}")

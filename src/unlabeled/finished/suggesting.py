@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,13 +133,15 @@ def _checks(finished: Finished) -> Iterable[tuple[object, ...]]:
 def _tasks(finished: Finished, suggestions: Sequence[Suggestion], images: NDArray[np.uint8]) -> list[dict[str, object]]:
     """Return tasks in Label Studio's basic format, each with the network's guess as a prediction.
 
-    A file is named as local storage has it (``/data/local-files/?d=``), by its path below the folder of images; what is no file goes along.
+    A file is named as local storage has it (``/data/local-files/?d=``), by its path below the folder of images or of the table; what is
+    no file goes along.
     """
     root = expand(finished.lab.config.data.partition(":")[2]).absolute()
+    root = root if root.is_dir() else root.parent
     tasks: list[dict[str, object]] = []
     for one, image in zip(suggestions, images, strict=True):
         where = (
-            f"/data/local-files/?d={quote(Path(one.name).relative_to(root).as_posix(), errors='surrogateescape')}"
+            f"/data/local-files/?d={quote(os.path.relpath(one.name, root), errors='surrogateescape')}"
             if finished.names.files
             else png(tile([image if len(image) == 3 else np.repeat(image[:1], 3, axis=0)], columns=1))
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -74,19 +75,40 @@ def prepare(config: Config, *, partly: bool = False) -> Path:
         from unlabeled.sources.stl10 import store_stl10
 
         return store_stl10(find_stl10(Path(path) if path else None, cache), cache, wanted, partly=partly)
-    if kind == "folder" and path:
-        from unlabeled.sources.folder import store_folder
-
-        return store_folder(expand(path), cache, wanted, partly=partly)
-    if kind == "folder":
-        raise DataError("data 'folder' needs a path; write folder:PATH")
+    if kind in _AT_A_PATH and path:
+        module, name = _AT_A_PATH[kind]
+        store = getattr(import_module(f"unlabeled.sources.{module}"), name)
+        found: Path = store(expand(path), cache, wanted, partly=partly)
+        return found
+    if kind in _AT_A_PATH:
+        raise DataError(f"data {kind!r} needs a path; write {kind}:PATH")
     raise DataError(_unknown(config.data))
 
 
+# Kinds of data behind which a path stands: their modules, and what fills a store with them.
+_AT_A_PATH = {
+    "folder": ("folder", "store_folder"),
+    "table": ("table", "store_table"),
+    "arrays": ("arrays", "store_arrays"),
+    "idx": ("arrays", "store_idx"),
+    "cifar": ("arrays", "store_cifar"),
+}
+_KINDS = (
+    "shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE.csv, arrays:FILE.npz, idx:FOLDER (the MNIST family) or cifar:FOLDER (its "
+    "binary version); for example unlabeled run --data folder:photos"
+)
+
+
 def _unknown(data: str) -> str:
-    if "\0" not in data and expand(data).is_dir():
+    path = expand(data) if "\0" not in data else None
+    if path is not None and path.is_dir():
         return f"data {data!r} is not known; to use that folder, write folder:{data}"
-    return f"data {data!r} is not known; use shapes, digits, stl10, stl10:PATH or folder:PATH"
+    kind = {".csv": "table", ".tsv": "table", ".parquet": "table", ".npz": "arrays"}.get(
+        "" if path is None else path.suffix.lower()
+    )
+    if path is not None and kind is not None and path.is_file():
+        return f"data {data!r} is not known; to use that file, write {kind}:{data}"
+    return f"data {data!r} is not known; use {_KINDS}"
 
 
 def _at_most(images: Images, limit: int | None) -> Images:

@@ -34,8 +34,8 @@ from unlabeled.sources.listing import (
     loose_names,
     refuse_left_out,
 )
+from unlabeled.sources.splitting import set_aside
 
-_TEST_SHARE = 0.2
 _PARTS = ("train", "unlabeled")
 _KNOWN = ("train", "test", "unlabeled")
 _NAMED = 3  # files of one kind that a note names
@@ -43,8 +43,8 @@ _VALIDATION = ("validation", "valid", "val", "dev", "eval")
 
 
 @dataclass(frozen=True)
-class _Listing:
-    """The files of a folder, by split; classes are numbered by their names' order."""
+class Listing:
+    """Files of images, by split; classes are numbered by their names' order."""
 
     class_names: tuple[str, ...]
     train: list[tuple[str, int]]
@@ -69,13 +69,24 @@ def store_folder(path: Path, cache: Path, wanted: Wanted, *, partly: bool = Fals
     return stored(cache, signature, "folder", (3, *wanted.size), lambda: _read(path, listing, wanted))
 
 
-def _read(path: Path, listing: _Listing, wanted: Wanted) -> Generator[Piece]:
+def _read(path: Path, listing: Listing, wanted: Wanted) -> Generator[Piece]:
+    has_test = bool(listing.test) or (path / "test").is_dir()
+    return read_listing(listing, wanted, source="folder", set_aside_note="" if has_test else "There is no test folder")
+
+
+def read_listing(
+    listing: Listing, wanted: Wanted, *, source: str, set_aside_note: str, folds: Sequence[NDArray[np.intp]] = ()
+) -> Generator[Piece]:
+    """Yield the images of a listing, decoded and shrunken.
+
+    Where there are no test images and ``set_aside_note`` says so, a share of the labeled ones is set aside.
+    """
     train, test = listing.train, listing.test
     notes = []
-    if train and not test and not (path / "test").is_dir():
+    if train and not test and set_aside_note:
         train, test = _set_aside(train, len(listing.class_names))
         notes.append(
-            f"There is no test folder: {len(test):,} of the {len(listing.train):,} labeled images, the same share of every "
+            f"{set_aside_note}: {len(test):,} of the {len(listing.train):,} labeled images, the same share of every "
             "class, were set aside as the test split."
         )
     present = {label for _, label in test}
@@ -96,24 +107,29 @@ def _read(path: Path, listing: _Listing, wanted: Wanted) -> Generator[Piece]:
             skipped += batch.problems
             cut.add(batch)
     if skipped and len(skipped) == len(listing.unlabeled):
-        raise DataError(
-            f"{printable(str(path / 'unlabeled'))}: none of its {len(skipped):,} images can be read, the first is {_named(skipped, 1)}"
-        )
+        raise DataError(f"none of the {len(skipped):,} unlabeled images can be read, the first is {_named(skipped, 1)}")
     if skipped:
         notes.append(f"{len(skipped):,} unlabeled images can't be read and were skipped: {_named(skipped, _NAMED)}.")
     notes += cut.notes(wanted)
-    origin = {"source": "folder", "filter": FILTER, "fit": wanted.fit, "test_set_aside": not listing.test}
-    yield Description(listing.class_names, notes=notes, origin=origin)
+    origin = {"source": source, "filter": FILTER, "fit": wanted.fit, "test_set_aside": not listing.test}
+    yield Description(listing.class_names, folds, notes, origin)
 
 
-def readable_files(path: Path, wanted: Wanted, *, unlabeled: int) -> tuple[list[str], list[str]]:
-    """Return the files of a folder's labeled and unlabeled images, in the order of its store.
+def folder_files(path: Path, wanted: Wanted, *, unlabeled: int) -> tuple[list[str], list[str]]:
+    """Return the files of a folder's labeled and unlabeled images, of which so many could be read, in the order of its store."""
+    sets_aside = not (path / "test").is_dir()
+    return readable_files(_list(path, partly=True), wanted, unlabeled=unlabeled, sets_aside=sets_aside)
 
-    Where there are other than so many ``unlabeled`` ones, all are decoded once more, and those that can't be left out.
+
+def readable_files(
+    listing: Listing, wanted: Wanted, *, unlabeled: int, sets_aside: bool
+) -> tuple[list[str], list[str]]:
+    """Return the files of a listing's labeled and unlabeled images, in the order of its store.
+
+    Where there are other than so many ``unlabeled`` ones, all are decoded once more, and those that can't be are left out.
     """
-    listing = _list(path, partly=True)
     train = listing.train
-    if train and not listing.test and not (path / "test").is_dir():
+    if train and not listing.test and sets_aside:
         train, _ = _set_aside(train, len(listing.class_names))
     files = listing.unlabeled
     if len(files) != unlabeled:
@@ -166,7 +182,7 @@ def _labeled(
         )
 
 
-def _list(path: Path, partly: bool) -> _Listing:
+def _list(path: Path, partly: bool) -> Listing:
     shown = printable(str(path))
     if not path.is_dir():
         raise DataError(
@@ -205,7 +221,7 @@ def _list(path: Path, partly: bool) -> _Listing:
     for place in (path, path / "train", path / "test"):
         found["unlabeled"].system += count_system(place)
     notes = [*_alike(names), *left_out(found), *left_by_systems(found), *_beside(path, beside, loose)]
-    return _Listing(names, train, test, found["unlabeled"].images, notes)
+    return Listing(names, train, test, found["unlabeled"].images, notes)
 
 
 def _alike(names: Sequence[str]) -> list[str]:
@@ -308,15 +324,9 @@ def _meant(part: str, beside: Sequence[str]) -> str:
 
 
 def _set_aside(files: list[tuple[str, int]], classes: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
-    """Split a share of every class off, at least one image, always the same ones."""
-    random = np.random.default_rng(0)
-    labels = np.array([label for _, label in files])
-    chosen: NDArray[np.bool_] = np.zeros(len(files), dtype=bool)
-    for label in range(classes):
-        members = np.flatnonzero(labels == label)
-        chosen[random.permutation(members)[: max(1, round(_TEST_SHARE * len(members)))]] = True
-    rest = [file for file, taken in zip(files, chosen, strict=True) if not taken]
-    return rest, [file for file, taken in zip(files, chosen, strict=True) if taken]
+    """Split a share of every class off."""
+    rest, test = set_aside(np.array([label for _, label in files]), classes)
+    return [files[row] for row in rest], [files[row] for row in test]
 
 
 def _named(problems: Sequence[tuple[str, str]], at_most: int) -> str:

@@ -13,7 +13,10 @@ from unlabeled.errors import DataError
 from unlabeled.images import Images, Splits
 from unlabeled.images.fitting import Wanted
 from unlabeled.keeping.caching import expand
-from unlabeled.sources.folder import readable_files
+from unlabeled.sources.folder import folder_files
+from unlabeled.sources.table import table_files
+
+_FILES = {"folder": folder_files, "table": table_files}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Names:
 
 
 def name_images(config: Config, splits: Splits) -> Names:
-    """Return what the images of splits are called: of a folder their files' absolute paths, of other sources split and number.
+    """Return what the images of splits are called: of folders and tables their files' absolute paths, of other sources split and number.
 
     Raises
     ------
@@ -38,14 +41,14 @@ def name_images(config: Config, splits: Splits) -> Names:
         If the folder holds other images than those that the splits were made of.
     """
     kind, _, path = config.data.partition(":")
-    if kind != "folder":
+    if kind not in _FILES:
         labeled, unlabeled = (
             tuple(f"{name}/{row}" for row in _rows(images))
             for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled))
         )
         return Names(labeled, unlabeled, files=False)
     folder = expand(path)
-    found = readable_files(folder, Wanted(config.pixels, config.fit), unlabeled=len(splits.unlabeled.pixels))
+    found = _FILES[kind](folder, Wanted(config.pixels, config.fit), unlabeled=len(splits.unlabeled.pixels))
     for name, files, images in zip(("labeled", "unlabeled"), found, (splits.labeled, splits.unlabeled), strict=True):
         if len(files) != len(images.pixels):
             raise DataError(

@@ -1,0 +1,339 @@
+"""Images that come as arrays and as tables: read as they are, and refused in a line where they are something else."""
+
+import csv
+import gzip
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import own_cache
+from unlabeled.cli import main
+from unlabeled.errors import DataError
+from unlabeled.presets import resolve
+from unlabeled.sources import load
+from unlabeled.sources.arrays import as_pixels
+from unlabeled.sources.names import name_images
+
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (60, 12, 10, 3)).astype(np.uint8)
+LABELS = np.tile([0, 1, 2, -1, -1], 12).astype(np.int64)
+
+
+def splits_of(data, *, partly=False, **options):
+    return load(resolve({"data": data, "side": "10x12", "near": "keep"} | options), partly=partly)
+
+
+def shown(images):
+    return images.take(np.arange(len(images)))
+
+
+def saved(tmp_path, **arrays):
+    np.savez(tmp_path / "mine.npz", **arrays)
+    return f"arrays:{tmp_path / 'mine.npz'}"
+
+
+# .npz
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda x: x,
+        lambda x: x.transpose(0, 3, 1, 2),
+        lambda x: np.concatenate([x, np.full_like(x[..., :1], 255)], axis=3),
+    ],
+)
+def test_arrays_are_read_in_whatever_layout(tmp_path, layout):
+    splits = splits_of(
+        saved(tmp_path, x=layout(PIXELS), y=LABELS, x_test=layout(PIXELS[:9] // 2), y_test=LABELS[:9] % 3)
+    )
+    expected = PIXELS.transpose(0, 3, 1, 2)
+    assert (shown(splits.labeled) == expected[LABELS >= 0]).all()
+    assert (shown(splits.unlabeled) == expected[LABELS < 0]).all()
+    assert splits.labeled.classes.tolist() == LABELS[LABELS >= 0].tolist()
+    assert len(splits.test) == 9
+    assert splits.class_names == ("0", "1", "2")
+
+
+def test_grey_arrays_keep_one_channel_and_names_are_taken(tmp_path):
+    data = saved(tmp_path, x=PIXELS[..., 0], y=LABELS, classes=np.array(["a", "b", "ü"]))
+    splits = splits_of(data)
+    assert splits.labeled.shape == (1, 12, 10)
+    assert splits.class_names == ("a", "b", "ü")
+    assert any(note.startswith("There is no test split: ") for note in splits.notes)
+    assert len(splits.test) == 6
+    assert len(splits.labeled) == 30
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    first = splits_of(saved(tmp_path, x=PIXELS, y=LABELS))
+    second = splits_of(saved(tmp_path, x=255 - PIXELS, y=LABELS))
+    assert first.origin["key"] != second.origin["key"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": PIXELS}, "holds x; it needs x .* and y"),
+        ({"x": PIXELS / 255, "y": LABELS}, r"x: is float64; images are uint8, 0 to 255: save \(255 \* x\)\.round"),
+        ({"x": PIXELS[..., :2], "y": LABELS}, "has shape .* of 1, 3 or 4 channels"),
+        ({"x": PIXELS, "y": LABELS[:7]}, "labels are whole numbers, one for each of 60 images"),
+        ({"x": PIXELS, "y": LABELS + 0.5}, "labels are whole numbers"),
+        ({"x": PIXELS, "y": np.zeros(60, dtype=int)}, "no unlabeled images in it.*hide labels"),
+        ({"x": PIXELS, "y": np.full(60, -1)}, "no labeled images in it"),
+        ({"x": PIXELS, "y": np.where(LABELS > 0, -1, LABELS)}, "only the class '0'"),
+        ({"x": PIXELS, "y": np.where(np.arange(60) == 3, 5, LABELS)}, "class '[35]' has [01] labeled images"),
+        ({"x": PIXELS, "y": LABELS, "x_test": PIXELS}, "x_test and y_test go together"),
+        ({"x": PIXELS, "y": LABELS, "x_test": PIXELS, "y_test": LABELS}, "y_test: -1 is no label"),
+        ({"x": PIXELS, "y": LABELS, "x_test": PIXELS[..., 0], "y_test": abs(LABELS)}, "3 channels and x_test 1"),
+        ({"x": PIXELS, "y": LABELS, "classes": np.array(["a", "b"])}, "the label 2, and there are 2 classes"),
+    ],
+)
+def test_arrays_of_something_else_are_refused(tmp_path, arrays, message):
+    with pytest.raises(DataError, match=message):
+        splits_of(saved(tmp_path, **arrays))
+
+
+def test_what_is_no_npz_is_refused_and_no_pickle_is_opened(tmp_path):
+    path = tmp_path / "mine.npz"
+    path.write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"no \.npz file of arrays"):
+        splits_of(f"arrays:{path}")
+    np.savez(path, x=np.array([{"a": 1}], dtype=object), y=LABELS, allow_pickle=True)
+    with pytest.raises(DataError, match=r"no \.npz file of arrays"):
+        splits_of(f"arrays:{path}")
+    with pytest.raises(DataError, match="no such file"):
+        splits_of(f"arrays:{tmp_path / 'none.npz'}")
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.sampled_from(["uint8", "int64", "float32", "bool"]))
+def test_any_array_is_pixels_or_refused(shape, kind):
+    try:
+        found = as_pixels(np.zeros(shape, dtype=kind), "x")
+    except DataError as error:
+        assert str(error).startswith("x: ")
+    else:
+        assert found.dtype == np.uint8
+        assert found.ndim == 4
+        assert found.shape[1] in (1, 3)
+
+
+# idx
+
+
+def idx(path, array):
+    content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    idx(folder / "train-images-idx3-ubyte.gz", PIXELS[..., 0])
+    idx(folder / "train-labels-idx1-ubyte.gz", np.arange(60) % 3)
+    idx(folder / "t10k-images.idx3-ubyte", PIXELS[:8, ..., 1])
+    idx(folder / "t10k-labels.idx1-ubyte", np.arange(8) % 3)
+    return folder
+
+
+def test_the_mnist_familys_files_are_read_packed_or_not(mnist):
+    splits = splits_of(f"idx:{mnist}", partly=True)
+    assert (shown(splits.labeled)[:, 0] == PIXELS[..., 0]).all()
+    assert (shown(splits.test)[:, 0] == PIXELS[:8, ..., 1]).all()
+    assert splits.labeled.classes.tolist() == (np.arange(60) % 3).tolist()
+    (mnist / "classes.txt").write_text("shirt\nshoe\nbag\n")
+    assert splits_of(f"idx:{mnist}", partly=True).class_names == ("shirt", "shoe", "bag")
+    with pytest.raises(DataError, match=r"no unlabeled images in it.*--study baselines"):
+        splits_of(f"idx:{mnist}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train-images-idx3-ubyte.gz", b"not packed", "can't be read .*; fetch it again"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", 60, 12, 10) + b"x"),
+         "says 7,200 bytes and holds 1"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(b"\0\0\x0d\x03" + bytes(12)), "no idx file of bytes in 3 dimensions"),
+        ("train-labels-idx1-ubyte.gz", gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 5) + bytes(5)), "5 labels for 60 images"),
+        ("train-labels-idx1-ubyte.gz", gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 5) + bytes(6)), "says 5 bytes and holds more"),
+        ("train-labels-idx1-ubyte.gz", None, "no train-labels-idx1-ubyte"),
+    ],
+)  # fmt: skip
+def test_damaged_idx_files_are_refused(mnist, name, content, message):
+    (mnist / name).unlink()
+    if content is not None:
+        (mnist / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        splits_of(f"idx:{mnist}", partly=True)
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=200))
+def test_no_bytes_of_an_idx_file_end_otherwise(tmp_path_factory, content):
+    folder = tmp_path_factory.mktemp("idx")
+    (folder / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + content)
+    (folder / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + struct.pack(">I", 2) + b"\0\1")
+    with pytest.raises(DataError):
+        splits_of(f"idx:{folder}", partly=True)
+
+
+# CIFAR
+
+
+def test_cifars_binary_versions_are_read(tmp_path):
+    pixels = RANDOM.integers(0, 256, (20, 3072)).astype(np.uint8)
+    ten, hundred = tmp_path / "ten", tmp_path / "hundred"
+    for folder in (ten, hundred):
+        folder.mkdir()
+    for number in (1, 2):
+        rows = np.hstack([np.arange(10)[:, None] % 2, pixels[10 * (number - 1) : 10 * number]])
+        rows.astype(np.uint8).tofile(ten / f"data_batch_{number}.bin")
+    np.hstack([np.arange(20)[:, None] % 2, pixels]).astype(np.uint8).tofile(ten / "test_batch.bin")
+    (ten / "batches.meta.txt").write_text("plane\ncar\n\n")
+    for name in ("train", "test"):
+        np.hstack([np.full((20, 1), 7), np.arange(20)[:, None] % 4, pixels]).astype(np.uint8).tofile(
+            hundred / f"{name}.bin"
+        )
+    options = {"side": 32, "leaks": "keep", "partly": True}
+    splits = splits_of(f"cifar:{ten}", **options)
+    assert splits.class_names == ("plane", "car")
+    assert (shown(splits.labeled).reshape(20, -1) == pixels).all()
+    assert splits.labeled.classes.tolist() == [number % 2 for number in [*range(10), *range(10)]]
+    assert splits_of(f"cifar:{hundred}", **options).labeled.classes.tolist() == (np.arange(20) % 4).tolist()
+    (ten / "test_batch.bin").write_bytes(b"short")
+    with pytest.raises(DataError, match=r"5 bytes are no whole number of records of 3,073"):
+        splits_of(f"cifar:{ten}", **options)
+    with pytest.raises(DataError, match=r"neither data_batch_1\.bin nor train\.bin in it"):
+        splits_of(f"cifar:{tmp_path}", **options)
+
+
+# Tables
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table of 24 images, of which 8 have no label; names with spaces, a comma and an umlaut."""
+    rows = []
+    for number in range(24):
+        path = tmp_path / "images" / f"a, {number} ä.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(PIXELS[number]).save(path)
+        rows.append({"path": f"images/{path.name}", "label": ["cat", "dog", ""][number % 3], "split": "", "fold": ""})
+    return tmp_path, rows
+
+
+def written(table, suffix=".csv", rows=None):
+    folder, known = table
+    path, rows = folder / f"table{suffix}", known if rows is None else rows
+    if suffix == ".parquet":
+        pa = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], delimiter="\t" if suffix == ".tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    return f"table:{path}"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_a_table_says_which_image_has_which_label(table, suffix):
+    splits = splits_of(written(table, suffix))
+    assert splits.class_names == ("cat", "dog")
+    assert len(splits.unlabeled) == 8
+    assert (len(splits.labeled), len(splits.test)) == (12, 4)
+    assert (shown(splits.unlabeled) == PIXELS[2:24:3].transpose(0, 3, 1, 2)).all()
+    config = resolve({"data": written(table, suffix), "side": "10x12"})
+    names = name_images(config, splits)
+    assert [name.rpartition("/")[2] for name in names.unlabeled] == [f"a, {number} ä.png" for number in range(2, 24, 3)]
+    for name, pixels in zip(names.labeled, shown(splits.labeled), strict=True):
+        with Image.open(name) as picture:
+            assert (np.asarray(picture).transpose(2, 0, 1) == pixels).all()
+
+
+def test_splits_and_folds_of_a_table_are_its_own(table):
+    _, rows = table
+    for number, row in enumerate(rows):
+        row["split"] = "test" if number < 6 else "Train" if row["label"] else "unlabeled"
+        row["label"] = row["label"] or ("dog" if number < 6 else "")
+        row["fold"] = str(number // 9) if row["split"] == "Train" else ""
+    splits = splits_of(written(table, rows=rows))
+    assert len(splits.test) == 6
+    assert len(splits.labeled) == 12
+    assert [len(fold) for fold in splits.folds] == [2, 6, 4]
+    assert sorted(np.concatenate(splits.folds).tolist()) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda rows: rows[4].update(path="images/none.png"),
+            r"row 6 names .*none\.png, and there is no such file; paths are relative",
+        ),
+        (lambda rows: rows[4].update(path=" "), "row 6 has no path"),
+        (lambda rows: rows[4].update(split="val"), "row 6 has the split 'val'; use train, test or unlabeled"),
+        (lambda rows: rows[2].update(split="train"), "row 4 is of the split train and has no label"),
+        (lambda rows: [row.update(label=row["label"] or "cat") for row in rows], "no unlabeled images in it"),
+        (lambda rows: [row.update(label="") for row in rows], "no labeled images to train with"),
+        (lambda rows: [row.update(label=row["label"] and "cat") for row in rows], "only the class 'cat'"),
+        (lambda rows: rows[0].update(label="emu"), "class 'emu' is on one image"),
+        (lambda rows: [row.pop("label") for row in rows], "no column 'label'; its columns are path, split, fold"),
+    ],
+)
+def test_a_table_that_means_nothing_is_refused_with_its_row(table, change, message):
+    _, rows = table
+    change(rows)
+    with pytest.raises(DataError, match=message):
+        splits_of(written(table, rows=rows))
+
+
+def test_tables_that_are_none_are_refused(tmp_path):
+    for name, content in (("a.xlsx", b"x"), ("b.csv", b""), ("c.parquet", b"PAR1 no"), ("d.csv", b"path,label\n")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=r"a table's name ends in|no rows in it|no Parquet file"):
+            splits_of(f"table:{tmp_path / name}")
+    with pytest.raises(DataError, match="no such file; give a table"):
+        splits_of(f"table:{tmp_path / 'none.csv'}")
+
+
+# Together
+
+
+def test_an_unknown_kind_is_answered_with_all_of_them(tmp_path, capsys):
+    (tmp_path / "mine.npz").touch()
+    for given_, meant in (
+        ("imagenet", "use shapes, .*table:FILE.csv, arrays:FILE.npz, .*for example"),
+        (str(tmp_path / "mine.npz"), "write arrays:"),
+    ):
+        with pytest.raises(DataError, match=meant):
+            splits_of(given_)
+    with pytest.raises(DataError, match="data 'table' needs a path; write table:PATH"):
+        splits_of("table")
+
+
+def test_data_show_knows_them_all(table, mnist, tmp_path_factory, capsys):
+    with own_cache(tmp_path_factory):
+        for data in (written(table), f"idx:{mnist}", saved(table[0], x=PIXELS, y=LABELS)):
+            main(["data", "show", "--data", data, "--side", "16"])
+            assert "images of 16x16" in capsys.readouterr().out
+
+
+def test_a_run_on_arrays_ends_with_an_answer(tmp_path):
+    from unlabeled.studies.course import run_gain
+
+    config = resolve(
+        {"data": saved(tmp_path, x=PIXELS, y=LABELS), "folds": 2, "seeds": 1, "side": 12, "jobs": 1, "device": "cpu",
+         "curve": {"labels": "none"},
+         "precision": "fp32", "leave_out": ["random", "pca", "frozen", "denoised", "consistency", "pretrained", "rotations"],
+         "strong": {"widths": [4], "training": {"steps": 2, "batch_size": 8}}, "classical": {"trees": 2, "strengths": [0.1]}}
+    )  # fmt: skip
+    assert config.data_name == "mine"
+    folder = run_gain(config, load(config), folder=tmp_path / "run")
+    assert (folder / "result.json").exists()
