@@ -3,6 +3,7 @@
 import csv
 import gzip
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import own_cache
+import unlabeled as ul
+from conftest import own_cache, read_study
 from unlabeled.cli import main
-from unlabeled.errors import DataError
+from unlabeled.errors import DataError, UserError
+from unlabeled.finished.running import looked_through
 from unlabeled.presets import resolve
 from unlabeled.sources import load
 from unlabeled.sources.arrays import as_pixels
@@ -337,3 +340,48 @@ def test_a_run_on_arrays_ends_with_an_answer(tmp_path):
     assert config.data_name == "mine"
     folder = run_gain(config, load(config), folder=tmp_path / "run")
     assert (folder / "result.json").exists()
+
+
+SMALL = {
+    "folds": 2, "seeds": 1, "jobs": 1, "device": "cpu", "curve": {"labels": "none"}, "precision": "fp32",
+    "leave_out": ["random", "pca", "frozen", "denoised", "consistency", "pretrained", "rotations"],
+    "strong": {"widths": [4], "training": {"steps": 2, "batch_size": 8}}, "classical": {"trees": 2, "strengths": [0.1]},
+}  # fmt: skip
+
+
+def made_in_python():
+    pixels = np.ascontiguousarray(PIXELS.transpose(0, 3, 1, 2))
+    labeled, unlabeled, test = pixels[:24], pixels[24:50].copy(), pixels[50:]
+    unlabeled[0], unlabeled[1] = test[0], labeled[3]  # copies, as they occur
+    return ul.Splits(
+        labeled=ul.Images(labeled, np.arange(24) % 2), unlabeled=ul.Images(unlabeled), test=ul.Images(test, np.arange(10) % 2),
+        class_names=("a", "b"),
+    )  # fmt: skip
+
+
+def test_splits_made_in_python_are_run_and_looked_through_for_copies(tmp_path):
+    folder = ul.run(made_in_python(), tmp_path / "run", **SMALL)
+    assert {"result.json", "report.html", "classifier"} <= {path.name for path in folder.iterdir()}
+    protocol = read_study(folder).protocol
+    assert protocol.unlabeled == 24
+    assert (protocol.leaks.unlabeled_in_test, protocol.leaks.unlabeled_in_labeled) == (1, 1)
+    assert ul.load_classifier(folder).classes == ("a", "b")
+    runs = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*/result.json")}
+    ul.run(made_in_python(), tmp_path / "run", **SMALL)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/*/result.json")} == runs
+    with pytest.raises(UserError, match="was run on splits made in Python"):
+        ul.keep_classifier(folder)
+
+
+def test_other_splits_are_other_runs_and_none_are_refused(tmp_path):
+    one, other = made_in_python(), made_in_python()
+    other.labeled.labels[0] = 1
+    assert looked_through(one).origin["key"] != looked_through(other).origin["key"]
+    assert looked_through(one).origin["key"] == looked_through(made_in_python()).origin["key"]
+    empty = replace(one, unlabeled=one.unlabeled.subset([]))
+    with pytest.raises(UserError, match=r"splits\.unlabeled is empty"):
+        ul.run(empty, tmp_path)
+    with pytest.raises(UserError, match="the images are the splits given"):
+        ul.run(one, tmp_path, data="digits")
+    with pytest.raises(UserError, match="--seed: there is no such option; did you mean --seeds"):
+        ul.run(one, tmp_path, seed=3)

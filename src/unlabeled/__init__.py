@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from unlabeled.finished.classifier import Classifier as Classifier
     from unlabeled.finished.classifier import load_classifier as load_classifier
     from unlabeled.finished.keeping import keep_classifier as keep_classifier
+    from unlabeled.finished.running import run as run
     from unlabeled.images import Images as Images
     from unlabeled.images import Splits as Splits
     from unlabeled.images.patches import cut_patches as cut_patches
@@ -70,6 +71,7 @@ _HOMES = {
     "prepare": "images.patches",
     "read_result": "keeping.results",
     "resolve": "presets",
+    "run": "finished.running",
     "run_gain": "studies.course",
     "run_studies": "studies.course",
     "show": "report.display",
@@ -79,7 +81,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "ConvAutoEncoder", "ConvNet", "JointNetwork",
     "Reconstruction", "Classification", "JointClassification", "TrainingConfig", "Group", "fit", "fit_stacked", "evaluate", "encode",
     "cut_patches", "prepare", "SparseAutoencoder", "SparseReconstruction", "fit_full_batch", "PatchEncoder",
-    "Config", "resolve", "run_gain", "run_studies", "read_result", "show", "paired_effect",
+    "Config", "resolve", "run", "run_gain", "run_studies", "read_result", "show", "paired_effect",
     "keep_classifier", "load_classifier", "Classifier",
 ]  # fmt: skip
 

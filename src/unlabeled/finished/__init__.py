@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from unlabeled.experiments.applying import Applied
     from unlabeled.experiments.lab import Lab
     from unlabeled.experiments.tasks import Task
+    from unlabeled.images import Splits
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class Finished:
         return [apply(self.lab, task, folder=self.lab.folder / row.run) for task, row in self.tasks(arm)]
 
 
-def reopen(folder: Path, *, cache: Path | None = None) -> Finished:
-    """Read a finished run of the main job, and its images.
+def reopen(folder: Path, *, cache: Path | None = None, splits: Splits | None = None) -> Finished:
+    """Read a finished run of the main job, and its images: ``splits``, where it was run on some made in Python.
 
     Raises
     ------
@@ -108,7 +109,11 @@ def reopen(folder: Path, *, cache: Path | None = None) -> Finished:
             f"{folder}: was run by a version with other options; run the same command again, and it is made anew"
         ) from None
     config = config.model_copy(update={"cache": cache, "out": folder})
-    splits = load(config)
+    if splits is None and config.data == "python":
+        raise UserError(
+            f"{folder}: was run on splits made in Python, so its images are nowhere to be read; do it in Python too, with them"
+        )
+    splits = load(config) if splits is None else splits
     if splits.origin.get("key") != result.question.get("images"):
         raise UserError(f"{config.data}: the images are not those of {folder} any more; run unlabeled run again")
     lab = Lab(config, splits, folder)

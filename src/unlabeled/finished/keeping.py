@@ -38,6 +38,7 @@ from unlabeled.studies.looks import Looks
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
+    from unlabeled.images import Splits
 
 _CHOOSING = 0.1  # share of the labels that chooses, where a training has something to choose
 _GOLDEN = 10
@@ -77,11 +78,14 @@ class Decided:
     by_labels: float | None
 
 
-def keep_classifier(run: Path, *, cache: Path | None = None, progress: RunProgress | None = None) -> Path:
+def keep_classifier(
+    run: str | Path, *, cache: Path | None = None, splits: Splits | None = None, progress: RunProgress | None = None
+) -> Path:
     """Make the classifier of a finished run, and return its folder, ``classifier`` in the run's.
 
     It is that of the best use of the unlabeled images, which was chosen on validation images, or of the best network where no network is
-    the best use. Its temperature is that of the folds' networks on images that they were not trained on.
+    the best use. Its temperature is that of the folds' networks on images that they were not trained on. ``splits`` are the images of a run
+    on some made in Python.
 
     Raises
     ------
@@ -90,7 +94,8 @@ def keep_classifier(run: Path, *, cache: Path | None = None, progress: RunProgre
     TrainingDiverged
         If the training on all labels diverged.
     """
-    finished = reopen(run, cache=cache)
+    run = Path(run)
+    finished = reopen(run, cache=cache, splits=splits)
     folder = run / "classifier"
     with progress or RunProgress() as shown, working_in(run, shown.note):
         decided = decide(finished)
