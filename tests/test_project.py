@@ -26,6 +26,7 @@ ROOMS = [
     "networks",
     "training",
     "evaluation",
+    "estimators",
     "sources",
     "experiments",
     "methods",
