@@ -166,6 +166,7 @@ def test_the_mnist_familys_files_are_read_packed_or_not(mnist):
         ("train-labels-idx1-ubyte.gz", gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 5) + bytes(6)), "says 5 bytes and holds more"),
         ("train-labels-idx1-ubyte.gz", None, "no train-labels-idx1-ubyte"),
     ],
+    ids=["not packed", "too short", "another type", "fewer labels", "too long", "none"],
 )  # fmt: skip
 def test_damaged_idx_files_are_refused(mnist, name, content, message):
     (mnist / name).unlink()
