@@ -1,4 +1,4 @@
-"""How many exchanged labels are found? A share of the labels is given another class, and the list of those that look wrong is held against them.
+"""How many exchanged labels are found? Some get another class, and the list of those that look wrong is held against them.
 
 ``python -m benchmarks.exchanged --data folder:photos [--share 0.05]``: labels alone on every fold, with one seed, by the preset ``quick``.
 """
