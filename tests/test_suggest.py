@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import own_cache, read_arrays, read_findings
+from conftest import own_cache, read_arrays, read_findings, read_study
 from unlabeled.cli import main
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import UserError
@@ -28,12 +28,17 @@ from unlabeled.experiments.within import LabelShare, lab_within
 from unlabeled.finished import reopen
 from unlabeled.finished.backtest import run_backtest
 from unlabeled.finished.suggesting import _verdict, write_suggestions
+from unlabeled.grammar.section import Context
+from unlabeled.grammar.words import Language
 from unlabeled.images import Images
 from unlabeled.methods.strong import SELF_TRAINED
 from unlabeled.presets import resolve
 from unlabeled.report.page import write_report
 from unlabeled.sources import load
+from unlabeled.studies import GAIN
 from unlabeled.studies.course import run_gain
+from unlabeled.studies.looks import turned, wrong_labels
+from unlabeled.studies.probabilities import probabilities
 
 WAYS = ["random", "pca", "frozen", "denoised", "consistency", "pretrained", "rotations"]
 SMALL = {
@@ -374,3 +379,14 @@ def test_too_few_labels_to_hide_some_are_refused_by_their_number(finished):
         UserError, match=r"0\.5 of the labels: fold 1 would have 1 images of class '\d' to train on, where 2 are needed"
     ):
         run_backtest(replace(opened, lab=lab), RunProgress())
+
+
+def test_a_run_of_an_earlier_version_says_that_it_was_not_asked(finished):
+    result = read_study(finished)
+    context = Context.of(GAIN.findings, result, finished, Language("en"))
+    context = replace(context, findings=replace(context.findings, looks=None), page=GAIN.pages[0])
+    for part in (wrong_labels(context), probabilities(context)):
+        assert part == [
+            "This run was made before networks were asked this; the same command again asks them, and repeats no training."
+        ]
+    assert turned(context) == []

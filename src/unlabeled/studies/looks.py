@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
     from unlabeled.images import Splits
 
+UNASKED = words(
+    "This run was made before networks were asked this; the same command again asks them, and repeats no training."
+)
 _SHOWN = 24
 _MOST = 12  # of a kind of turned images
 _TURNED = 0.5  # share of the runs, as a difference, from which an image counts as turned
@@ -141,7 +144,9 @@ def pictures(looks: Looks | None, splits: Splits) -> Mapping[str, NDArray[np.uin
 def wrong_labels(context: Context[Any]) -> list[Part]:
     """Say how many labels look wrong, and show the clearest."""
     looks: Looks | None = context.findings.looks
-    if looks is None or looks.suspects is None or looks.arm is None:
+    if looks is None:
+        return [context.say(UNASKED)]
+    if looks.suspects is None or looks.arm is None:
         return [context.say("No network was run whose probabilities would tell.")]
     suspects, names = looks.suspects, context.protocol.class_names
     shown: list[Part] = [

@@ -8,6 +8,7 @@ from unlabeled.grammar.parts import Part, Picture
 from unlabeled.grammar.plots import Curve, curves_figure
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.words import words
+from unlabeled.studies.looks import UNASKED
 
 _LEAST = 10  # answers that a point of the figure stands for
 
@@ -15,7 +16,9 @@ _LEAST = 10  # answers that a point of the figure stands for
 def probabilities(context: Context[Any]) -> list[Part]:
     """Draw accuracy against confidence, on labeled images that the networks were not trained on."""
     looks = context.findings.looks
-    if looks is None or looks.calibration is None or looks.arm is None:
+    if looks is None:
+        return [context.say(UNASKED)]
+    if looks.calibration is None or looks.arm is None:
         return [context.say("No network was run whose probabilities would tell.")]
     found = looks.calibration
     shown = [[one for one in bins if one.count >= _LEAST] for bins in (found.bins_before, found.bins_after)]
