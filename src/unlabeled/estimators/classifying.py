@@ -221,7 +221,7 @@ class SelfTrainedClassifier(_NetworkClassifier):
         X, y = self._checked(X, y)  # noqa: N806
         unlabeled = _without_label(y)
         self.classes_, numbers = np.unique(y[~unlabeled], return_inverse=True)
-        every = self._as_images(X, reset=True, labels=None)
+        every = self._as_images(X, reset=True)
         labeled = Images(every.pixels[~unlabeled], numbers.astype(np.int64))
         seed = int(check_random_state(self.random_state).randint(MOST_SEED))
         runtime = Runtime.of(self.device)

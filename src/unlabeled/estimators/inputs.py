@@ -31,12 +31,12 @@ class ImageInput(BaseEstimator):
         tags.input_tags.three_d_array = True
         return tags
 
-    def _images(self, X: Any, *, reset: bool, labels: NDArray[np.int64] | None = None) -> Images:  # noqa: N803 - scikit-learn's name
+    def _images(self, X: Any, *, reset: bool) -> Images:  # noqa: N803 - scikit-learn's name
         """Return X as images, and remember its layout where it is the one that is fitted."""
         X = validate_data(self, X, reset=reset, allow_nd=True, dtype="numeric", ensure_min_samples=2 if reset else 1)  # noqa: N806
-        return self._as_images(X, reset=reset, labels=labels)
+        return self._as_images(X, reset=reset)
 
-    def _as_images(self, X: NDArray[Any], *, reset: bool, labels: NDArray[np.int64] | None) -> Images:  # noqa: N803
+    def _as_images(self, X: NDArray[Any], *, reset: bool, labels: NDArray[np.int64] | None = None) -> Images:  # noqa: N803
         stack = self._stack(X)
         if reset:
             self.input_size_ = stack.shape[1:]

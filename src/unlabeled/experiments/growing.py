@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from unlabeled.evaluation.folds import Fold
 from unlabeled.experiments.tasks import Task
-from unlabeled.experiments.within import LabelShare, WithinTask, lab_within
+from unlabeled.experiments.within import AroundTask, LabelShare, WithinTask, lab_within
 from unlabeled.images import Images
 from unlabeled.images.near import find_pairs
 from unlabeled.keeping.results import Run
 from unlabeled.outcomes import Outcome
-from unlabeled.records import ArmKey
 
 if TYPE_CHECKING:
     from unlabeled.experiments.applying import Applied
@@ -76,27 +75,10 @@ def _unlike(rows: NDArray[np.intp], pool: Images, known: Images) -> NDArray[np.i
 
 
 @dataclass(frozen=True)
-class GrownTask:
+class GrownTask(AroundTask):
     """Labels alone, from a half of a fold's labels and some of the other half: chosen by the network of the first half, or at random."""
 
-    arm: ArmKey
-    inner: Task
     how: How
-
-    @property
-    def fold(self) -> int | None:
-        """Its fold."""
-        return self.inner.fold
-
-    @property
-    def seed(self) -> int:
-        """Its seed."""
-        return self.inner.seed
-
-    @property
-    def kind(self) -> str:
-        """What takes about the same time."""
-        return self.inner.kind
 
     @property
     def needs(self) -> Sequence[Task]:

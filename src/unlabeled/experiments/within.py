@@ -33,12 +33,11 @@ class Place(Hashable, Protocol):
 
 
 @dataclass(frozen=True)
-class WithinTask:
-    """A run on a part of the data, and with it all that it stands on."""
+class AroundTask:
+    """A run that is another one under other circumstances: it has the other's fold, seed and duration."""
 
     arm: ArmKey
     inner: Task
-    place: Place
 
     @property
     def fold(self) -> int | None:
@@ -54,6 +53,13 @@ class WithinTask:
     def kind(self) -> str:
         """What takes about the same time."""
         return self.inner.kind
+
+
+@dataclass(frozen=True)
+class WithinTask(AroundTask):
+    """A run on a part of the data, and with it all that it stands on."""
+
+    place: Place
 
     @property
     def title(self) -> str:

@@ -18,7 +18,8 @@ from unlabeled.errors import DamagedFile, UserError
 from unlabeled.evaluation.calibration import warm
 from unlabeled.images import Images
 from unlabeled.images.decoding import BATCH, Decoded, decode_all
-from unlabeled.images.fitting import PAD, Fit, Wanted
+from unlabeled.images.fitting import Fit, Wanted
+from unlabeled.images.writer import scale_deep
 from unlabeled.keeping.files import parse_arrays, read_bytes, write_arrays, write_atomically
 from unlabeled.networks.models import ConvNet
 from unlabeled.networks.strong import StrongNet
@@ -197,10 +198,8 @@ class Classifier:
         """Return pixels as training saw them: deep grey on its scale, one channel where that is all it has."""
         pixels = batch.pixels
         if self.config.bits is not None and len(batch.deep.rows):
-            scaled = np.rint(batch.deep.values * (255 / (2**self.config.bits - 1)))
-            grey = np.nan_to_num(scaled, nan=PAD).clip(0, 255).astype(np.uint8)
             pixels = pixels.copy()
-            pixels[batch.deep.rows] = grey[:, None]
+            pixels[batch.deep.rows] = scale_deep(batch.deep.values, self.config.bits)[:, None]
         pixels = pixels[list(good)]
         if self.config.input_size[0] == 3:
             return pixels

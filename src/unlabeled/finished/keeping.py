@@ -100,8 +100,8 @@ def keep_classifier(
     with progress or RunProgress() as shown, working_in(run, shown.note):
         decided = decide(finished)
         if decided.together:
-            members = [one.network for one in finished.networks(finished.arm)]
-            flip = finished.networks(finished.arm)[0].flip
+            networks = finished.networks(finished.arm)
+            members, flip = [one.network for one in networks], networks[0].flip
         else:
             task = final_task(finished)
             (row,) = run_tasks(finished.lab, [task], shown, title=arm_name, told=lambda _: "trained")

@@ -16,7 +16,7 @@ from unlabeled.finished.keeping import keep_classifier
 from unlabeled.images import Images, Splits
 from unlabeled.images.leaks import find_leaks
 from unlabeled.images.near import find_near
-from unlabeled.images.store import digests_of
+from unlabeled.images.store import digests_of, renumbered
 from unlabeled.presets import resolve
 from unlabeled.report.page import write_report
 from unlabeled.studies.course import run_gain
@@ -83,9 +83,7 @@ def looked_through(splits: Splits, *, leaks: Any = "drop", near: Any = "drop") -
 
 def _with(splits: Splits, labeled: NDArray[np.intp], unlabeled: NDArray[np.intp]) -> Splits:
     """Return splits with some of the labeled and unlabeled images, folds renumbered to match."""
-    place = np.full(len(splits.labeled), -1, dtype=np.intp)
-    place[labeled] = np.arange(len(labeled))
-    folds = tuple(kept[kept >= 0] for kept in (place[fold] for fold in splits.folds))
+    folds = renumbered(splits.folds, labeled, len(splits.labeled))
     return replace(
         splits, labeled=splits.labeled.subset(labeled), unlabeled=splits.unlabeled.subset(unlabeled), folds=folds
     )

@@ -142,7 +142,7 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
         unlabeled=_keep(images["unlabeled"], unlabeled_rows),
         test=images["test"],
         class_names=tuple(described["class_names"]),
-        folds=_renumbered(folds, labeled_rows, counts["labeled"]),
+        folds=renumbered(folds, labeled_rows, counts["labeled"]),
         leaks=copies,
         notes=(*described["notes"], *repeated),
         origin={
@@ -154,7 +154,7 @@ def open_store(folder: Path, *, leaks: Policy = "drop") -> Splits:
     )
 
 
-def _renumbered(folds: Iterable[NDArray[np.intp]], rows: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], ...]:
+def renumbered(folds: Iterable[NDArray[np.intp]], rows: NDArray[np.intp], count: int) -> tuple[NDArray[np.intp], ...]:
     """Return folds of so many images as those of the rows that stay."""
     place = np.full(count, -1, dtype=np.intp)
     place[rows] = np.arange(len(rows))
@@ -196,7 +196,7 @@ def without_near(splits: Splits, folder: Path, *, policy: Policy) -> Splits:
         found,
         labeled=_keep(splits.labeled, labeled),
         unlabeled=_keep(splits.unlabeled, unlabeled),
-        folds=_renumbered(splits.folds, labeled, len(splits.labeled)),
+        folds=renumbered(splits.folds, labeled, len(splits.labeled)),
     )
 
 

@@ -271,9 +271,7 @@ class StoreWriter:
                 self._files[split, "pixels"].name, dtype=np.uint8, mode="r+", shape=(self.counts[split], *self.shape)
             )
             for start in range(0, len(rows), _SOME):
-                scaled = np.rint(values[start : start + _SOME] * (255 / (2**bits - 1)))
-                grey = np.nan_to_num(scaled, nan=PAD).clip(0, 255).astype(np.uint8)
-                pixels[rows[start : start + _SOME]] = grey[:, None]
+                pixels[rows[start : start + _SOME]] = scale_deep(values[start : start + _SOME], bits)[:, None]
             pixels.flush()
             file.close()
             Path(file.name).unlink()
@@ -305,6 +303,12 @@ class StoreWriter:
             pixels.flush()
             file.truncate(self.counts[split] * image)
         return ["All images are grey, so one channel is kept."]
+
+
+def scale_deep(values: NDArray[np.float32], bits: int) -> NDArray[np.uint8]:
+    """Return deep grey images (n, height, width) in 8 bits, so many bits being the full scale; grey where nothing of an image is."""
+    scaled = np.rint(values * (255 / (2**bits - 1)))
+    return np.nan_to_num(scaled, nan=PAD).clip(0, 255).astype(np.uint8)
 
 
 def unfinished(cache: Path) -> Path:

@@ -20,6 +20,7 @@ from unlabeled.keeping.results import read_result
 from unlabeled.methods import method_of
 from unlabeled.records import ArmKey, Comparison, Effect, Row, of_arm
 from unlabeled.studies.mistakes import isolated
+from unlabeled.studies.study import repetitions
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
@@ -95,8 +96,7 @@ def _judge(found: Looks, lab: Lab, rows: Sequence[Row], best: ArmKey) -> Looks:
         return found
     from unlabeled.experiments.applying import ask_unseen, has_network, out_of_fold
 
-    repeated = [(fold, seed) for seed in range(lab.config.seeds) for fold in range(len(lab.folds.folds))]
-    tasks = [task for fold, seed in repeated for task in method.tasks(lab, fold, seed) if task.arm == arm]
+    tasks = [task for seed, fold in repetitions(lab) for task in method.tasks(lab, fold, seed) if task.arm == arm]
     if not all(has_network(task) for task in tasks):
         return found
     labels, asked = lab.splits.labeled.classes, ask_unseen(lab, tasks)
