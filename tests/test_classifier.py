@@ -20,7 +20,8 @@ from unlabeled.cli import main
 from unlabeled.errors import DamagedFile, UserError
 from unlabeled.evaluation.calibration import calibrate, find_temperature, reliability, warm
 from unlabeled.finished import reopen
-from unlabeled.finished.classifier import Classifier, ClassifierConfig, StrongArchitecture
+from unlabeled.finished.architectures import StrongArchitecture
+from unlabeled.finished.classifier import Classifier, ClassifierConfig
 from unlabeled.finished.exporting import Preprocess, export
 from unlabeled.finished.keeping import AllLabels, decide, final_task
 from unlabeled.finished.predicting import NONE, classify, find_images
@@ -157,7 +158,7 @@ def test_small_networks_and_grey_images_are_kept_too(tmp_path):
         SMALL,
         {
             "data": "digits", "unlabeled": 120, "test": 60, "classifier": "small",
-            "leave_out": ["random", "pca", "denoised", "scaled", "denoised-network", "joint"],
+            "leave_out": ["random", "pca", "frozen", "denoised", "scaled", "denoised-network", "joint"],
             "network": {"learning_rates": [0.01], "training": {"epochs": 2}}, "autoencoder": {"training": {"epochs": 1}},
             "encoder": {"conv_out_channels": [4], "conv_kernel_size": 3, "conv_padding": 1},
         },

@@ -88,11 +88,11 @@ def choose_trees(
     for leaf in config.min_samples_leaf:
         model = kind(config.trees, min_samples_leaf=leaf, n_jobs=threads or -1, random_state=seed)
         model.fit(train.features, train.labels)
-        classifier = _Trees(model, np.bincount(train.labels, minlength=classes) / len(train.labels))
+        classifier = TreesClassifier(model, np.bincount(train.labels, minlength=classes) / len(train.labels))
         _, loss = score(classifier.predict(valid.features), valid.labels)
         candidates.append(({"min_samples_leaf": leaf, "valid_log_loss": loss, "converged": True}, classifier))
     chosen = _best(candidates)
-    assert isinstance(chosen.classifier, _Trees)
+    assert isinstance(chosen.classifier, TreesClassifier)
     depths = [tree.get_depth() for tree in chosen.classifier.model.estimators_]
     return replace(chosen, facts={"depth": float(np.mean(depths))})
 
@@ -234,13 +234,14 @@ class LinearClassifier:
 
 
 @dataclass(frozen=True)
-class _Trees:
+class TreesClassifier:
     """An ensemble and one more vote, for the classes' shares, so that no probability is zero."""
 
     model: Any
     prior: NDArray[np.float64] = field(repr=False)
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return probabilities (n, classes)."""
         votes = np.zeros((len(features), len(self.prior)))
         votes[:, self.model.classes_] = self.model.predict_proba(features)
         return (votes * self.model.n_estimators + self.prior) / (self.model.n_estimators + 1)

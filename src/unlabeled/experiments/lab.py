@@ -312,13 +312,14 @@ class Lab:
                 else self.patch_encoder(spec.learned, spec.stride)
             )
             return Features(*(map_features(maps, images, spec.grid, runtime=self.runtime) for images in splits))
-        encoder = self._encoder(spec)
+        encoder = self.encoder(spec)
         codes = [encode(encoder, images, runtime=self.runtime) for images in splits]
         if spec.pooling == "quadrants":
             codes = [pool_quadrants(code, encoder.geometry.code_size) for code in codes]
         return Features(*codes)
 
-    def _encoder(self, spec: HandMadeCodes | RandomCodes | LearnedCodes) -> Encoder:
+    def encoder(self, spec: HandMadeCodes | RandomCodes | LearnedCodes) -> Encoder:
+        """Return the encoder whose codes are asked for; a trained one is read."""
         if isinstance(spec, HandMadeCodes):
             return self.hand_made_encoder(spec.encoder)
         if isinstance(spec, RandomCodes):

@@ -153,11 +153,15 @@ def pretrained(spec: FeatureSpec) -> Pretrained | None:
     return spec.learned if isinstance(spec, LearnedCodes | LearnedMaps | PatchMaps) else None
 
 
+def encoder_of(spec: FeatureSpec) -> EncoderConfig | None:
+    """Return the shape of the encoder that features come from, or are as long as the codes of."""
+    encoder: EncoderConfig | None = getattr(spec, "encoder", None)
+    return spec.learned.encoder if isinstance(spec, LearnedCodes | LearnedMaps) else encoder
+
+
 def features_key(spec: FeatureSpec) -> dict[str, Any]:
     """Return what determines features, what was trained for them apart."""
-    encoder: EncoderConfig | None = getattr(spec, "encoder", None)
-    if isinstance(spec, LearnedCodes | LearnedMaps):
-        encoder = spec.learned.encoder
+    encoder = encoder_of(spec)
     key: dict[str, Any] = {
         "source": spec.source,
         "encoder": None if encoder is None else encoder.model_dump(mode="json"),

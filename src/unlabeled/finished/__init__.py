@@ -14,6 +14,7 @@ from unlabeled.config import Config
 from unlabeled.errors import UserError
 from unlabeled.keeping.results import has_result, read_result
 from unlabeled.methods import method_of
+from unlabeled.methods.features import MODELS
 from unlabeled.records import ArmKey, Row, StudyResult, of_arm, read_as
 from unlabeled.sources import load
 from unlabeled.sources.names import Names, name_images
@@ -63,6 +64,12 @@ class Finished:
                 "--leave-out, or with --classifier both"
             )
         return found
+
+    @property
+    def winner(self) -> ArmKey:
+        """The arm whose classifier is kept: the best use of the unlabeled images, be it a classical model; else ``arm``."""
+        best = self.findings.comparison.answer.arm
+        return best if best.model in MODELS else self.arm
 
     def tasks(self, arm: ArmKey) -> list[tuple[Task, Row]]:
         """Return an arm's runs with what they found, by seed and fold."""

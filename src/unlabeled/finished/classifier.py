@@ -6,23 +6,21 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 from torch import nn
 
-from unlabeled.config import EncoderConfig
 from unlabeled.errors import DamagedFile, UserError
 from unlabeled.evaluation.calibration import warm
+from unlabeled.finished.architectures import Architecture
 from unlabeled.images import Images
 from unlabeled.images.decoding import BATCH, Decoded, decode_all
 from unlabeled.images.fitting import Fit, Wanted
 from unlabeled.images.writer import scale_deep
 from unlabeled.keeping.files import parse_arrays, read_bytes, write_arrays, write_atomically
-from unlabeled.networks.models import ConvNet
-from unlabeled.networks.strong import StrongNet
+from unlabeled.networks.classical import ClassicalNet
 from unlabeled.records import read_as
 from unlabeled.training.checkpoints import load_weights, save_weights
 from unlabeled.training.measuring import predict
@@ -32,37 +30,6 @@ FORMAT = 1
 _GOLDEN = 1e-4
 # Of red, green and blue in grey (ITU-R BT.601), as Pillow has it.
 _LUMA = np.array([299, 587, 114]) / 1000
-
-
-@dataclass(frozen=True)
-class StrongArchitecture:
-    """The strong network's shape."""
-
-    widths: tuple[int, ...]
-    layers: tuple[int, ...]
-    kind: Literal["strong"] = "strong"
-
-    def make(self, input_size: Sequence[int], classes: int) -> nn.Module:
-        """Make the network."""
-        return StrongNet(input_size, classes=classes, widths=self.widths, layers=self.layers)
-
-
-@dataclass(frozen=True)
-class ConvNetArchitecture:
-    """The small network's shape: its encoder's options, the widths of hidden layers, and what it dropped in training."""
-
-    encoder: dict[str, Any]
-    hidden: tuple[int, ...]
-    dropout: float
-    kind: Literal["convnet"] = "convnet"
-
-    def make(self, input_size: Sequence[int], classes: int) -> nn.Module:
-        """Make the network."""
-        encoder = EncoderConfig.model_validate(self.encoder).model_dump()
-        return ConvNet(tuple(input_size), classes=classes, hidden=self.hidden, dropout=self.dropout, **encoder)
-
-
-Architecture: TypeAlias = StrongArchitecture | ConvNetArchitecture
 
 
 @dataclass(frozen=True)
@@ -277,6 +244,8 @@ def load_classifier(folder: str | Path, *, device: str = "auto") -> Classifier:
         config.architecture.make(config.input_size, len(config.classes)) for _ in range(config.members)
     )
     load_weights(place / "model.safetensors", members)
+    if not all(member.is_whole() for member in members if isinstance(member, ClassicalNet)):
+        raise DamagedFile(f"{place / 'model.safetensors'}: nodes of its trees point out of their lists")
     return Classifier(config, list(members), device=device)
 
 

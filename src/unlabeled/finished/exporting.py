@@ -17,6 +17,7 @@ from unlabeled.finished.classifier import Classifier, load_classifier
 from unlabeled.images.fitting import PAD, Wanted
 from unlabeled.keeping.files import parse_arrays, read_bytes
 from unlabeled.kernels import building
+from unlabeled.networks.classical import ClassicalNet
 from unlabeled.networks.models import ConvNet
 from unlabeled.networks.strong import StrongNet
 
@@ -120,7 +121,7 @@ class WholeEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return codes."""
         seen = self.preprocess(images)
-        if isinstance(self.network, StrongNet):
+        if isinstance(self.network, StrongNet | ClassicalNet):
             return self.network.codes(seen)
         assert isinstance(self.network, ConvNet)
         return self.network.encoder(seen).code.flatten(1)

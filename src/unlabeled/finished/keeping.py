@@ -14,27 +14,33 @@ from torch import nn
 
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import TrainingDiverged
+from unlabeled.evaluation.calibration import Calibration, calibrate
 from unlabeled.evaluation.folds import Fold, Folds
 from unlabeled.experiments.applying import apply
+from unlabeled.experiments.refitting import Refitter, choose_together
 from unlabeled.experiments.runner import run_tasks
 from unlabeled.experiments.selftraining import StrongTask
-from unlabeled.experiments.tasks import NetworkTask, Task
+from unlabeled.experiments.specs import encoder_of
+from unlabeled.experiments.tasks import ClassicalTask, NetworkTask, Task
 from unlabeled.experiments.within import WithinTask
 from unlabeled.experiments.workplace import working_in
 from unlabeled.finished import Finished, reopen
-from unlabeled.finished.card import write_card
-from unlabeled.finished.classifier import (
+from unlabeled.finished.architectures import (
     Architecture,
-    Classifier,
-    ClassifierConfig,
+    ClassicalArchitecture,
     ConvNetArchitecture,
     StrongArchitecture,
 )
+from unlabeled.finished.card import write_card
+from unlabeled.finished.classifier import Classifier, ClassifierConfig
 from unlabeled.methods import arm_name
+from unlabeled.methods.features import MODELS
+from unlabeled.networks.classical import ClassicalNet
 from unlabeled.networks.models import ConvNet
 from unlabeled.networks.strong import StrongNet
-from unlabeled.outcomes import Diverged
+from unlabeled.outcomes import ClassicalOutcome, Diverged
 from unlabeled.studies.looks import Looks
+from unlabeled.training.measuring import predict
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
@@ -83,14 +89,13 @@ def keep_classifier(
 ) -> Path:
     """Make the classifier of a finished run, and return its folder, ``classifier`` in the run's.
 
-    It is that of the best use of the unlabeled images, which was chosen on validation images, or of the best network where no network is
-    the best use. Its temperature is that of the folds' networks on images that they were not trained on. ``splits`` are the images of a run
-    on some made in Python.
+    It is that of the best use of the unlabeled images, which was chosen on validation images. Its temperature is that of the folds' models
+    on images that they were not trained on. ``splits`` are the images of a run on some made in Python.
 
     Raises
     ------
     UserError
-        If the run is not finished, or has no network.
+        If the run is not finished.
     TrainingDiverged
         If the training on all labels diverged.
     """
@@ -98,22 +103,55 @@ def keep_classifier(
     finished = reopen(run, cache=cache, splits=splits)
     folder = run / "classifier"
     with progress or RunProgress() as shown, working_in(run, shown.note):
-        decided = decide(finished)
-        if decided.together:
-            networks = finished.networks(finished.arm)
-            members, flip = [one.network for one in networks], networks[0].flip
-        else:
-            task = final_task(finished)
-            (row,) = run_tasks(finished.lab, [task], shown, title=arm_name, told=lambda _: "trained")
-            if isinstance(row.outcome, Diverged):
-                raise TrainingDiverged(row.outcome.diverged)
-            applied = apply(finished.lab, task)
-            members, flip = [applied.network], applied.flip
-        classifier = Classifier(_describe(finished, members, flip=flip), members, device="cpu")
+        made = _fit_classical(finished) if finished.winner.model in MODELS else _train_networks(finished, shown)
+        classifier = Classifier(_describe(finished, made), made.members, device="cpu")
         classifier.save(
-            folder, card=write_card(finished, classifier.config, together=decided.together), golden=_golden(finished)
+            folder,
+            card=write_card(finished, classifier.config, calibration=made.calibration),
+            golden=_golden(finished),
         )
     return folder
+
+
+@dataclass(frozen=True)
+class Made:
+    """The models that answer together, or the one; whether they are asked about mirror images; how sure the folds' own were."""
+
+    members: Sequence[nn.Module]
+    flip: bool
+    calibration: Calibration | None
+
+
+def _train_networks(finished: Finished, shown: RunProgress) -> Made:
+    """Take the folds' networks, or train one on all labels."""
+    calibration = None if finished.findings.looks is None else finished.findings.looks.calibration
+    if decide(finished).together:
+        networks = finished.networks(finished.arm)
+        return Made([one.network for one in networks], networks[0].flip, calibration)
+    task = final_task(finished)
+    (row,) = run_tasks(finished.lab, [task], shown, title=arm_name, told=lambda _: "trained")
+    if isinstance(row.outcome, Diverged):
+        raise TrainingDiverged(row.outcome.diverged)
+    applied = apply(finished.lab, task)
+    return Made([applied.network], applied.flip, calibration)
+
+
+def _fit_classical(finished: Finished) -> Made:
+    """Fit a classical model on all labels, with the settings that all runs chose together; and on each fold's, for the temperature."""
+    lab, tasks = finished.lab, finished.tasks(finished.winner)
+    task, outcomes = tasks[0][0], [row.outcome for _, row in tasks]
+    assert isinstance(task, ClassicalTask)
+    choice = choose_together([one for one in outcomes if isinstance(one, ClassicalOutcome)])
+    refitter, labels = Refitter(lab, task, choice), lab.splits.labeled.classes
+    every = np.arange(len(labels))
+    chances, truth = [], []
+    for fold in lab.folds.folds:
+        rest = np.setdiff1d(every, fold.train)
+        if len(rest):
+            chances.append(predict(refitter.on(fold.train), lab.splits.labeled.subset(rest)))
+            truth.append(labels[rest])
+    calibration = calibrate(np.concatenate(chances), np.concatenate(truth)) if truth else None
+    return Made([refitter.on(every)], False, calibration)
 
 
 def decide(finished: Finished) -> Decided:
@@ -155,19 +193,18 @@ def final_task(finished: Finished) -> Task:
     return WithinTask(replace(finished.arm, factor="final", value="all labels"), inner, AllLabels(choosing))
 
 
-def _describe(finished: Finished, members: Sequence[nn.Module], *, flip: bool) -> ClassifierConfig:
-    lab, looks = finished.lab, finished.findings.looks
-    origin = lab.splits.origin
+def _describe(finished: Finished, made: Made) -> ClassifierConfig:
+    lab = finished.lab
     return ClassifierConfig(
         classes=tuple(lab.splits.class_names),
         input_size=lab.splits.labeled.shape,
         fit=lab.config.fit,
-        architecture=_architecture(finished, members[0]),
-        members=len(members),
-        temperature=1.0 if looks is None or looks.calibration is None else looks.calibration.temperature,
-        flip=flip,
-        bits=origin.get("bits"),
-        way=arm_name(finished.arm),
+        architecture=_architecture(finished, made.members[0]),
+        members=len(made.members),
+        temperature=1.0 if made.calibration is None else made.calibration.temperature,
+        flip=made.flip,
+        bits=lab.splits.origin.get("bits"),
+        way=arm_name(finished.winner),
         versions={name: version(name) for name in _PACKAGES},
     )
 
@@ -175,8 +212,12 @@ def _describe(finished: Finished, members: Sequence[nn.Module], *, flip: bool) -
 def _architecture(finished: Finished, network: nn.Module) -> Architecture:
     if isinstance(network, StrongNet):
         return StrongArchitecture(network.widths, network.layers)
+    task, _ = finished.tasks(finished.winner)[0]
+    if isinstance(network, ClassicalNet):
+        assert isinstance(task, ClassicalTask)
+        return ClassicalArchitecture.of(network, encoder_of(task.features) or finished.lab.config.encoder)
     if isinstance(network, ConvNet):
-        task = next(task for task, _ in finished.tasks(finished.arm) if isinstance(task, NetworkTask))
+        assert isinstance(task, NetworkTask)
         return ConvNetArchitecture(task.encoder.model_dump(mode="json"), task.network.hidden, task.network.dropout)
     raise TypeError(f"no classifier is kept of a {type(network).__name__}")
 
