@@ -2,8 +2,10 @@
 
 import csv
 import gzip
+import json
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,13 +309,171 @@ def test_tables_that_are_none_are_refused(tmp_path):
         splits_of(f"table:{tmp_path / 'none.csv'}")
 
 
+# COCO-like JSON
+
+
+def coco_of(table, *, images="images"):
+    """Return the table's content as COCO has it; two images are annotated twice."""
+    _, rows = table
+    names = ["cat", "dog"]
+    return {
+        "images": [
+            {"id": 100 + number, "file_name": Path(row["path"]).name if images == "" else row["path"]}
+            for number, row in enumerate(rows)
+        ],
+        "categories": [{"id": 7 + number, "name": name} for number, name in enumerate(names)],
+        "annotations": [
+            {"id": number, "image_id": 100 + number, "category_id": 7 + names.index(row["label"]), "bbox": [0, 0, 2, 2]}
+            for number, row in [*enumerate(rows), (0, rows[0]), (1, rows[1])]
+            if row["label"]
+        ],
+    }
+
+
+@pytest.mark.parametrize("place", ["", "annotations"])
+def test_coco_like_json_says_the_same_as_a_table(table, place):
+    folder, _ = table
+    path = folder / place / "instances.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(coco_of(table, images="" if place else "images")), encoding="utf-8")
+    splits, by_table = splits_of(f"coco:{path}"), splits_of(written(table))
+    assert splits.class_names == ("cat", "dog")
+    for one in ("labeled", "unlabeled", "test"):
+        assert (shown(getattr(splits, one)) == shown(getattr(by_table, one))).all()
+    assert splits.labeled.classes.tolist() == by_table.labeled.classes.tolist()
+    names = name_images(resolve({"data": f"coco:{path}", "side": "10x12"}), splits)
+    with Image.open(names.unlabeled[0]) as picture:
+        assert (np.asarray(picture).transpose(2, 0, 1) == shown(splits.unlabeled)[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda it: it.pop("images"), "no JSON as COCO has it, with the lists images"),
+        (
+            lambda it: it["annotations"][0].update(image_id=5),
+            "annotation 1 has the image_id 5, and there is none of that id",
+        ),
+        (lambda it: it["annotations"][1].update(category_id=[1]), "an entry has no category_id"),
+        (lambda it: it["annotations"][-1].update(category_id=7), r"image 101 \(.*\) is of the classes 'dog' and 'cat'"),
+        (lambda it: it["categories"].append({"id": 9, "name": "cat"}), "two categories have one id or name"),
+        (lambda it: it["images"][3].pop("file_name"), "an entry has no file_name"),
+        (lambda it: it["images"][3].update(file_name="gone.png"), r"names .*gone\.png, and there is no such file"),
+        (lambda it: it.update(annotations=[]), "no labeled images to train with"),
+        (lambda it: it.update(annotations={"a": 1}), "annotations is no list"),
+    ],
+)
+def test_json_that_means_nothing_is_refused(table, change, message):
+    content = coco_of(table)
+    change(content)
+    (table[0] / "wrong.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        splits_of(f"coco:{table[0] / 'wrong.json'}")
+    (table[0] / "wrong.json").write_text("{")
+    with pytest.raises(DataError, match="can't be read as JSON"):
+        splits_of(f"coco:{table[0] / 'wrong.json'}")
+
+
+# Saved data sets
+
+
+def hf_of(folder, splits, *, classes=("cat", "dog"), key="label"):
+    """Save splits (name: (pixels, labels or None)) as datasets does; PNG, so that pixels come back."""
+    datasets = pytest.importorskip("datasets")
+    kinds = {"number": datasets.Value("int64"), "image": datasets.Image()}
+    made = {}
+    for name, (pixels, labels) in splits.items():
+        columns = {"number": list(range(len(pixels))), "image": [Image.fromarray(one) for one in pixels]}
+        own = dict(kinds)
+        if labels is not None:
+            columns[key] = labels
+            strings = any(isinstance(one, str) for one in labels)
+            own[key] = datasets.Value("string") if strings else datasets.ClassLabel(names=list(classes))
+        made[name] = datasets.Dataset.from_dict(columns, features=datasets.Features(own))
+    whole = datasets.DatasetDict(made) if list(made) != ["only"] else made["only"]
+    whole.save_to_disk(folder)
+    return f"hf:{folder}"
+
+
+def test_a_saved_data_set_is_read_with_its_splits(tmp_path):
+    data = hf_of(
+        tmp_path / "pets",
+        {
+            "train": (PIXELS[:8], [0, 1, -1, 0, 1, 0, 1, None]),
+            "validation": (PIXELS[8:12], [1, 0, 1, 0]),
+            "test": (PIXELS[12:16], [0, 1, 0, 1]),
+            "unlabeled": (PIXELS[16:20], None),
+            "extra": (PIXELS[20:24], [0, 1, 0, 1]),
+        },
+    )
+    splits = splits_of(data)
+    assert splits.class_names == ("cat", "dog")
+    moved = PIXELS.transpose(0, 3, 1, 2)
+    assert (shown(splits.labeled) == moved[[0, 1, 3, 4, 5, 6, 8, 9, 10, 11]]).all()
+    assert splits.labeled.classes.tolist() == [0, 1, 0, 1, 0, 1, 1, 0, 1, 0]
+    assert (shown(splits.unlabeled) == moved[[2, 7, 16, 17, 18, 19]]).all()
+    assert (shown(splits.test) == moved[12:16]).all()
+    assert any("split 'extra' (4 rows) is not used" in note for note in splits.notes)
+    names = name_images(resolve({"data": data, "side": "10x12"}), splits)
+    assert names.unlabeled[:3] == ("train[2]", "train[7]", "unlabeled[0]")
+    assert not names.files
+
+
+def test_a_saved_data_set_without_splits_has_a_test_set_aside(tmp_path):
+    labels = ["dog" if number % 2 else "cat" for number in range(20)] + ["", "", "", ""]
+    splits = splits_of(hf_of(tmp_path / "pets", {"only": (PIXELS[:24], labels)}, key="category"))
+    assert splits.class_names == ("cat", "dog")
+    assert (len(splits.labeled), len(splits.test), len(splits.unlabeled)) == (16, 4, 4)
+
+
+def test_saved_data_sets_that_can_not_be_used_are_refused(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    with pytest.raises(DataError, match="no data set as save_to_disk of datasets writes it"):
+        splits_of(f"hf:{tmp_path}")
+    datasets.Dataset.from_dict({"label": [0, 1]}).save_to_disk(tmp_path / "bare")
+    with pytest.raises(DataError, match="split train has no column of images; its columns are label"):
+        splits_of(f"hf:{tmp_path / 'bare'}")
+    data = hf_of(tmp_path / "all", {"train": (PIXELS[:8], [0, 1] * 4), "test": (PIXELS[8:10], [0, -1])})
+    with pytest.raises(DataError, match=r"test\[1\] has no label, and every test image needs one"):
+        splits_of(data)
+    data = hf_of(tmp_path / "none", {"train": (PIXELS[:8], [0, 1] * 4)})
+    with pytest.raises(DataError, match="no unlabeled images in it"):
+        splits_of(data)
+
+
+def test_a_row_that_is_no_image_is_skipped_or_named(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    good = [{"bytes": path.read_bytes(), "path": None} for path in png_files(tmp_path, 12)]
+    rows = [*good, {"bytes": b"no image", "path": None}, None]
+    kind = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    labels = [0, 1] * 5 + [-1] * 4
+    datasets.Dataset.from_dict({"image": rows, "label": labels}, features=kind).save_to_disk(tmp_path / "some")
+    splits = splits_of(f"hf:{tmp_path / 'some'}")
+    assert len(splits.unlabeled) == 2
+    assert any(
+        "2 unlabeled images can't be read" in note and "train[12] (not an image)" in note for note in splits.notes
+    )
+    names = name_images(resolve({"data": f"hf:{tmp_path / 'some'}", "side": "10x12"}), splits)
+    assert names.unlabeled == ("train[10]", "train[11]")
+    labels = [-1, -1, 0, 1] + [0, 1] * 5
+    datasets.Dataset.from_dict({"image": rows, "label": labels}, features=kind).save_to_disk(tmp_path / "bad")
+    with pytest.raises(DataError, match=r"labeled images can't be read: train\["):
+        splits_of(f"hf:{tmp_path / 'bad'}")
+
+
+def png_files(folder, count):
+    for number in range(count):
+        Image.fromarray(PIXELS[number]).save(folder / f"{number}.png")
+    return [folder / f"{number}.png" for number in range(count)]
+
+
 # Together
 
 
 def test_an_unknown_kind_is_answered_with_all_of_them(tmp_path, capsys):
     (tmp_path / "mine.npz").touch()
     for given_, meant in (
-        ("imagenet", "use shapes, .*table:FILE.csv, arrays:FILE.npz, .*for example"),
+        ("imagenet", "use shapes, .*table:FILE.csv, coco:FILE.json, arrays:FILE.npz, hf:FOLDER .*for example"),
         (str(tmp_path / "mine.npz"), "write arrays:"),
     ):
         with pytest.raises(DataError, match=meant):

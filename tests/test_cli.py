@@ -56,8 +56,9 @@ def test_an_unknown_option_names_the_nearest(capsys):
         (["--autoencoder.training.nesterov"], "--autoencoder.training.nesterov needs optimizer sgd, a momentum above 0 and dampening 0"),
         (
             ["--data", "photos"],
-            "data 'photos' is not known; use shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE.csv, arrays:FILE.npz, idx:FOLDER "
-            "(the MNIST family) or cifar:FOLDER (its binary version); for example unlabeled run --data folder:photos",
+            "data 'photos' is not known; use shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE.csv, coco:FILE.json, "
+            "arrays:FILE.npz, hf:FOLDER (a data set that Hugging Face's datasets saved), idx:FOLDER (the MNIST family) or cifar:FOLDER "
+            "(its binary version); for example unlabeled run --data folder:photos",
         ),
         (["--data", "digits", "--archive", "x"], "--archive goes with --data stl10, not with --data digits"),
         (

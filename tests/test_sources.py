@@ -15,7 +15,7 @@ from PIL import Image
 from unlabeled.config import Config, ShapesConfig
 from unlabeled.errors import DataError
 from unlabeled.evaluation.folds import make_folds
-from unlabeled.images import decoding
+from unlabeled.images import decoding, jpeg
 from unlabeled.images.fitting import Wanted
 from unlabeled.images.leaks import find_leaks
 from unlabeled.images.shrinking import shrink
@@ -373,7 +373,7 @@ def test_jpeg_files_give_the_same_bytes_with_pillow_alone(tmp_path, monkeypatch,
     path.write_bytes(content)
     with_both = decoding.decode_batch([path], square(side))
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, "simplejpeg", None)
+        patch.setattr(jpeg, "simplejpeg", None)
         with_pillow = decoding.decode_batch([path], square(side))
     assert np.array_equal(with_both.pixels, with_pillow.pixels)
     assert np.array_equal(with_both.digests, with_pillow.digests)

@@ -19,7 +19,7 @@ data_app = App(name="data", help="Look at image sources: fetch, verify, show, sh
 DataOption = Annotated[
     str,
     Parameter(
-        help="shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE, arrays:FILE, idx:FOLDER or cifar:FOLDER."
+        help="shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE, coco:FILE, arrays:FILE, hf:FOLDER, idx:FOLDER or cifar:FOLDER."
     ),
 ]
 CacheOption = Annotated[

@@ -122,8 +122,8 @@ class Config(Section):
     """What to run: gain (what the unlabeled images are worth), one of the course's studies, all of these, or open-set (unlabeled images
     of other classes)."""
     data: Annotated[str, BeforeValidator(_has_no_nul)] = "shapes"
-    """Where the images are: shapes, digits, stl10, stl10:PATH (folder or archive), folder:PATH, table:FILE.csv, arrays:FILE.npz, idx:FOLDER
-    (the MNIST family) or cifar:FOLDER (its binary version)."""
+    """Where the images are: shapes, digits, stl10, stl10:PATH (folder or archive), folder:PATH, table:FILE.csv, coco:FILE.json,
+    arrays:FILE.npz, hf:FOLDER (saved by datasets), idx:FOLDER (the MNIST family) or cifar:FOLDER (its binary version)."""
     preset: Preset = "quick"
     """Sizes to start from: quick (minutes), standard (an evening at STL-10's size) or full; patches-2016 is study 8 as a course report
     of 2016 had it, on STL-10 at 96x96."""
@@ -221,10 +221,10 @@ class Config(Section):
     def data_name(self) -> str:
         """What people call the data: the kind, or the name of the folder of images."""
         path = self.data.partition(":")[2]
-        if self.source not in ("folder", "table", "arrays", "idx", "cifar"):
+        if self.source not in ("folder", "table", "coco", "arrays", "hf", "idx", "cifar"):
             return self.source
         place = expand(path).resolve()
-        return printable(place.name if self.source in ("folder", "idx", "cifar") else place.stem)
+        return printable(place.stem if self.source in ("table", "coco", "arrays") else place.name)
 
     @property
     def pixels(self) -> tuple[int, int]:

@@ -138,6 +138,8 @@ def _tasks(finished: Finished, suggestions: Sequence[Suggestion], images: NDArra
     """
     root = expand(finished.lab.config.data.partition(":")[2]).absolute()
     root = root if root.is_dir() else root.parent
+    if finished.names.files:  # a COCO-like file often lies beside the folder of its images
+        root = Path(os.path.commonpath([root, *(one.name for one in suggestions)]))
     tasks: list[dict[str, object]] = []
     for one, image in zip(suggestions, images, strict=True):
         where = (

@@ -1,8 +1,7 @@
 """One image file to one shrunken image; and many, on all cores. Knows nothing of torch.
 
-Pillow knows every format. Plain JPEG files go through simplejpeg where it is installed: the same bytes, from the same
-libjpeg-turbo, without a second look at the file in Python, which takes longer than decoding a small one. A file is a stranger's:
-only formats of images are opened (one of Pillow's other readers starts Ghostscript), and its size is looked at before it is read.
+Pillow knows every format; plain JPEG files take a shorter way. A file is a stranger's: only formats of images are opened (one of Pillow's
+other readers starts Ghostscript), and its size is looked at before it is read.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,29 +28,35 @@ from PIL import Image, ImageOps
 
 from unlabeled.images.fitting import PAD, Wanted
 from unlabeled.images.formats import formats
+from unlabeled.images.jpeg import MAX_BYTES, MAX_MEGAPIXELS, decode_jpeg, read_jpeg
 from unlabeled.images.store import digest
 from unlabeled.images.writer import Deep
 from unlabeled.processes import in_processes
 
-try:
-    import simplejpeg
-except ImportError:
-    simplejpeg = None
-
-MAX_MEGAPIXELS = 100
 FILTER = "triangle (antialiased bilinear), JPEG decoded at the nearest scale of at least twice the side"
-_MAX_BYTES = 1 << 30  # of a file; no image of so many megapixels has more
 _LARGE = 16e6  # pixels from which on an image is converted a strip at a time, for each copy of it takes hundreds of megabytes
 _STRIP_PIXELS = 1_000_000  # of a large image that are converted at a time
 BATCH = 256
 _WORTH_A_POOL = 1.0  # seconds of decoding on one core; the start of processes takes half of that
-_FIRST_READ = 1 << 16  # bytes of a file, most often all
-_SHRINKS = (8, 4, 2)  # of a JPEG's sides, while it is decoded
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 # What readers of images raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, MemoryError,
            RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning)  # fmt: skip
+
+
+class Held(Protocol):
+    """An image as a file has it, which something else holds; it travels to other processes, and is read there."""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it can't be read."""
+
+    def read(self) -> bytes:
+        """Return what a file would hold."""
+
+
+Encoded: TypeAlias = str | Held
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Picture(NamedTuple):
     halved: bool = False
 
 
-def decode_all(groups: Sequence[Sequence[str]], wanted: Wanted) -> Iterator[tuple[int, Decoded]]:
+def decode_all(groups: Sequence[Sequence[Encoded]], wanted: Wanted) -> Iterator[tuple[int, Decoded]]:
     """Decode groups of files in batches, in order, and yield each batch with the number of its group.
 
     The first batch is decoded here, and tells whether the others are worth the start of a process a core.
@@ -119,7 +125,7 @@ def decode_all(groups: Sequence[Sequence[str]], wanted: Wanted) -> Iterator[tupl
     yield from zip((number for number, _ in batches), chain(first, others), strict=True)
 
 
-def decode_batch(paths: Sequence[str], wanted: Wanted) -> Decoded:
+def decode_batch(paths: Sequence[Encoded], wanted: Wanted) -> Decoded:
     """Decode files one after the other."""
     pixels = np.zeros((len(paths), 3, *wanted.size), dtype=np.uint8)
     digests: list[bytes] = []
@@ -136,9 +142,9 @@ def decode_batch(paths: Sequence[str], wanted: Wanted) -> Decoded:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         for place, path in enumerate(paths):
             try:
-                picture = decode(path, wanted)
+                picture = decode(path if isinstance(path, str) else path.read(), wanted)
             except _DAMAGE as error:
-                problems.append((path, _reason(error)))
+                problems.append((name_of(path), _reason(error)))
                 continue
             if picture.pixels is None:
                 deep[len(good)] = picture
@@ -162,8 +168,13 @@ def _gather(deep: dict[int, Picture], wanted: Wanted) -> Deep:
     return Deep(np.fromiter(deep, dtype=np.intp, count=len(deep)), stacked, greatest)
 
 
-def decode(path: str | Path, wanted: Wanted) -> Picture:
-    """Return the image, with the SHA-256 of its size and its pixels as decoded.
+def name_of(path: Encoded) -> str:
+    """Return a file's path, or what an image that something else holds is called."""
+    return path if isinstance(path, str) else path.name
+
+
+def decode(given: str | Path | bytes, wanted: Wanted) -> Picture:
+    """Return the image of a file, or of what a file would hold, with the SHA-256 of its size and its pixels as decoded.
 
     Grey becomes RGB, transparency lies on white, the camera's orientation is applied. Grey of more than 8 bits keeps its values.
 
@@ -172,16 +183,22 @@ def decode(path: str | Path, wanted: Wanted) -> Picture:
     OSError, ValueError, and others of ``_DAMAGE``
         If the file is no image that can be read; the text says why.
     """
-    handle = _open(path)
+    if isinstance(given, bytes):
+        decoded = decode_jpeg(given, wanted)
+        return _decode_any(BytesIO(given), wanted) if decoded is None else _fitted(*decoded, wanted)
+    handle = _open(given)
     try:
-        decoded = _decode_jpeg(handle, wanted)
+        decoded = read_jpeg(handle, wanted)
         if decoded is None:
             os.lseek(handle, 0, os.SEEK_SET)
             with os.fdopen(os.dup(handle), "rb") as file:
                 return _decode_any(cast("BinaryIO", file), wanted)
     finally:
         os.close(handle)
-    pixels, size = decoded
+    return _fitted(*decoded, wanted)
+
+
+def _fitted(pixels: NDArray[np.uint8], size: tuple[int, int], wanted: Wanted) -> Picture:
     shape = pixels.shape[:2]
     # Many sets are small already; to make an image of an array takes longer than to decode it.
     fitted = pixels if shape == wanted.size else _fit(Image.fromarray(pixels), wanted)
@@ -197,7 +214,7 @@ def _open(path: str | Path) -> int:
             raise ValueError("not a regular file") from None
         raise
     facts = os.fstat(handle)
-    if stat.S_ISREG(facts.st_mode) and facts.st_size <= _MAX_BYTES:
+    if stat.S_ISREG(facts.st_mode) and facts.st_size <= MAX_BYTES:
         return handle
     os.close(handle)
     if not stat.S_ISREG(facts.st_mode):
@@ -332,46 +349,6 @@ def _resized(image: Image.Image, wanted: Wanted) -> Image.Image:
     top, left = (size[0] - kept[0]) / 2, (size[1] - kept[1]) / 2
     box = left, top, left + kept[1], top + kept[0]
     return image.resize((filled[1], filled[0]), Image.Resampling.BILINEAR, box=box)
-
-
-def _decode_jpeg(  # noqa: PLR0911 - every reason to leave it to Pillow
-    handle: int, wanted: Wanted
-) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
-    """Return pixels (h, w, 3) near the wanted size and the (width, height) that the file names, of a JPEG file that is whole, in grey or
-    three colours and of common size, and needs no turning; else None.
-    """  # noqa: D205
-    if simplejpeg is None:
-        return None
-    content = os.read(handle, _FIRST_READ)
-    if not content.startswith(b"\xff\xd8"):
-        return None
-    if len(content) == _FIRST_READ:
-        if os.fstat(handle).st_size > _MAX_BYTES // 4:
-            return None
-        content += _read_rest(handle)
-    # Where the camera's orientation can stand.
-    if b"Exif\0" in content or b"tiff:Orientation" in content:
-        return None
-    try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if width * height > min(MAX_MEGAPIXELS * 1e6, Image.MAX_IMAGE_PIXELS or np.inf) or colours == "CMYK":
-            return None
-        least, room = (0, 0), min(width // (2 * wanted.size[1]), height // (2 * wanted.size[0]))
-        if room > 1:
-            shrink = next(n for n in _SHRINKS if room >= n)
-            least = -(-height // shrink), -(-width // shrink)
-        pixels = simplejpeg.decode_jpeg(content, "RGB", min_height=least[0], min_width=least[1])
-        return pixels, (width, height)
-    except ValueError:
-        # Damaged in some way; Pillow may read it all the same, or says what is wrong.
-        return None
-
-
-def _read_rest(handle: int) -> bytes:
-    parts = []
-    while part := os.read(handle, 1 << 20):
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

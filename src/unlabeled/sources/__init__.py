@@ -89,13 +89,16 @@ def prepare(config: Config, *, partly: bool = False) -> Path:
 _AT_A_PATH = {
     "folder": ("folder", "store_folder"),
     "table": ("table", "store_table"),
+    "coco": ("table", "store_table"),
+    "hf": ("saved", "store_saved"),
     "arrays": ("arrays", "store_arrays"),
     "idx": ("arrays", "store_idx"),
     "cifar": ("arrays", "store_cifar"),
 }
 _KINDS = (
-    "shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE.csv, arrays:FILE.npz, idx:FOLDER (the MNIST family) or cifar:FOLDER (its "
-    "binary version); for example unlabeled run --data folder:photos"
+    "shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE.csv, coco:FILE.json, arrays:FILE.npz, hf:FOLDER (a data set that Hugging "
+    "Face's datasets saved), idx:FOLDER (the MNIST family) or cifar:FOLDER (its binary version); for example unlabeled run --data "
+    "folder:photos"
 )
 
 
@@ -103,7 +106,7 @@ def _unknown(data: str) -> str:
     path = expand(data) if "\0" not in data else None
     if path is not None and path.is_dir():
         return f"data {data!r} is not known; to use that folder, write folder:{data}"
-    kind = {".csv": "table", ".tsv": "table", ".parquet": "table", ".npz": "arrays"}.get(
+    kind = {".csv": "table", ".tsv": "table", ".parquet": "table", ".json": "coco", ".npz": "arrays"}.get(
         "" if path is None else path.suffix.lower()
     )
     if path is not None and kind is not None and path.is_file():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from unlabeled.console.plain import class_name, printable
 from unlabeled.errors import DataError
-from unlabeled.images.decoding import FILTER, Decoded, decode_all
+from unlabeled.images.decoding import FILTER, Decoded, Encoded, decode_all, name_of
 from unlabeled.images.fitting import Wanted, cut_note
 from unlabeled.images.formats import suffixes
 from unlabeled.images.store import look_at, stored
@@ -47,10 +47,16 @@ class Listing:
     """Files of images, by split; classes are numbered by their names' order."""
 
     class_names: tuple[str, ...]
-    train: list[tuple[str, int]]
-    test: list[tuple[str, int]]
-    unlabeled: list[str]
+    train: list[tuple[Encoded, int]]
+    test: list[tuple[Encoded, int]]
+    unlabeled: list[Encoded]
     notes: list[str]
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of all images that are files."""
+        every = [*(file for file, _ in self.train + self.test), *self.unlabeled]
+        return [file for file in every if isinstance(file, str)]
 
 
 def store_folder(path: Path, cache: Path, wanted: Wanted, *, partly: bool = False) -> Path:
@@ -64,7 +70,7 @@ def store_folder(path: Path, cache: Path, wanted: Wanted, *, partly: bool = Fals
         If a part is missing or empty, there are fewer than two classes, or a labeled or test image can't be read.
     """
     listing = _list(path, partly)
-    files = [file for file, _ in listing.train + listing.test] + listing.unlabeled
+    files = listing.files
     signature = ["folder", wanted.as_json(), suffixes(), listing.class_names, listing.notes, look_at(files, path)]
     return stored(cache, signature, "folder", (3, *wanted.size), lambda: _read(path, listing, wanted))
 
@@ -124,7 +130,7 @@ def folder_files(path: Path, wanted: Wanted, *, unlabeled: int) -> tuple[list[st
 def readable_files(
     listing: Listing, wanted: Wanted, *, unlabeled: int, sets_aside: bool
 ) -> tuple[list[str], list[str]]:
-    """Return the files of a listing's labeled and unlabeled images, in the order of its store.
+    """Return the names of the files of a listing's labeled and unlabeled images, in the order of its store.
 
     Where there are other than so many ``unlabeled`` ones, all are decoded once more, and those that can't be are left out.
     """
@@ -134,8 +140,8 @@ def readable_files(
     files = listing.unlabeled
     if len(files) != unlabeled:
         skipped = {name for _, batch in decode_all([[], [], files], wanted) for name, _ in batch.problems}
-        files = [file for file in files if file not in skipped]
-    return [file for file, _ in train], files
+        files = [file for file in files if name_of(file) not in skipped]
+    return [name_of(file) for file, _ in train], [name_of(file) for file in files]
 
 
 class _Cut:
@@ -164,7 +170,7 @@ class _Cut:
 
 
 def _labeled(
-    split: str, files: Sequence[tuple[str, int]], batches: Iterable[tuple[int, Decoded]], cut: _Cut
+    split: str, files: Sequence[tuple[Encoded, int]], batches: Iterable[tuple[int, Decoded]], cut: _Cut
 ) -> Iterator[Batch]:
     labels = np.array([label for _, label in files], dtype=np.int64)
     done = 0
@@ -203,7 +209,7 @@ def _list(path: Path, partly: bool) -> Listing:
     names = tuple(sorted(classes))
     found = {"train": Part(), "test": Part(), "unlabeled": Part()}
     train = _list_classes(classes, names, found["train"])
-    test: list[tuple[str, int]] = []
+    test: list[tuple[Encoded, int]] = []
     if (path / "test").is_dir():
         tested = _class_folders(path / "test")
         strange = sorted(tested.keys() - set(names))
@@ -221,7 +227,7 @@ def _list(path: Path, partly: bool) -> Listing:
     for place in (path, path / "train", path / "test"):
         found["unlabeled"].system += count_system(place)
     notes = [*_alike(names), *left_out(found), *left_by_systems(found), *_beside(path, beside, loose)]
-    return Listing(names, train, test, found["unlabeled"].images, notes)
+    return Listing(names, train, test, list(found["unlabeled"].images), notes)
 
 
 def _alike(names: Sequence[str]) -> list[str]:
@@ -240,8 +246,8 @@ def _check_numbers(
     path: Path,
     partly: bool,
     names: Sequence[str],
-    train: Sequence[tuple[str, int]],
-    test: Sequence[tuple[str, int]],
+    train: Sequence[tuple[Encoded, int]],
+    test: Sequence[tuple[Encoded, int]],
     unlabeled: Sequence[str],
 ) -> None:
     """Refuse parts without images, and classes that can't be split."""
@@ -287,8 +293,8 @@ def _class_folders(path: Path) -> dict[str, list[str]]:
     return classes
 
 
-def _list_classes(classes: Mapping[str, Sequence[str]], names: Sequence[str], into: Part) -> list[tuple[str, int]]:
-    files = []
+def _list_classes(classes: Mapping[str, Sequence[str]], names: Sequence[str], into: Part) -> list[tuple[Encoded, int]]:
+    files: list[tuple[Encoded, int]] = []
     for number, name in enumerate(names):
         for folder in classes.get(name, ()):
             part = look_under(folder)
@@ -323,7 +329,9 @@ def _meant(part: str, beside: Sequence[str]) -> str:
     return f"; rename {printable(small[close[0]])!r} to it if that is meant" if close else ""
 
 
-def _set_aside(files: list[tuple[str, int]], classes: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+def _set_aside(
+    files: list[tuple[Encoded, int]], classes: int
+) -> tuple[list[tuple[Encoded, int]], list[tuple[Encoded, int]]]:
     """Split a share of every class off."""
     rest, test = set_aside(np.array([label for _, label in files]), classes)
     return [files[row] for row in rest], [files[row] for row in test]

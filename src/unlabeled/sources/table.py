@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import numpy as np
 
 from unlabeled.console.plain import printable
 from unlabeled.errors import DataError
+from unlabeled.images.decoding import Encoded
 from unlabeled.images.fitting import Wanted
 from unlabeled.images.formats import suffixes
 from unlabeled.images.store import look_at, stored
 from unlabeled.images.writer import Piece
+from unlabeled.sources.coco import read_coco
 from unlabeled.sources.folder import Listing, read_listing, readable_files
 
 _PATHS = ("path", "image", "file", "filename", "file_name")
@@ -42,7 +44,7 @@ class _Row:
 
 
 def store_table(path: Path, cache: Path, wanted: Wanted, *, partly: bool = False) -> Path:
-    """Decode and shrink the images of a table into a store: .csv, .tsv or .parquet with a row of names.
+    """Decode and shrink the images of a table into a store: .csv, .tsv or .parquet with a row of names, or .json as COCO has it.
 
     ``path`` is relative to the table's folder; ``label`` is a class, empty for unlabeled images; ``split`` (train, test or unlabeled) and
     ``fold`` may be left out. The rows of one fold are one draw of labels, as STL-10's folds are.
@@ -54,7 +56,6 @@ def store_table(path: Path, cache: Path, wanted: Wanted, *, partly: bool = False
     """
     rows = list(_rows(path))
     listing, folds = _list(path, rows, partly=partly)
-    files = [file for file, _ in listing.train + listing.test] + listing.unlabeled
     for row in rows:
         if not os.path.lexists(row.path):
             raise DataError(
@@ -67,7 +68,7 @@ def store_table(path: Path, cache: Path, wanted: Wanted, *, partly: bool = False
         suffixes(),
         listing.class_names,
         partly,
-        look_at([path, *files], path.parent),
+        look_at([path, *listing.files], path.parent),
     ]
 
     def read() -> Generator[Piece]:
@@ -89,9 +90,10 @@ def _rows(path: Path) -> Iterator[_Row]:
     if not path.is_file():
         raise DataError(f"{shown}: no such file; give a table with the columns path and label")
     suffix = path.suffix.lower()
-    if suffix != ".parquet" and suffix not in _SEPARATORS:
-        raise DataError(f"{shown}: a table's name ends in .csv, .tsv or .parquet")
-    table = _parquet(path) if suffix == ".parquet" else _text(path, _SEPARATORS[suffix])
+    if suffix not in (".parquet", ".json") and suffix not in _SEPARATORS:
+        raise DataError(f"{shown}: a table's name ends in .csv, .tsv, .parquet or .json")
+    read = {".json": read_coco, ".parquet": _parquet}.get(suffix, _text)
+    table: Iterable[Mapping[str, Any]] = read(path)
     names: dict[str, str] = {}
     for number, row in enumerate(table, 2):
         if not names:
@@ -127,8 +129,9 @@ def _columns(row: Mapping[str, Any], shown: str) -> dict[str, str]:
     return found
 
 
-def _text(path: Path, separator: str) -> Iterator[Mapping[str, Any]]:
+def _text(path: Path) -> Iterator[Mapping[str, Any]]:
     csv.field_size_limit(_MOST)
+    separator = _SEPARATORS[path.suffix.lower()]
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             yield from csv.DictReader(file, delimiter=separator)
@@ -157,9 +160,9 @@ def _list(path: Path, rows: list[_Row], *, partly: bool) -> tuple[Listing, list[
     shown = printable(str(path))
     names = tuple(sorted({row.label for row in rows if row.label and row.split != "unlabeled"}))
     numbers = {name: number for number, name in enumerate(names)}
-    train: list[tuple[str, int]] = []
-    test: list[tuple[str, int]] = []
-    unlabeled: list[str] = []
+    train: list[tuple[Encoded, int]] = []
+    test: list[tuple[Encoded, int]] = []
+    unlabeled: list[Encoded] = []
     folds: list[str] = []
     for row in rows:
         if row.split == "unlabeled" or (not row.label and row.split == ""):
@@ -173,7 +176,7 @@ def _list(path: Path, rows: list[_Row], *, partly: bool) -> tuple[Listing, list[
         else:
             train.append((row.path, numbers[row.label]))
             folds.append(row.fold)
-    _check(shown, names, train, unlabeled, partly=partly)
+    check_rows(shown, names, train, unlabeled, partly=partly)
     notes: list[str] = []
     if any(folds) and not test:
         notes.append("Folds were left out: without a test split some of their images are set aside.")
@@ -186,9 +189,21 @@ def _list(path: Path, rows: list[_Row], *, partly: bool) -> tuple[Listing, list[
     return Listing(names, train, test, unlabeled, notes), drawn
 
 
-def _check(
-    shown: str, names: tuple[str, ...], train: list[tuple[str, int]], unlabeled: list[str], *, partly: bool
+def check_rows(
+    shown: str,
+    names: Sequence[str],
+    train: Sequence[tuple[Encoded, int]],
+    unlabeled: Sequence[Encoded],
+    *,
+    partly: bool,
 ) -> None:
+    """Refuse rows that answer no question: without unlabeled or labeled images, or with a class that can't be split.
+
+    Raises
+    ------
+    DataError
+        If they are such.
+    """
     if not partly and not unlabeled:
         raise DataError(
             f"{shown}: no unlabeled images in it; the question is what they are worth, so add rows with an empty label"
