@@ -240,8 +240,14 @@ def test_a_damaged_run_is_said_in_words(run, tmp_path, name, content):
         write_report(folder)
 
 
-def test_the_main_job_has_a_notebook_too(run):
-    notebook = json.loads(write_notebook(run).read_text(encoding="utf-8"))
+def test_the_main_job_has_a_notebook_and_its_page_too(run):
+    page = write_notebook(run, html=True)
+    assert page.name == "notebook.html"
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<svg") >= 7
+    # A page that asks nobody for anything: neither scripts, nor styles, fonts or pictures of other places.
+    assert not re.search(r"<script|@import|\bsrc=(?![\"']?data:)|<link\b|url\((?![\"']?(data:|#))", text)
+    notebook = json.loads(page.with_suffix(".ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(cells) == 5
     assert "ul.run_gain(config" in "".join(cells[-1]["source"])

@@ -115,11 +115,12 @@ def report(
 def notebook(
     run: _StudiesArgument = None, /, *,
     lang: Annotated[Lang, Parameter(help="Language: en or ru.")] = "en",
+    html: Annotated[bool, Parameter(help="Write it as a page too, notebook.html.", negative="")] = False,
 ) -> None:  # fmt: skip
     """Write an executed Jupyter notebook that calls the package; needs the extra, unlabeled[notebook]."""
     from unlabeled.course.notebook import write_notebook
 
-    say(write_notebook(_studies(run), lang))
+    say(write_notebook(_studies(run), lang, html=html))
 
 
 @app.command

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -21,13 +23,15 @@ from unlabeled.report.document import Document
 from unlabeled.report.environment import reading
 
 _MINUTES = 60
+_SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 _LONGEST_SOCKETS = 60
 
 
-def write_notebook(folder: Path, code: str = "en") -> Path:
+def write_notebook(folder: Path, code: str = "en", *, html: bool = False) -> Path:
     """Write ``notebook.ipynb``, or ``notebook.ru.ipynb``, into the studies' folder, executed, and return its path.
 
-    Its cells load the images, call every study (whose finished runs are read, not repeated) and show its section.
+    Its cells load the images, call every study (whose finished runs are read, not repeated) and show its section. With ``html`` it is
+    written as a page too, ``notebook.html``, whose path is returned.
 
     Raises
     ------
@@ -52,6 +56,21 @@ def write_notebook(folder: Path, code: str = "en") -> Path:
     path = folder / ("notebook.ipynb" if code == "en" else f"notebook.{code}.ipynb")
     text = nbformat.writes(notebook)
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+    return _write_html(notebook, path.with_suffix(".html")) if html else path
+
+
+def _write_html(notebook: Any, path: Path) -> Path:
+    """Write an executed notebook as a page that asks no other place for anything."""
+    try:
+        from nbconvert import HTMLExporter
+    except ImportError as error:
+        raise UserError(_missing(error)) from None
+    # Left alone it loads scripts for widgets, formulas and diagrams, of which there are none.
+    exporter = HTMLExporter(embed_images=True, require_js_url="", jquery_url="", mathjax_url="", mermaid_js_url="")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that pictures lack a second description beside their title
+        text, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+    write_atomically(path, lambda file: file.write(_SCRIPT.sub("", text).encode("utf-8")))
     return path
 
 
