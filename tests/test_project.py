@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import unlabeled
-from unlabeled.presets import read_file, resolve
 
 PACKAGE = Path(unlabeled.__file__).parent
 # From the bottom to the top: a room, or a module that stands alone, imports only from lines above its own.
@@ -124,11 +123,3 @@ def test_the_readmes_ten_lines_of_python_run(capsys):
     loss, accuracy = ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
     assert loss < 2.3
     assert accuracy > 0.4
-
-
-def test_the_readmes_configuration_is_legal(tmp_path):
-    readme = (PACKAGE.parent.parent / "README.md").read_text()
-    file = readme.partition("```toml\n")[2].partition("```")[0]
-    path = tmp_path / "study.toml"
-    path.write_text(file)
-    assert resolve(read_file(path)).data_name == "photos"
