@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
@@ -108,6 +108,34 @@ def test_no_class_that_was_seen_gets_probability_zero_from_trees():
     chosen = choose_trees(train, valid, classes=10, config=ClassicalConfig(trees=5, min_samples_leaf=(1, 3)), seed=0)
     assert len(chosen.tried) == 2
     assert chosen.classifier.predict(test.features).min() > 0
+
+
+@pytest.mark.parametrize("ensemble", ["forest", "extra-trees"])
+def test_trees_that_grow_in_parts_are_those_of_one_call(ensemble, random):
+    train = Labeled(random.random((90, 5)).astype(np.float32), random.integers(0, 3, 90))
+    config = ClassicalConfig(trees=23, ensemble=ensemble, min_samples_leaf=(2, 3))
+    steps = []
+    chosen = choose_trees(
+        train, train, classes=3, config=config, seed=5, threads=1, step=lambda done, total: steps.append((done, total))
+    )
+    kind = RandomForestClassifier if ensemble == "forest" else ExtraTreesClassifier
+    once = kind(23, min_samples_leaf=chosen.choice["min_samples_leaf"], random_state=5).fit(
+        train.features, train.labels
+    )
+    for grown, whole in zip(chosen.classifier.model.estimators_, once.estimators_, strict=True):
+        np.testing.assert_array_equal(grown.tree_.threshold, whole.tree_.threshold)
+        np.testing.assert_array_equal(grown.tree_.value, whole.tree_.value)
+    assert len(steps) == 20
+    assert steps == sorted(steps)
+    assert steps[-1] == (46, 46)
+
+
+def test_a_fit_of_many_strengths_tells_how_far_it_is(random):
+    train = Labeled(random.random((60, 5)).astype(np.float32), random.integers(0, 2, 60))
+    steps = []
+    config = ClassicalConfig(strengths=(0.01, 0.1, 1.0))
+    choose_logistic(train, train, classes=2, config=config, step=lambda done, total: steps.append((done, total)))
+    assert steps == [(number, 6) for number in range(1, 7)]
 
 
 def test_scores_are_accuracy_and_log_loss():

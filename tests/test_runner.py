@@ -3,13 +3,16 @@
 import os
 import time
 from dataclasses import dataclass
+from io import StringIO
 
 import numpy as np
 import pytest
 from joblib import delayed
+from rich.console import Console
 
 from growing import be_killed, square_and_grow
 from unlabeled.console.progress import RunProgress
+from unlabeled.console.ticks import Ticker, read_share
 from unlabeled.errors import UserError
 from unlabeled.experiments import machine
 from unlabeled.experiments.lab import Lab
@@ -85,6 +88,39 @@ def test_a_run_of_another_versions_shape_is_made_anew_in_a_line(tmp_path, caplog
     assert run.outcome() == sound
     assert caplog.text.count("the result is not as this version writes it; this run is made anew") == 1
     assert perform(lab, Plain(3)) == row.outcome
+
+
+class Slow(Plain):
+    """A task that tells of its steps."""
+
+    def run(self, lab, folder, needed, watcher):
+        watcher.step(43, 100)
+        time.sleep(2.5)
+        return super().run(lab, folder, needed, watcher)
+
+
+def test_a_terminal_shows_how_far_runs_in_other_processes_are(tmp_path):
+    config = resolve({"data": "digits", "jobs": 2, "threads": 2, "device": "cpu"})
+    lab, shown = Lab(config, load(config), tmp_path), StringIO()
+    with RunProgress(Console(file=shown, force_terminal=True, width=200)) as progress:
+        run_tasks(lab, [Slow(1), Slow(2)], progress)
+        place = progress.ticks_of("any").parent
+        assert len(list(place.iterdir())) == 2
+    assert "seed 0 43 %" in shown.getvalue()
+    assert not place.exists()
+    assert RunProgress(Console(file=shown)).ticks_of("any") is None  # nobody looks at a log
+
+
+def test_half_a_note_is_none(tmp_path):
+    assert read_share(tmp_path / "missing") == 0
+    for text, share in (("", 0), ("0.", 0), ("0.25", 0.25), ("7", 1), ("nan", 0), ("-1", 0), ("x", 0)):
+        (tmp_path / "note").write_text(text)
+        assert read_share(tmp_path / "note") == share
+    ticker = Ticker(tmp_path / "note")
+    ticker.step(1, 4)
+    ticker.step(2, 4)  # a moment later
+    assert read_share(tmp_path / "note") == 0.25
+    Ticker(tmp_path / "gone" / "note").step(1, 2)
 
 
 @pytest.mark.parametrize("ordered", [True, False])

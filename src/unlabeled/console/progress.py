@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
+from hashlib import sha1
+from pathlib import Path
 from statistics import mean
-from threading import Lock
+from tempfile import TemporaryDirectory
+from threading import Event, Lock, Thread
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from unlabeled.console.plain import printable
+from unlabeled.console.ticks import read_share
+
+_LOOK = 1.0  # seconds between two looks at runs in other processes
 
 
 class RunProgress:
@@ -35,6 +41,7 @@ class RunProgress:
         self._lock = Lock()
         self._took: dict[str, list[float]] = defaultdict(list)
         self._running: dict[str, tuple[str, str]] = {}
+        self._apart = False
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -42,13 +49,32 @@ class RunProgress:
         )
         self._bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self._task = self._bar.add_task("", total=1.0, state="", visible=False)
+        self._ticks: TemporaryDirectory[str] | None = None
+        self._over = Event()
 
     def __enter__(self) -> RunProgress:
         self._bar.start()
+        if not self._bar.disable:
+            self._ticks = TemporaryDirectory(prefix="unlabeled-", ignore_cleanup_errors=True)
+            Thread(target=self._look, name="progress", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._bar.stop()
+        if self._ticks is not None:
+            self._ticks.cleanup()
+            self._ticks = None
+
+    def ticks_of(self, name: str) -> Path | None:
+        """Return the file in which a run in another process notes how far it is; None where nobody looks."""
+        return None if self._ticks is None else Path(self._ticks.name) / sha1(name.encode()).hexdigest()
+
+    def _look(self) -> None:
+        while not self._over.wait(_LOOK):
+            with self._lock:
+                if self._apart:
+                    self._show()
 
     def study(self, title: str) -> None:
         """Say which study the runs to come belong to."""
@@ -57,7 +83,7 @@ class RunProgress:
     def plan(self, kinds: Iterable[str], *, workers: int = 1) -> None:
         """Take note of the kinds of the runs to come, and how many run at a time, for the guess at the time left."""
         self._left = Counter(kinds)
-        self._workers = workers
+        self._workers, self._apart = workers, workers > 1
         self._number, self._total = 0, self._left.total()
 
     def start(self, name: str, kind: str, label: str) -> None:
@@ -99,11 +125,19 @@ class RunProgress:
 
     def _show(self) -> None:
         """Draw the bar: what runs, and how far all runs are."""
-        labels = [label for _, label in self._running.values()]
-        completed = self._number / self._total if len(labels) > 1 and self._total else 0
+        shares = {name: self._share(name) for name in self._running}
+        labels = [
+            label + (f" {100 * shares[name]:.0f} %" if shares[name] else "")
+            for name, (_, label) in self._running.items()
+        ]
+        completed = (self._number + sum(shares.values())) / self._total if self._apart and self._total else 0
         description = self._title + " | ".join(labels)
         state = self._remaining()
         self._bar.update(self._task, description=description, completed=completed, state=state, visible=bool(labels))
+
+    def _share(self, name: str) -> float:
+        path = self.ticks_of(name) if self._apart else None
+        return 0.0 if path is None else read_share(path)
 
     def _remaining(self, before: str = "") -> str:
         """Guess the time left from how long runs of each kind took; nothing before a first one of half the kinds."""

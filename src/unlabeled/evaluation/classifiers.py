@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeAlias
@@ -20,7 +20,13 @@ from threadpoolctl import threadpool_limits
 from unlabeled.config import ClassicalConfig
 
 Scaling: TypeAlias = Literal["common", "each"]
+Step: TypeAlias = Callable[[int, int], None]
 _LEAST_PROBABILITY = 1e-12
+_PARTS = 10  # in which a forest grows
+
+
+def ignore(done: int, total: int) -> None:
+    """Take no notice of how many steps of a fit are done."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ def choose_logistic(
     classes: int,
     config: ClassicalConfig,
     scalings: Sequence[Scaling] = ("common", "each"),
+    step: Step = ignore,
 ) -> Chosen:
     """Fit multinomial logistic regression with an L2 penalty; choose scaling and strength by validation log loss.
 
@@ -67,10 +74,11 @@ def choose_logistic(
     penalty until the validation loss has risen twice in a row. Each fit starts where the last one ended.
     """
     candidates = []
-    for scaling in scalings:
+    for number, scaling in enumerate(scalings):
         scale = Scale.of(train.features, scaling)
         risen, least = 0, math.inf
-        for row, classifier in _path(scale, train, valid, classes, config):
+        for place, (row, classifier) in enumerate(_path(scale, train, valid, classes, config), 1):
+            step(number * len(config.strengths) + place, len(scalings) * len(config.strengths))
             candidates.append((row | {"scaling": scaling}, classifier))
             loss = row["valid_log_loss"]
             risen, least = (0, loss) if loss < least else (risen + 1, least)
@@ -80,14 +88,24 @@ def choose_logistic(
 
 
 def choose_trees(
-    train: Labeled, valid: Labeled, *, classes: int, config: ClassicalConfig, seed: int, threads: int | None = None
+    train: Labeled,
+    valid: Labeled,
+    *,
+    classes: int,
+    config: ClassicalConfig,
+    seed: int,
+    threads: int | None = None,
+    step: Step = ignore,
 ) -> Chosen:
     """Fit a tree ensemble, on all cores or so many; choose the least size of a leaf by validation log loss."""
     kind = RandomForestClassifier if config.ensemble == "forest" else ExtraTreesClassifier
     candidates = []
-    for leaf in config.min_samples_leaf:
-        model = kind(config.trees, min_samples_leaf=leaf, n_jobs=threads or -1, random_state=seed)
-        model.fit(train.features, train.labels)
+    for number, leaf in enumerate(config.min_samples_leaf):
+        model = kind(0, min_samples_leaf=leaf, n_jobs=threads or -1, random_state=seed, warm_start=True)
+        # In parts, so that one can see how far it is; they are the trees that one call would make.
+        for trees in sorted({-(-config.trees * part // _PARTS) for part in range(1, _PARTS + 1)}):
+            model.set_params(n_estimators=trees).fit(train.features, train.labels)
+            step(number * config.trees + trees, len(config.min_samples_leaf) * config.trees)
         classifier = TreesClassifier(model, np.bincount(train.labels, minlength=classes) / len(train.labels))
         _, loss = score(classifier.predict(valid.features), valid.labels)
         candidates.append(({"min_samples_leaf": leaf, "valid_log_loss": loss, "converged": True}, classifier))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,10 +12,12 @@ import torch
 from unlabeled.evaluation.classifiers import (
     Chosen,
     Labeled,
+    Step,
     choose_boosting,
     choose_logistic,
     choose_neighbours,
     choose_trees,
+    ignore,
     score,
 )
 from unlabeled.evaluation.linear import fit_linear_network
@@ -26,7 +29,12 @@ from unlabeled.outcomes import ClassicalOutcome
 
 
 def fit_classical(
-    task: ClassicalTask, lab: Lab, folder: Path, *, reference: ClassicalOutcome | None = None
+    task: ClassicalTask,
+    lab: Lab,
+    folder: Path,
+    *,
+    reference: ClassicalOutcome | None = None,
+    step: Step = ignore,
 ) -> ClassicalOutcome:
     """Choose on the fold's validation part, score the test split once, and keep what each image got in a folder.
 
@@ -37,11 +45,11 @@ def fit_classical(
     train, valid = (Labeled(features.labeled[rows], labels[rows]) for rows in (part.train, part.valid))
     start = time.perf_counter()
     if isinstance(task.features, ComponentFeatures):
-        chosen, number = _choose_components(task, lab, train, valid)
+        chosen, number = _choose_components(task, lab, train, valid, step)
         train, valid = (Labeled(one.features[:, :number], one.labels) for one in (train, valid))
         features = Features(features.labeled[:, :number], features.test[:, :number])
     else:
-        chosen = _fit(task, lab, train, valid, reference)
+        chosen = _fit(task, lab, train, valid, reference, step)
     seconds = time.perf_counter() - start
     start = time.perf_counter()
     probabilities = chosen.classifier.predict(features.test)
@@ -64,14 +72,15 @@ def fit_classical(
     )
 
 
-def _choose_components(task: ClassicalTask, lab: Lab, train: Labeled, valid: Labeled) -> tuple[Chosen, int]:
+def _choose_components(task: ClassicalTask, lab: Lab, train: Labeled, valid: Labeled, step: Step) -> tuple[Chosen, int]:
     """Fit on the leading components, and return what has the least validation loss, and their number."""
     most = train.features.shape[1]
     best: tuple[float, Chosen, int] | None = None
     tried = []
-    for number in sorted({number for number in lab.config.classical.components if number < most} | {most}):
+    numbers = sorted({number for number in lab.config.classical.components if number < most} | {most})
+    for place, number in enumerate(numbers):
         some, others = (Labeled(one.features[:, :number], one.labels) for one in (train, valid))
-        chosen = _fit(task, lab, some, others, None)
+        chosen = _fit(task, lab, some, others, None, partial(_step_of_one, step, place, len(numbers)))
         loss = score(chosen.classifier.predict(others.features), others.labels)[1]
         tried += [{"components": number, **trial} for trial in chosen.tried]
         if best is None or loss < best[0]:
@@ -81,17 +90,24 @@ def _choose_components(task: ClassicalTask, lab: Lab, train: Labeled, valid: Lab
     return replace(chosen, choice={"components": number, **chosen.choice}, tried=tried), number
 
 
-def _fit(task: ClassicalTask, lab: Lab, train: Labeled, valid: Labeled, reference: ClassicalOutcome | None) -> Chosen:
+def _step_of_one(step: Step, place: int, number: int, done: int, total: int) -> None:
+    """Tell of a step of one of several fits."""
+    step(place * total + done, number * total)
+
+
+def _fit(
+    task: ClassicalTask, lab: Lab, train: Labeled, valid: Labeled, reference: ClassicalOutcome | None, step: Step
+) -> Chosen:
     config, classes = lab.config.classical, lab.classes
     if task.model == "logistic":
-        return choose_logistic(train, valid, classes=classes, config=config, scalings=task.scalings)
+        return choose_logistic(train, valid, classes=classes, config=config, scalings=task.scalings, step=step)
     if task.model == "neighbours":
         return choose_neighbours(train, valid, classes=classes, config=config, scalings=task.scalings)
     if task.model == "boosting":
         return choose_boosting(train, valid, classes=classes, config=config, seed=task.seed)
     if task.model == "trees":
         threads = torch.get_num_threads()
-        return choose_trees(train, valid, classes=classes, config=config, seed=task.seed, threads=threads)
+        return choose_trees(train, valid, classes=classes, config=config, seed=task.seed, threads=threads, step=step)
     if reference is None:
         raise ValueError("the network of one layer takes over what scikit-learn's regression chose; give its outcome")
     scaling = next(scaling for scaling in task.scalings if scaling == reference.choice["scaling"])

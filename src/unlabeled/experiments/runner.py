@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from joblib import delayed
 
 from unlabeled.console.progress import RunProgress
+from unlabeled.console.ticks import Ticker
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.machine import own_peak, remember_worker
 from unlabeled.experiments.performing import outcome_of, perform
@@ -89,7 +91,7 @@ def _spread(
     def calls() -> Iterator[Any]:
         for name, label, task in waiting:
             progress.start(name, task.kind, label)
-            yield delayed(_perform_apart)(lab, name, task, threads)
+            yield delayed(_perform_apart)(lab, name, task, threads, progress.ticks_of(name))
 
     # No more is handed out than is running, so what was started is what runs.
     for name, outcome, took, process, peak in in_processes(calls(), jobs=jobs, ordered=False, ahead=jobs):
@@ -97,11 +99,13 @@ def _spread(
         yield name, outcome, took
 
 
-def _perform_apart(lab: Lab, name: str, task: Task, threads: int) -> tuple[str, Outcome, float, int, float]:
+def _perform_apart(
+    lab: Lab, name: str, task: Task, threads: int, ticks: Path | None
+) -> tuple[str, Outcome, float, int, float]:
     """Perform a task in another process; return its seconds and that process's memory too."""
     torch.set_num_threads(threads)
     began = time.perf_counter()
-    outcome = perform(lab, task)
+    outcome = perform(lab, task, None if ticks is None else Ticker(ticks))
     return name, outcome, time.perf_counter() - began, os.getpid(), own_peak()
 
 

@@ -203,7 +203,8 @@ class ClassicalTask:
         from unlabeled.experiments.classical import fit_classical
 
         twin = needed[-1] if self.model == "linear-network" else None
-        return fit_classical(self, lab, folder, reference=twin if isinstance(twin, ClassicalOutcome) else None)
+        told = {} if watcher is None else {"step": watcher.step}
+        return fit_classical(self, lab, folder, reference=twin if isinstance(twin, ClassicalOutcome) else None, **told)
 
 
 @dataclass(frozen=True)
