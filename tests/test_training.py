@@ -165,6 +165,35 @@ def test_short_epochs_share_a_checkpoint_and_the_last_one_has_its_own(tmp_path, 
     assert same(first, again)
 
 
+def test_many_short_epochs_are_validated_seldom_where_nothing_is_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_MOST_LOOKS", 4)
+    monkeypatch.setattr(training, "_TIMES_A_CHECKPOINT", 0)
+    arguments = {"valid": make_images(9, seed=5), "seed": 4, "runtime": CPU}
+    for epochs, looks in ((3, [1, 2, 3]), (10, [2, 4, 6, 8, 10]), (11, [2, 4, 6, 8, 10, 11])):
+        config, made = TrainingConfig(epochs=epochs, keep="last"), network()
+        fitted = fit(made, Classification(), make_images(), **arguments, config=config)
+        assert [row["epoch"] for row in fitted.history if "valid_loss" in row] == looks
+        assert fitted.best_epoch == epochs
+        assert fitted.best_loss == evaluate(made, Classification(), arguments["valid"], runtime=CPU)[0]
+        # A killed one too ends with the weights of the last epoch.
+        again, folder = network(), tmp_path / str(epochs)
+        with pytest.raises(_StopError):
+            fit(
+                network(),
+                Classification(),
+                make_images(),
+                **arguments,
+                config=config,
+                folder=folder,
+                watcher=_StopAfter(3),
+            )
+        again = network()
+        fit(again, Classification(), make_images(), **arguments, config=config, folder=folder)
+        assert same(made, again)
+    chosen = fit(network(), Classification(), make_images(), **arguments, config=TrainingConfig(epochs=10))
+    assert all("valid_loss" in row for row in chosen.history)
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     images = make_images()
     config = TrainingConfig(epochs=1)

@@ -242,8 +242,15 @@ def _folds(context: Context[GainFindings]) -> Picture:
 
 
 def _histories(context: Context[GainFindings], rows: Sequence[Row], name: str) -> list[list[float]]:
+    return [_measured([epoch.get(name) for epoch in run_of(context, row).history()]) for row in rows]
+
+
+def _measured(values: Sequence[float | None]) -> list[float]:
+    """Fill in what was not measured after every epoch: on the line between those that were."""
+    epochs = [epoch for epoch, value in enumerate(values) if value is not None]
     # Layers that are joined as they are were measured as a whole, but not trained so.
-    return [[float(epoch.get(name, np.nan)) for epoch in run_of(context, row).history()] for row in rows]
+    known = [float(value) for value in values if value is not None]
+    return [float(value) for value in np.interp(range(len(values)), epochs, known)] if known else [np.nan] * len(values)
 
 
 def _curves(context: Context[GainFindings]) -> list[Part]:

@@ -33,6 +33,7 @@ from unlabeled.training.runtime import Runtime, seeded
 _log = logging.getLogger("unlabeled")
 
 # Looking at the loss waits for the device, so it is looked at only so often.
+_MOST_LOOKS = 50  # at the validation images, where they choose nothing; up to twice as many
 _BATCHES_BETWEEN_LOOKS = 32
 # Epochs of few images are shorter than it takes to write where they stand, so writing takes a twentieth of the time at most.
 _TIMES_A_CHECKPOINT = 20
@@ -197,6 +198,12 @@ class _Training:
         stopped = patience > 0 and self.valid is not None and self.epoch - self.fitted.best_epoch >= patience
         return self.epoch >= self.config.epochs or (stopped and self.epoch > 0)
 
+    @property
+    def _looks(self) -> bool:
+        """Whether the epoch that comes is validated: each, but where the last one is kept anyway no more than some of many short ones."""
+        every = max(1, self.config.epochs // _MOST_LOOKS) if self.config.keep == "last" else 1
+        return (self.epoch + 1) % every == 0 or self.epoch + 1 == self.config.epochs
+
     def train_epoch(self) -> None:
         """Train one epoch, validate, and note the best."""
         start = time.perf_counter()
@@ -209,17 +216,19 @@ class _Training:
         name = self.objective.metric
         row: dict[str, Any] = {"epoch": self.epoch + 1, "train_loss": loss, f"train_{name}": metric}
         measured_loss = loss
-        if self.valid is not None:
+        if self.valid is not None and self._looks:
             measured_loss, measured = evaluate(self.judged, self.objective, self.valid, runtime=self.runtime)
             row |= {"valid_loss": measured_loss, f"valid_{name}": measured}
         self._check_finite(measured_loss)
         row["learning_rate"] = max(group["lr"] for group in self.optimizer.param_groups)
         row["images_per_second"] = len(self.images) / trained
         row["seconds"] = time.perf_counter() - start
+        looked = self._looks
         self.fitted.history.append(row)
         if measured_loss < self.fitted.best_loss or self.valid is None or self.config.keep == "last":
             self.fitted.best_epoch, self.fitted.best_loss = self.epoch, measured_loss
-            self.best_weights = copy.deepcopy(self.judged.state_dict())
+            if looked:
+                self.best_weights = copy.deepcopy(self.judged.state_dict())
         if self.watcher:
             self.watcher.epoch(row)
 
