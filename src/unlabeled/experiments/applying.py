@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -75,7 +76,8 @@ def apply(lab: Lab, task: Task, *, folder: Path | None = None) -> Applied:
     else:
         raise TypeError(f"{task.arm}: a run without a network")
     load_weights(weights, network)
-    return Applied(network.to(runtime.device), flip, runtime)
+    network = network.to(runtime.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Applied(network, flip, runtime)
 
 
 def _new_strong(lab: Lab, task: StrongTask) -> nn.Module:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 from torch import nn
@@ -94,7 +95,11 @@ class Classifier:
 
     def __init__(self, config: ClassifierConfig, members: Sequence[nn.Module], *, device: str = "auto") -> None:
         self.config, self.runtime = config, Runtime.of(device)
-        self.members = tuple(member.to(self.runtime.device).eval() for member in members)
+        # As in training: convolutions are faster so.
+        self.members = tuple(
+            member.to(self.runtime.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            for member in members
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:

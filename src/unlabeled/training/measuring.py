@@ -14,7 +14,8 @@ from unlabeled.networks.strong import StrongNet
 from unlabeled.training.objectives import Objective
 from unlabeled.training.runtime import Runtime, evaluating
 
-_EVALUATION_BATCH = 512
+# The maps of so few images of 32x32 stay near the processor: 1.5 times as fast as four times as many.
+_EVALUATION_BATCH = 128
 
 
 def gradient_norms(
