@@ -157,9 +157,8 @@ def export(run: str | Path, *, out: Path | None = None, onnx: bool = True, encod
     place = Path(run).expanduser()
     place = place if (place / "model.safetensors").is_file() else place / "classifier"
     out = out or place / f"{'encoder' if encoder else 'model'}.{'onnx' if onnx else 'pt2'}"
-    whole = (
-        (WholeEncoder(classifier) if encoder else Whole(classifier)).eval().to(memory_format=torch.contiguous_format)
-    )
+    whole = (WholeEncoder if encoder else Whole)(classifier).eval()
+    whole.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     golden = parse_arrays(place / "golden.npz", read_bytes(place / "golden.npz"))["images"]
     shown = np.repeat(golden, 3, axis=1) if golden.shape[1] == 1 else golden
     images = np.ascontiguousarray(shown.transpose(0, 2, 3, 1))
