@@ -20,7 +20,8 @@ from unlabeled.presets import read_file, resolve
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = ("first-answer", "your-images", "reading-the-report", "using-the-classifier")
-ELSEWHERE = {"EXTENDING": "test_methods.py", "ESTIMATORS": "test_estimators.py"}  # pages whose code other tests run
+# Pages whose code other tests run, or what it does.
+ELSEWHERE = {"EXTENDING": "test_methods.py", "ESTIMATORS": "test_estimators.py", "clusters": "test_cluster.py"}
 # So small that a page takes seconds; names of folders are those that a reader gets.
 SMALL = {
     "device": "cpu", "jobs": 1, "precision": "fp32", "folds": 2, "seeds": 2, "strong": {
@@ -130,7 +131,7 @@ def pieces(page):
 
 
 def commands(block):
-    return [line.partition("   #")[0].strip() for line in block.splitlines() if line.startswith("unlabeled ")]
+    return [re.split(r"\s{2,}#", line)[0].strip() for line in block.splitlines() if line.startswith("unlabeled ")]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -168,7 +169,10 @@ def test_every_command_that_a_sentence_names_is_one(page):
     text = re.sub(
         r"^```.*?^```$", "", (DOCS / f"{page}.md").read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
     )
-    for line in re.findall(r"`(unlabeled (?:run|data|report|suggest|predict|export|notebook|bundle)[^`]*)`", text):
+    told = [line for _, block in pieces(page) for line in commands(block)]
+    for line in told + re.findall(
+        r"`(unlabeled (?:run|data|report|suggest|predict|export|notebook|bundle)[^`]*)`", text
+    ):
         if "--help" not in line and "..." not in line:
             parsed(line)
 

@@ -189,7 +189,7 @@ def base(tmp_path_factory):
 
 # Where and how quickly it is computed, what it is called, and of other data sets: these must change no key.
 SILENT = {
-    ("study",), ("lang",), ("out",), ("device",), ("threads",), ("jobs",), ("own_folds",), ("preset",), ("shapes", "train"),
+    ("study",), ("lang",), ("out",), ("device",), ("threads",), ("jobs",), ("cluster",), ("own_folds",), ("preset",), ("shapes", "train"),
     ("shapes", "test"), ("shapes", "unlabeled"), ("shapes", "seed"), ("studies", "encoder"),
 }  # fmt: skip
 
@@ -293,6 +293,7 @@ NOT_IN_KEYS = {
     ("device",),
     ("threads",),
     ("jobs",),
+    ("cluster",),
     ("folds",),
     ("labels",),
     ("own_folds",),

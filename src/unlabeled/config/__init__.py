@@ -36,7 +36,7 @@ from unlabeled.images.fitting import Fit
 from unlabeled.keeping.caching import expand
 
 # Fields that change no result: where things lie, how many run at a time, the report's language.
-PLACES = ("out", "cache", "threads", "jobs", "lang")
+PLACES = ("out", "cache", "threads", "jobs", "cluster", "lang")
 
 # All sections are had from here, wherever they stand.
 __all__ = [
@@ -163,6 +163,9 @@ class Config(Section):
     """Processor threads; left out, all cores."""
     jobs: int | None = Field(default=None, ge=1, le=1024)
     """Runs at the same time, on the processor only; left out, one a thread."""
+    cluster: str = "local"
+    """Who computes the runs: local (this machine), dask:ADDRESS (a scheduler of Dask's distributed, or its .json file), slurm, or
+    slurm:OPTION=VALUE,... as submitit names them. Images and results must be under paths that all machines see."""
     classifier: Literal["strong", "small", "both"] = "strong"
     """Networks of the main job: the strong one (--strong), the small ones of the studies (--network), or both."""
     start: Place | None = None

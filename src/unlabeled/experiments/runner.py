@@ -13,6 +13,7 @@ from joblib import delayed
 
 from unlabeled.console.progress import RunProgress
 from unlabeled.console.ticks import Ticker
+from unlabeled.experiments.distributing import engine_of, run_on
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.machine import own_peak, remember_worker
 from unlabeled.experiments.performing import outcome_of, perform
@@ -51,18 +52,24 @@ def run_tasks(
     outcomes = {name: outcome_of(run, tell=True) for name, (_, run) in runs.items()}
     results = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
     waiting = [(name, _label(task, title), task) for name, (task, _) in runs.items() if name not in results]
+    engine = engine_of(lab) if waiting else None
     # Of all tasks, so that a run that goes on spreads them as the first one did.
-    if waiting and (needed := [other for task, _ in runs.values() for other in task.needs]):
+    graph = engine is not None and engine.graph
+    if waiting and not graph and (needed := [other for task, _ in runs.values() for other in task.needs]):
         run_tasks(lab, needed, progress, title=title, told=told)
         # A run that others need can be one of those that are asked for.
         made = {str(other.key(lab).folder) for other in needed}
         results |= {name: done for name in made & runs.keys() if (done := outcome_of(runs[name][1])) is not None}
         waiting = [entry for entry in waiting if entry[0] not in results]
-    jobs = _jobs(lab, len(runs))
-    progress.plan((task.kind for _, _, task in waiting), workers=jobs)
-    for name, outcome, took in _perform_all(lab, waiting, jobs, progress):
-        progress.done(name, (told or _result_line)(outcome), took)
-        results[name] = outcome
+    say = told or _result_line
+    if engine is not None:
+        results |= run_on(engine, lab, waiting, progress, say)
+    else:
+        jobs = _jobs(lab, len(runs))
+        progress.plan((task.kind for _, _, task in waiting), workers=jobs)
+        for name, outcome, took in _perform_all(lab, waiting, jobs, progress):
+            progress.done(name, say(outcome), took)
+            results[name] = outcome
     return [
         Row(task.arm, task.seed, os.path.relpath(name, lab.folder), results[name], task.fold)
         for task, name in zip(tasks, places, strict=True)
