@@ -87,8 +87,34 @@ def run(
             raise UserError(f"--archive goes with --data stl10, not with --data {resolved.data}")
         resolved = resolve(*layers, {"data": f"stl10:{archive}"})
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("unlabeled run uses one process; under torchrun call unlabeled.fit from a script of your own")
+        raise UserError(
+            "unlabeled run uses one process; under torchrun use unlabeled train, or unlabeled.fit in a script"
+        )
     _run(resolved)
+
+
+@app.command
+def train(
+    model: Annotated[str, Parameter(help="autoencoder, network, student or consistency.")],
+    /,
+    *,
+    options: Annotated[Config | None, Parameter(name="*")] = None,
+) -> None:
+    """Train one model on all labels, also under torchrun: no folds, no comparison.
+
+    Options are those of run. A training that was interrupted, or whose processes torchrun starts again, goes on from its checkpoint.
+    """
+    from typing import cast
+
+    from unlabeled.finished.training import Model, train_large
+
+    given = options.model_dump(exclude_unset=True) if options else {}
+    config = resolve(given)
+    if config.out is None:
+        config = config.model_copy(update={"out": Path("runs") / f"{config.data_name}-{model}"})
+    written = train_large(cast("Model", model), config, load_images(config, partly=True))
+    if int(os.environ.get("RANK", "0")) == 0:
+        say(written)
 
 
 def _is_the_files(error: UserError, layer: dict[str, Any]) -> bool:
@@ -181,7 +207,7 @@ def _dispatch(arguments: list[str]) -> None:
 
         print_help(commands.out, everything="all" in arguments)
         return
-    given = separate(arguments) if arguments[:1] == ["run"] else arguments
+    given = separate(arguments) if arguments[:1] in (["run"], ["train"]) else arguments
     app(given, exit_on_error=False, print_error=False, result_action="return_value")
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _CHOOSING = 0.1  # share of the labels that chooses, where a training has something to choose
 _GOLDEN = 10
-_PACKAGES = ("unlabeled", "torch", "numpy", "pillow")
+PACKAGES = ("unlabeled", "torch", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _describe(finished: Finished, made: Made) -> ClassifierConfig:
         flip=made.flip,
         bits=lab.splits.origin.get("bits"),
         way=arm_name(finished.winner),
-        versions={name: version(name) for name in _PACKAGES},
+        versions={name: version(name) for name in PACKAGES},
     )
 
 
