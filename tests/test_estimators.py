@@ -38,8 +38,8 @@ def output(estimator, images):
     [
         (ConvAutoEncoderTransformer(epochs=1), 46),
         (SparsePatchTransformer(patches=200, iterations=20), 46),
-        (ConvNetClassifier(), 53),
-        (SelfTrainedClassifier(steps=60), 53),
+        (ConvNetClassifier(conv_out_channels=(8,), epochs=20), 53),
+        (SelfTrainedClassifier(widths=(16,), steps=60), 53),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, int) else "",
 )
