@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -57,3 +58,11 @@ class Slow(Plain):
     def run(self, lab, folder, needed, watcher):
         time.sleep(4)
         return super().run(lab, folder, needed, watcher)
+
+
+@dataclass(frozen=True)
+class Full(Plain):
+    """A run on a machine whose disk is full."""
+
+    def run(self, lab, folder, needed, watcher):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "weights.safetensors"))

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from conftest import TINY_GAIN, own_cache
-from errands import Dying, Plain, Slow
+from errands import Dying, Full, Plain, Slow
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import ProcessKilled, UserError
 from unlabeled.experiments import clusters
@@ -122,6 +122,42 @@ def test_a_run_that_ends_every_worker_is_told_and_what_was_finished_is_kept(lab,
             run_on(engine, lab, waiting, progress, lambda outcome: "done")
         assert "run 1: its worker was lost, and another begins it again (3 lost so far)" in said.getvalue()
         assert Plain(2).key(lab).outcome() is not None
+        engine.close()
+
+
+def test_a_full_disk_on_a_worker_is_that_error_and_the_others_are_kept(engine, lab):
+    with pytest.raises(OSError, match="No space left on device"):
+        perform(engine, lab, [Plain(1), Full(2)])
+    found, _ = perform(engine, lab, [Plain(1), Plain(2)])  # another run in its folder, when there is room again
+    assert found[2].held_out_mse == 2
+
+
+def test_an_interrupt_takes_back_what_waits(engine, lab, monkeypatch):
+    taken = []
+    monkeypatch.setattr(engine, "cancel", lambda handles: taken.append(len(handles)))
+
+    def interrupted(handles):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(engine, "ended", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        perform(engine, lab, [Plain(1), Plain(2), Plain(3)])
+    assert taken == [3]
+
+
+def test_runs_that_may_use_a_gpu_go_to_workers_that_have_one(lab, tmp_path_factory):
+    with own_cache(tmp_path_factory), workers(2) as plain:
+        engine = DaskEngine(plain.scheduler_address)
+        assert not engine._tagged
+        engine.close()
+    with own_cache(tmp_path_factory), workers(1, resources={"GPU": 1}) as tagged:
+        tagged.scale(1)
+        engine = DaskEngine(tagged.scheduler_address)
+        assert engine._tagged
+        gpu = Lab(lab.config.model_copy(update={"device": "auto"}), lab.splits, lab.folder)
+        found, _ = perform(engine, gpu, [Plain(1)])
+        assert found[1].held_out_mse == 1
         engine.close()
 
 

@@ -114,6 +114,7 @@ class DaskEngine:
                 "time; start them with --nthreads 1, and as many --nworkers as there shall be runs"
             )
         refuse_others(facts(), self.client.run(facts))
+        self._tagged = any("GPU" in worker.get("resources", {}) for worker in workers.values())
 
     def _wait_for_workers(self, address: str) -> None:
         try:
@@ -137,8 +138,9 @@ class DaskEngine:
         return found
 
     def submit(self, errand: Errand, after: Sequence[Any]) -> Any:
-        """Hand in a run."""
-        return self.client.submit(do_errand, errand, *after, pure=False)
+        """Hand in a run; where workers are tagged with GPUs, one of them takes a run that may use one."""
+        options = {"resources": {"GPU": 1}} if self._tagged and errand.place.device != "cpu" else {}
+        return self.client.submit(do_errand, errand, *after, pure=False, **options)
 
     def ended(self, handles: Sequence[Any]) -> Iterator[tuple[Any, Done | Lost]]:
         """Yield futures as they end."""
@@ -153,7 +155,7 @@ class DaskEngine:
                     yield future, future.result()
                 except killed as error:
                     yield future, Lost(str(error).partition("\n")[0])
-                except (cancelled, OSError) as error:
+                except (cancelled, self.distributed.CommClosedError) as error:
                     raise self._gone(error) from None
             if self.client.status == "running":
                 heard = time.monotonic()

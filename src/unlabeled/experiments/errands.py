@@ -46,12 +46,15 @@ class Place:
         Of results; all machines see it under this path.
     precision
         Of the strong network, measured once for all machines; None where none is run.
+    device
+        Where runs compute, as the configuration has it.
     """
 
     config: str
     images: str
     folder: str
     precision: str | None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def place_of(lab: Lab) -> Place:
         str(lab.splits.origin.get("key")),
         str(lab.folder.absolute()),
         None if chosen is None else chosen.precision,
+        config.device,
     )
 
 
