@@ -149,12 +149,12 @@ def test_an_interrupt_takes_back_what_waits(engine, lab, monkeypatch):
 def test_runs_that_may_use_a_gpu_go_to_workers_that_have_one(lab, tmp_path_factory):
     with own_cache(tmp_path_factory), workers(2) as plain:
         engine = DaskEngine(plain.scheduler_address)
-        assert not engine._tagged
+        assert not engine.tagged
         engine.close()
     with own_cache(tmp_path_factory), workers(1, resources={"GPU": 1}) as tagged:
         tagged.scale(1)
         engine = DaskEngine(tagged.scheduler_address)
-        assert engine._tagged
+        assert engine.tagged
         gpu = Lab(lab.config.model_copy(update={"device": "auto"}), lab.splits, lab.folder)
         found, _ = perform(engine, gpu, [Plain(1)])
         assert found[1].held_out_mse == 1
@@ -197,6 +197,8 @@ def test_a_queue_does_the_same(lab, tmp_path, monkeypatch):
     found, said = perform(engine, lab, [Plain(2, (Plain(1),)), dying])
     assert {number: one.held_out_mse for number, one in found.items()} == {2: 3, 7: 7}
     assert "its worker was lost, and another begins it again (1 lost so far)" in said
+    with pytest.raises(UserError, match=r"job .*: OSError: .*No space left on device.*; its log is .*\.err$"):
+        perform(engine, lab, [Full(9)])
 
 
 # Refusals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -114,7 +115,7 @@ class DaskEngine:
                 "time; start them with --nthreads 1, and as many --nworkers as there shall be runs"
             )
         refuse_others(facts(), self.client.run(facts))
-        self._tagged = any("GPU" in worker.get("resources", {}) for worker in workers.values())
+        self.tagged = any("GPU" in worker.get("resources", {}) for worker in workers.values())
 
     def _wait_for_workers(self, address: str) -> None:
         try:
@@ -139,7 +140,7 @@ class DaskEngine:
 
     def submit(self, errand: Errand, after: Sequence[Any]) -> Any:
         """Hand in a run; where workers are tagged with GPUs, one of them takes a run that may use one."""
-        options = {"resources": {"GPU": 1}} if self._tagged and errand.place.device != "cpu" else {}
+        options = {"resources": {"GPU": 1}} if self.tagged and errand.place.device != "cpu" else {}
         return self.client.submit(do_errand, errand, *after, pure=False, **options)
 
     def ended(self, handles: Sequence[Any]) -> Iterator[tuple[Any, Done | Lost]]:
@@ -155,7 +156,7 @@ class DaskEngine:
                     yield future, future.result()
                 except killed as error:
                     yield future, Lost(str(error).partition("\n")[0])
-                except (cancelled, self.distributed.CommClosedError) as error:
+                except (cancelled, self.distributed.comm.CommClosedError) as error:
                     raise self._gone(error) from None
             if self.client.status == "running":
                 heard = time.monotonic()
@@ -236,11 +237,9 @@ class SlurmEngine:
                 try:
                     yield job, job.result()
                 except self.errors.FailedJobError as error:
-                    text = str(error)
-                    if "UserError" in text:
-                        line = next((one for one in reversed(text.splitlines()) if "UserError" in one), text)
-                        raise UserError(line.partition("UserError: ")[2] or line) from None
-                    raise
+                    raise UserError(
+                        f"job {job.job_id}: {_last_line(str(error))}; its log is {job.paths.stderr}"
+                    ) from None
                 except self.errors.UncompletedJobError as error:
                     yield job, Lost(str(error).partition("\n")[0])
             if left and not over:
@@ -254,6 +253,13 @@ class SlurmEngine:
 
     def close(self) -> None:
         """Leave the queue alone."""
+
+
+def _last_line(trace: str) -> str:
+    """Return what an error says at the end of its traceback, without what kind of error it is where it is a user's."""
+    lines = [line for line in trace.splitlines() if re.match(r"[\w.]+(Error|Exception|Killed)\b", line)]
+    text = lines[-1] if lines else trace.partition("\n")[0]
+    return printable(re.sub(r"^\S*UserError: ", "", text))
 
 
 def _options(text: str) -> Iterator[tuple[str, Any]]:
