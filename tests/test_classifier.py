@@ -285,6 +285,19 @@ def test_many_files_come_in_batches_in_their_order(classifier, tmp_path, photos)
     assert len(np.unique(np.concatenate([b.probabilities for b in batches]).round(5), axis=0)) <= 18
 
 
+def test_processes_that_classify_say_the_same_in_the_same_order(classifier, pile, photos, monkeypatch):
+    """Many files are worth processes that decode and ask the networks each by itself."""
+    monkeypatch.setattr("unlabeled.finished.classifier.BATCH", 8)
+    monkeypatch.setattr("unlabeled.images.decoding.BATCH", 8)
+    paths = [*files_of(photos), *map(str, sorted(pile.rglob("*.*")))]
+    here = list(classifier.stream(paths))
+    monkeypatch.setattr("unlabeled.finished.classifier._WORTH_PROCESSES", -1.0)
+    apart = list(classifier.stream(paths))
+    assert [(one.paths, one.problems) for one in here] == [(one.paths, one.problems) for one in apart]
+    for one, other in zip(here, apart, strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-6)
+
+
 @pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
 def test_what_is_written_is_what_was_predicted(finished, photos, tmp_path, classifier, ending):
     out, paths = tmp_path / "deep" / f"found.{ending}", files_of(photos)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from joblib import delayed
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 from torch import nn
@@ -17,11 +20,12 @@ from unlabeled.errors import DamagedFile, UserError
 from unlabeled.evaluation.calibration import warm
 from unlabeled.finished.architectures import Architecture
 from unlabeled.images import Images
-from unlabeled.images.decoding import BATCH, Decoded, decode_all
+from unlabeled.images.decoding import BATCH, Decoded, decode_all, decode_batch
 from unlabeled.images.fitting import Fit, Wanted
 from unlabeled.images.writer import scale_deep
 from unlabeled.keeping.files import parse_arrays, read_bytes, write_arrays, write_atomically
 from unlabeled.networks.classical import ClassicalNet
+from unlabeled.processes import in_processes
 from unlabeled.records import read_as
 from unlabeled.training.checkpoints import load_weights, save_weights
 from unlabeled.training.measuring import predict
@@ -29,6 +33,7 @@ from unlabeled.training.runtime import Runtime
 
 FORMAT = 1
 _GOLDEN = 1e-4
+_WORTH_PROCESSES = 8.0  # seconds of work; a process with PyTorch takes three to start
 # Of red, green and blue in grey (ITU-R BT.601), as Pillow has it.
 _LUMA = np.array([299, 587, 114]) / 1000
 
@@ -91,10 +96,19 @@ class Classifier:
         What it is.
     members
         The networks, in evaluation mode.
+    folder
+        Where it was read from, so that other processes can read it too.
     """
 
-    def __init__(self, config: ClassifierConfig, members: Sequence[nn.Module], *, device: str = "auto") -> None:
-        self.config, self.runtime = config, Runtime.of(device)
+    def __init__(
+        self,
+        config: ClassifierConfig,
+        members: Sequence[nn.Module],
+        *,
+        device: str = "auto",
+        folder: Path | None = None,
+    ) -> None:
+        self.config, self.runtime, self.folder = config, Runtime.of(device), folder
         # As in training: convolutions are faster so.
         self.members = tuple(
             member.to(self.runtime.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -147,14 +161,33 @@ class Classifier:
         return [self.classes[number] for number in self.predict_proba(images).argmax(axis=1)]
 
     def stream(self, paths: Sequence[str]) -> Iterator[Predicted]:
-        """Yield the probabilities of files in batches, decoded on all cores; what can't be read is named and left out."""
-        for number, (_, batch) in enumerate(decode_all([paths], self.wanted)):
-            part = paths[number * BATCH : (number + 1) * BATCH]
-            good, refused = self._sort_out(batch)
-            problems = [*batch.problems, *((part[batch.good[place]], reason) for place, reason in refused.items())]
-            pixels = self._channels(batch, good)
-            known = self._ask(Images(pixels)) if len(good) else np.empty((0, len(self.classes)), dtype=np.float32)
-            yield Predicted(tuple(part[batch.good[place]] for place in good), known, tuple(problems))
+        """Yield the probabilities of files in batches, on all cores; what can't be read is named and left out.
+
+        The first batch tells whether the others are worth a process a core, which decodes and asks the networks by itself.
+        """
+        batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+        if not batches:
+            return
+        start = time.perf_counter()
+        yield self.classify(batches[0])
+        ahead = (time.perf_counter() - start) * (len(batches) - 1)
+        if ahead > _WORTH_PROCESSES and self.folder is not None and self.runtime.device.type == "cpu":
+            stamp = (self.folder / "model.safetensors").stat().st_mtime_ns
+            yield from in_processes(delayed(_classify_apart)(str(self.folder), stamp, batch) for batch in batches[1:])
+            return
+        for batch, (_, decoded) in zip(batches[1:], decode_all([paths[BATCH:]], self.wanted), strict=True):
+            yield self._answer(batch, decoded)
+
+    def classify(self, paths: Sequence[str]) -> Predicted:
+        """Return the probabilities of a batch of files, here."""
+        return self._answer(paths, decode_batch(paths, self.wanted))
+
+    def _answer(self, paths: Sequence[str], batch: Decoded) -> Predicted:
+        good, refused = self._sort_out(batch)
+        problems = [*batch.problems, *((paths[batch.good[place]], reason) for place, reason in refused.items())]
+        pixels = self._channels(batch, good)
+        known = self._ask(Images(pixels)) if len(good) else np.empty((0, len(self.classes)), dtype=np.float32)
+        return Predicted(tuple(paths[batch.good[place]] for place in good), known, tuple(problems))
 
     def _sort_out(self, batch: Decoded) -> tuple[list[int], dict[int, str]]:
         """Return the places of images that can be used, and why others can't."""
@@ -251,7 +284,19 @@ def load_classifier(folder: str | Path, *, device: str = "auto") -> Classifier:
     load_weights(place / "model.safetensors", members)
     if not all(member.is_whole() for member in members if isinstance(member, ClassicalNet)):
         raise DamagedFile(f"{place / 'model.safetensors'}: nodes of its trees point out of their lists")
-    return Classifier(config, list(members), device=device)
+    return Classifier(config, list(members), device=device, folder=place)
+
+
+@lru_cache(maxsize=1)
+def _here(folder: str, stamp: int) -> Classifier:
+    """Return this process's own copy, which computes on one core."""
+    del stamp  # of the weights: others in the same folder are read anew
+    torch.set_num_threads(1)
+    return load_classifier(folder, device="cpu")
+
+
+def _classify_apart(folder: str, stamp: int, paths: Sequence[str]) -> Predicted:
+    return _here(folder, stamp).classify(paths)
 
 
 def _write_text(path: Path, text: str) -> None:
