@@ -409,6 +409,7 @@ def test_another_question_gets_another_folder(tmp_path, monkeypatch):
     assert resolve({"data": "digits", "seeds": 5}).folder == Path("runs/digits-quick-seeds-5")
     assert resolve({"data": "digits", "seeds": 3}).folder == plain  # the preset's own
     assert resolve({"data": "digits", "side": "16x8"}).folder == Path("runs/digits-quick-side-16x8")
+    assert resolve({"data": "digits", "leave_out": "none"}).folder == Path("runs/digits-quick-leave-out-none")
     long = {
         "data": "digits",
         "network": {"hidden": [10, 20, 30], "training": {"epochs": 7, "optimizer": "sgd"}},

@@ -256,7 +256,7 @@ def _differing(usual: dict[str, Any], asked: dict[str, Any]) -> str:
     if not changed:
         return ""
     text = "".join(
-        f"-{name.replace('_', '-')}-{'-'.join(map(str, value)) if isinstance(value, list) else value}"
+        f"-{name.replace('_', '-')}-{'-'.join(map(str, value)) or 'none' if isinstance(value, list) else value}"
         for name, value in changed.items()
     )
     plain = all(letter.isalnum() or letter in "-." for letter in text)
