@@ -24,6 +24,7 @@ from unlabeled.experiments.distributing import engine_of, run_on
 from unlabeled.experiments.errands import Errand, do_errand, facts, place_of, refuse_others
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.runner import run_tasks
+from unlabeled.finished import reopen
 from unlabeled.presets import resolve
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
@@ -87,6 +88,8 @@ def test_the_main_job_over_workers_ends_with_the_serial_bytes(cluster, tmp_path)
     for name in names[0]:
         assert (here / name).read_bytes() == (there / name).read_bytes()
     engine_of(Lab(spread, splits, there)).close()
+    # The cluster may be gone when somebody asks for suggestions or the classifier.
+    assert reopen(there).lab.config.cluster == "local"
 
 
 def test_a_run_begins_when_those_that_it_needs_have_ended(engine, lab):

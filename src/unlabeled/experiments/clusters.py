@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -132,7 +133,7 @@ class DaskEngine:
 
     def slots(self) -> dict[str, int]:
         """Return how many workers there are, by host."""
-        names = self.client.run(_host_name)
+        names = self.client.run(socket.gethostname)
         found: dict[str, int] = {}
         for name in names.values():
             found[name] = found.get(name, 0) + 1
@@ -179,12 +180,6 @@ class DaskEngine:
     def close(self) -> None:
         """Leave the workers to others."""
         self.client.close()
-
-
-def _host_name() -> str:
-    import socket
-
-    return socket.gethostname()
 
 
 class SlurmEngine:

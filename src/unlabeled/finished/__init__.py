@@ -115,7 +115,8 @@ def reopen(folder: Path, *, cache: Path | None = None, splits: Splits | None = N
         raise UserError(
             f"{folder}: was run by a version with other options; run the same command again, and it is made anew"
         ) from None
-    config = config.model_copy(update={"cache": cache, "out": folder})
+    # What is done with a finished run is done here, wherever its runs were computed.
+    config = config.model_copy(update={"cache": cache, "out": folder, "cluster": "local"})
     if splits is None and config.data == "python":
         raise UserError(
             f"{folder}: was run on splits made in Python, so its images are nowhere to be read; do it in Python too, with them"

@@ -44,11 +44,11 @@ from unlabeled.training.measuring import predict
 
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
-    from unlabeled.images import Splits
+    from unlabeled.images import Images, Splits
 
 _CHOOSING = 0.1  # share of the labels that chooses, where a training has something to choose
 _GOLDEN = 10
-PACKAGES = ("unlabeled", "torch", "numpy", "pillow")
+_PACKAGES = ("unlabeled", "torch", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,10 @@ def keep_classifier(
     folder = run / "classifier"
     with progress or RunProgress() as shown, working_in(run, shown.note):
         made = _fit_classical(finished) if finished.winner.model in MODELS else _train_networks(finished, shown)
-        classifier = Classifier(_describe(finished, made), made.members, device="cpu")
-        classifier.save(
-            folder,
-            card=write_card(finished, classifier.config, calibration=made.calibration),
-            golden=_golden(finished),
-        )
+        config = describe(finished.lab, made, _architecture(finished, made.members[0]), way=arm_name(finished.winner))
+        card = write_card(finished, config, calibration=made.calibration)
+        golden = golden_of(finished.lab.splits.labeled)
+        Classifier(config, made.members, device="cpu").save(folder, card=card, golden=golden)
     return folder
 
 
@@ -188,24 +186,28 @@ def _gain_of_labels(finished: Finished) -> float | None:
 
 def final_task(finished: Finished) -> Task:
     """Return the training on all labels, with the first seed."""
-    inner, _ = next((task, row) for task, row in finished.tasks(finished.arm) if task.fold == 0)
-    choosing = not isinstance(inner, StrongTask) or inner.strong.training.keep == "best"
-    return WithinTask(replace(finished.arm, factor="final", value="all labels"), inner, AllLabels(choosing))
+    return on_all_labels(next(task for task, _ in finished.tasks(finished.arm) if task.fold == 0))
 
 
-def _describe(finished: Finished, made: Made) -> ClassifierConfig:
-    lab = finished.lab
+def on_all_labels(task: Task) -> WithinTask:
+    """Return the same training on all labels; where it chooses nothing, on those too that tell how good it is."""
+    choosing = not isinstance(task, StrongTask) or task.strong.training.keep == "best"
+    return WithinTask(replace(task.arm, factor="final", value="all labels"), task, AllLabels(choosing))
+
+
+def describe(lab: Lab, made: Made, architecture: Architecture, *, way: str) -> ClassifierConfig:
+    """Say what a classifier is that was made of a lab's images."""
     return ClassifierConfig(
         classes=tuple(lab.splits.class_names),
         input_size=lab.splits.labeled.shape,
         fit=lab.config.fit,
-        architecture=_architecture(finished, made.members[0]),
+        architecture=architecture,
         members=len(made.members),
         temperature=1.0 if made.calibration is None else made.calibration.temperature,
         flip=made.flip,
         bits=lab.splits.origin.get("bits"),
-        way=arm_name(finished.winner),
-        versions={name: version(name) for name in PACKAGES},
+        way=way,
+        versions={name: version(name) for name in _PACKAGES},
     )
 
 
@@ -222,7 +224,6 @@ def _architecture(finished: Finished, network: nn.Module) -> Architecture:
     raise TypeError(f"no classifier is kept of a {type(network).__name__}")
 
 
-def _golden(finished: Finished) -> np.ndarray:
+def golden_of(labeled: Images) -> np.ndarray:
     """Return ten labeled images, spread over all."""
-    labeled = finished.lab.splits.labeled
     return labeled.take(np.unique(np.linspace(0, len(labeled) - 1, min(_GOLDEN, len(labeled))).astype(np.intp)))

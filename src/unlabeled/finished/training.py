@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
-
-import numpy as np
 
 from unlabeled.config import Config
 from unlabeled.console.progress import RunProgress
@@ -17,10 +14,9 @@ from unlabeled.experiments.selftraining import StrongTask
 from unlabeled.experiments.specs import Learned
 from unlabeled.experiments.tasks import AutoencoderTask, Task
 from unlabeled.experiments.together import agree_on_precision, meet, perform_together
-from unlabeled.experiments.within import WithinTask
 from unlabeled.finished.architectures import StrongArchitecture
-from unlabeled.finished.classifier import Classifier, ClassifierConfig
-from unlabeled.finished.keeping import PACKAGES, AllLabels
+from unlabeled.finished.classifier import Classifier
+from unlabeled.finished.keeping import Made, describe, golden_of, on_all_labels
 from unlabeled.images import Splits
 from unlabeled.keeping.files import sweep
 from unlabeled.methods import METHODS
@@ -80,30 +76,17 @@ def _task(model: Model, lab: Lab) -> Task:
         return AutoencoderTask(ArmKey("autoencoder"), Learned(lab.config.encoder, lab.config.autoencoder, 0))
     method = next(one for one in METHODS if one.name == _METHODS[model])
     inner = next(one for one in method.tasks(lab, 0, 0) if isinstance(one, StrongTask))
-    # A share of the labels tells how good it is; it is trained on too where it chooses nothing.
-    choosing = inner.strong.training.keep == "best"
-    return WithinTask(
-        ArmKey(inner.arm.source, inner.arm.model, factor="final", value="all labels"), inner, AllLabels(choosing)
-    )
+    return on_all_labels(inner)
 
 
 def _keep(lab: Lab, task: Task, folder: Path) -> None:
     applied = apply(lab, task)
-    network, splits = applied.network, lab.splits
+    network, labeled = applied.network, lab.splits.labeled
     assert isinstance(network, StrongNet)
-    config = ClassifierConfig(
-        classes=tuple(splits.class_names),
-        input_size=splits.labeled.shape,
-        fit=lab.config.fit,
-        architecture=StrongArchitecture(network.widths, network.layers),
-        flip=applied.flip,
-        bits=splits.origin.get("bits"),
-        way=str(task.arm),
-        versions={name: version(name) for name in PACKAGES},
-    )
+    made = Made([network], applied.flip, None)
+    config = describe(lab, made, StrongArchitecture(network.widths, network.layers), way=str(task.arm))
     card = (
-        f"# A classifier of {len(config.classes)} classes\n\nTrained by `unlabeled train` on all {len(splits.labeled):,} labels of "
+        f"# A classifier of {len(config.classes)} classes\n\nTrained by `unlabeled train` on all {len(labeled):,} labels of "
         f"{lab.config.data_name}; it was compared with nothing, and its probabilities are not calibrated.\n"
     )
-    some = splits.labeled.take(np.arange(min(10, len(splits.labeled))))
-    Classifier(config, [network], device="cpu").save(folder, card=card, golden=some)
+    Classifier(config, made.members, device="cpu").save(folder, card=card, golden=golden_of(labeled))

@@ -32,6 +32,7 @@ class Row:
 
     folder: str
     split: str
+    column: str
     row: int
 
     @property
@@ -41,7 +42,7 @@ class Row:
 
     def read(self) -> bytes:
         """Return the encoded image."""
-        image = _opened(self.folder)[self.split][self.row][_column_of_images(self.folder, self.split)]
+        image = _opened(self.folder)[self.split][self.row][self.column]
         if image is None:
             raise ValueError("the row has no image")
         return image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
@@ -87,10 +88,10 @@ def _list(path: Path, *, partly: bool) -> Listing:
         if use is None:
             notes.append(f"The split {printable(name)!r} ({len(split):,} rows) is not used.")
             continue
-        _column_of_images(folder, name)
+        column = _column_of_images(folder, name)
         labels = [None] * len(split) if use == "unlabeled" else numbers.of(split, name)
         for row, label in enumerate(labels):
-            image = Row(folder, name, row)
+            image = Row(folder, name, column, row)
             if label is None and use == "test":
                 raise DataError(f"{shown}: {name}[{row}] has no label, and every test image needs one")
             if label is None:

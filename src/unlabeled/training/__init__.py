@@ -33,8 +33,8 @@ from unlabeled.training.runtime import Runtime, seeded
 _log = logging.getLogger("unlabeled")
 
 # Looking at the loss waits for the device, so it is looked at only so often.
-_MOST_LOOKS = 50  # at the validation images, where they choose nothing; up to twice as many
 _BATCHES_BETWEEN_LOOKS = 32
+_MOST_LOOKS = 50  # at the validation images, where they choose nothing; up to twice as many
 # Epochs of few images are shorter than it takes to write where they stand, so writing takes a twentieth of the time at most.
 _TIMES_A_CHECKPOINT = 20
 
@@ -206,7 +206,7 @@ class _Training:
 
     def train_epoch(self) -> None:
         """Train one epoch, validate, and note the best."""
-        start = time.perf_counter()
+        start, looks = time.perf_counter(), self._looks
         # Derived, not drawn on: the same whether or not earlier epochs were run by this process.
         sequence = np.random.SeedSequence([self.seed, self.epoch])
         # Each process drops other units, for each has other images.
@@ -216,18 +216,17 @@ class _Training:
         name = self.objective.metric
         row: dict[str, Any] = {"epoch": self.epoch + 1, "train_loss": loss, f"train_{name}": metric}
         measured_loss = loss
-        if self.valid is not None and self._looks:
+        if self.valid is not None and looks:
             measured_loss, measured = evaluate(self.judged, self.objective, self.valid, runtime=self.runtime)
             row |= {"valid_loss": measured_loss, f"valid_{name}": measured}
         self._check_finite(measured_loss)
         row["learning_rate"] = max(group["lr"] for group in self.optimizer.param_groups)
         row["images_per_second"] = len(self.images) / trained
         row["seconds"] = time.perf_counter() - start
-        looked = self._looks
         self.fitted.history.append(row)
         if measured_loss < self.fitted.best_loss or self.valid is None or self.config.keep == "last":
             self.fitted.best_epoch, self.fitted.best_loss = self.epoch, measured_loss
-            if looked:
+            if looks:
                 self.best_weights = copy.deepcopy(self.judged.state_dict())
         if self.watcher:
             self.watcher.epoch(row)
