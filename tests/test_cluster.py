@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from conftest import TINY_GAIN, own_cache
@@ -249,7 +250,9 @@ def test_the_same_versions_are_taken_and_the_first_differences_named():
 def test_an_errand_proves_images_and_run(lab):
     task, place = Plain(5), place_of(lab)
     run = task.key(lab).folder.name
+    threads = torch.get_num_threads()
     assert do_errand(Errand(place, task, run, {})).outcome.held_out_mse == 5
+    assert torch.get_num_threads() == threads
     with pytest.raises(UserError, match=r"would compute .* in place of plain-other: kernels or precision differ"):
         do_errand(Errand(place, task, "plain-other", {}))
     with pytest.raises(

@@ -8,7 +8,8 @@ import platform
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -105,8 +106,6 @@ def do_errand(errand: Errand, *_needed: object) -> Done:
     """
     with _alone:
         lab = _lab(errand.place)
-        slots = errand.slots.get(socket.gethostname(), 1)
-        torch.set_num_threads(max(1, _cores() // slots))
         found = errand.task.key(lab).folder.name
         if found != errand.run:
             raise UserError(
@@ -114,7 +113,8 @@ def do_errand(errand: Errand, *_needed: object) -> Done:
                 "compiler on all machines or none, or give --precision fp32 and UNLABELED_KERNELS=off everywhere"
             )
         began = time.perf_counter()
-        outcome = perform(lab, errand.task)
+        with _threads(max(1, _cores() // errand.slots.get(socket.gethostname(), 1))):
+            outcome = perform(lab, errand.task)
         return Done(outcome, time.perf_counter() - began, f"{socket.gethostname()}:{os.getpid()}", own_peak())
 
 
@@ -131,6 +131,17 @@ def _lab(place: Place) -> Lab:
     if place.precision is not None:
         lab.strong_runtime = replace(lab.runtime, precision=place.precision)
     return lab
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with so many threads, and leave the process as it was: it may do other things than errands."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cores() -> int:
