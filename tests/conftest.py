@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from unlabeled.images import Images
 from unlabeled.keeping import files
@@ -73,6 +74,15 @@ TINY_GAIN = {
 }
 
 
+# The main job with the strong network, one student and the baselines.
+TINY_STRONG = {
+    "preset": "quick", "folds": 2, "seeds": 3, "device": "cpu", "jobs": 1, "precision": "fp32",
+    "leave_out": ["random", "pca", "frozen", "denoised", "consistency", "pretrained", "rotations"],
+    "strong": {"widths": [4, 6], "training": {"steps": 6, "batch_size": 16}}, "classical": {"trees": 5, "strengths": [0.1]},
+    "curve": {"labels": "none"},
+}  # fmt: skip
+
+
 @contextmanager
 def own_cache(factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give what is made for several tests the cache that each of them has."""
@@ -81,12 +91,18 @@ def own_cache(factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a folder that is made once for all processes of the tests; each gets a copy of its own."""
+def shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """Return a folder that all processes of the tests see."""
     own = factory.getbasetemp()
     # pytest-xdist puts the processes' folders beside one another.
-    place = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"made-{name}"
+    place = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
     place.mkdir(exist_ok=True)
+    return place
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that is made once for all processes of the tests; each gets a copy of its own."""
+    place = shared_folder(factory, f"made-{name}")
     with locked(place), own_cache(factory):
         if not (place / "whole").exists():
             shutil.rmtree(place / "run", ignore_errors=True)  # of a process that failed half way
@@ -115,6 +131,41 @@ def finished_gain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     config = resolve(TINY_GAIN)
     return made_once(tmp_path_factory, "gain", lambda folder: run_gain(config, load(config), folder=folder))
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three colours with noise; names with spaces, umlauts and a percent sign, and an unlabeled file that is no image."""
+    folder, random = shared_folder(tmp_path_factory, "photos") / "a b", np.random.default_rng(0)
+
+    def draw(path: Path, colour: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.clip(random.normal(60, 30, (16, 16, 3)) + 120 * np.eye(3)[colour], 0, 255)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+    with locked(folder.parent):
+        if folder.is_dir():
+            return folder
+        for colour, name in enumerate(("red", "grün", "b&w")):
+            for number in range(24):
+                draw(folder / "train" / name / f"{number}.png", colour)
+            for number in range(6):
+                draw(folder / "test" / name / f"{number}.png", colour)
+        for number in range(30):
+            draw(folder / "unlabeled" / f"ä 100% {number:02}.png", number % 3)
+        (folder / "unlabeled" / "ä 100% 07a.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_photos(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the main job on them, run once for all tests."""
+    from unlabeled.presets import resolve
+    from unlabeled.sources import load
+    from unlabeled.studies.course import run_gain
+
+    config = resolve(TINY_STRONG, {"data": f"folder:{photos}", "side": 16})
+    return made_once(tmp_path_factory, "on-photos", lambda folder: run_gain(config, load(config), folder=folder))
 
 
 @pytest.fixture(autouse=True)

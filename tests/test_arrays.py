@@ -258,9 +258,10 @@ def test_a_table_says_which_image_has_which_label(table, suffix):
     config = resolve({"data": written(table, suffix), "side": "10x12"})
     names = name_images(config, splits)
     assert [name.rpartition("/")[2] for name in names.unlabeled] == [f"a, {number} ä.png" for number in range(2, 24, 3)]
-    for name, pixels in zip(names.labeled, shown(splits.labeled), strict=True):
-        with Image.open(name) as picture:
-            assert (np.asarray(picture).transpose(2, 0, 1) == pixels).all()
+    for called, images in ((names.labeled, splits.labeled), (names.test, splits.test)):
+        for name, pixels in zip(called, shown(images), strict=True):
+            with Image.open(name) as picture:
+                assert (np.asarray(picture).transpose(2, 0, 1) == pixels).all()
 
 
 def test_splits_and_folds_of_a_table_are_its_own(table):

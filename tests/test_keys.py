@@ -63,6 +63,7 @@ def choices(annotation):
 EXPLICIT = {
     ("leave_out",): [],
     ("device",): ["auto"],
+    ("precision",): ["bf16"],  # "auto" is either, as the machine has it
     ("labels",): [120],
     ("network", "hidden"): [[7]],
     ("data",): [],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import own_cache, read_arrays, read_findings, read_study
+from conftest import TINY_STRONG, own_cache, read_arrays, read_findings, read_study
 from unlabeled.cli import main
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import UserError
@@ -40,46 +40,11 @@ from unlabeled.studies.course import run_gain
 from unlabeled.studies.looks import turned, wrong_labels
 from unlabeled.studies.probabilities import probabilities
 
-WAYS = ["random", "pca", "frozen", "denoised", "consistency", "pretrained", "rotations"]
-SMALL = {
-    "preset": "quick", "folds": 2, "seeds": 3, "device": "cpu", "jobs": 1, "precision": "fp32", "leave_out": WAYS,
-    "strong": {"widths": [4, 6], "training": {"steps": 6, "batch_size": 16}}, "classical": {"trees": 5, "strengths": [0.1]},
-    "curve": {"labels": "none"},
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """A folder of three colours with noise; names with spaces, umlauts and a percent sign, and an unlabeled file that is no image."""
-    folder, random = tmp_path_factory.mktemp("photos") / "a b", np.random.default_rng(0)
-
-    def draw(path, colour):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.clip(random.normal(60, 30, (16, 16, 3)) + 120 * np.eye(3)[colour], 0, 255)
-        Image.fromarray(pixels.astype(np.uint8)).save(path)
-
-    for colour, name in enumerate(("red", "grün", "b&w")):
-        for number in range(24):
-            draw(folder / "train" / name / f"{number}.png", colour)
-        for number in range(6):
-            draw(folder / "test" / name / f"{number}.png", colour)
-    for number in range(30):
-        draw(folder / "unlabeled" / f"ä 100% {number:02}.png", number % 3)
-    (folder / "unlabeled" / "ä 100% 07a.png").write_bytes(b"no picture")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def finished_photos(photos, tmp_path_factory):
-    with own_cache(tmp_path_factory):
-        config = resolve(SMALL, {"data": f"folder:{photos}", "side": 16})
-        return run_gain(config, load(config), folder=tmp_path_factory.mktemp("run") / "photos")
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     with own_cache(tmp_path_factory):
-        config = resolve(SMALL, {"data": "digits", "unlabeled": 120, "test": 60})
+        config = resolve(TINY_STRONG, {"data": "digits", "unlabeled": 120, "test": 60})
         return run_gain(config, load(config), folder=tmp_path_factory.mktemp("run") / "digits")
 
 
@@ -141,11 +106,8 @@ def test_no_image_is_chosen_twice_and_no_more_than_there_are(per_class, count):
     assert len(found) == len(set(found.tolist())) == min(count, 40)
 
 
-class Seen:
-    """Codes that are an image's own pixels."""
-
-    def codes(self, images):
-        return images.take(np.arange(len(images))).reshape(len(images), -1).astype(np.float32) - 128
+def pixels_as_codes(images):
+    return images.reshape(len(images), -1).astype(np.float32) - 128
 
 
 def test_no_two_that_are_nearly_the_same_are_chosen_and_none_like_a_labeled_one():
@@ -154,11 +116,12 @@ def test_no_two_that_are_nearly_the_same_are_chosen_and_none_like_a_labeled_one(
     pool = np.concatenate([smooth[:40], smooth[:10, :, :, ::-1], smooth[50:55]])
     chances = np.full((len(pool), 2), 0.5)
     chances[:, 0] += random.normal(size=len(pool)) * 0.01
-    found = pick(chances, Images(pool), Images(smooth[50:]), Seen(), 30, classes=2)
+    codes = pixels_as_codes(pool), pixels_as_codes(smooth[50:])
+    found = pick(chances, Images(pool), Images(smooth[50:]), codes, 30, classes=2)
     assert not set(found.tolist()) & set(range(50, 55))
     assert not {row for row in found if row < 10} & {row - 40 for row in found if 40 <= row < 50}
     assert len(found) == 30
-    everything = pick(chances, Images(pool), Images(smooth[50:]), Seen(), 100, classes=2)
+    everything = pick(chances, Images(pool), Images(smooth[50:]), codes, 100, classes=2)
     assert len(everything) == 40
 
 
@@ -240,7 +203,7 @@ def test_the_lists_name_files_that_are_there(finished_photos, photos):
     rows = rows_of(folder / "label-next.csv")
     assert [row["image"] for row in rows] == [one.name for one in written.suggestions]
     assert len({row["image"] for row in rows}) == 12
-    splits = load(resolve(SMALL, {"data": f"folder:{photos}", "side": 16}))
+    splits = load(resolve(TINY_STRONG, {"data": f"folder:{photos}", "side": 16}))
     for one in written.suggestions:
         with Image.open(one.name) as picture:
             shown = np.asarray(picture).transpose(2, 0, 1)

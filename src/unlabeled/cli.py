@@ -22,7 +22,7 @@ from rich.table import Table
 from unlabeled import commands
 from unlabeled.commands import load_images, say
 from unlabeled.commands.data import ArchiveOption, data_app
-from unlabeled.commands.finished import export, predict, suggest
+from unlabeled.commands.finished import explore, export, predict, suggest
 from unlabeled.config import PLUGINS, Config, Lang
 from unlabeled.config.names import explain, separate, suggestion
 from unlabeled.console.ending import (
@@ -51,6 +51,7 @@ app = App(
 )
 app.command(data_app)
 app.command(suggest)
+app.command(explore)
 app.command(predict)
 app.command(export)
 

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from unlabeled.commands import say
 from unlabeled.commands.data import CacheOption
+from unlabeled.config import Lang
 
 _MOST_NAMED = 10  # files that can't be read
 
@@ -28,6 +29,21 @@ def suggest(
     written = write_suggestions(run, count=count, out=out, backtest=backtest, cache=cache)
     for line in written.lines:
         say(line)
+
+
+def explore(
+    run: Annotated[Path, Parameter(help="Folder of a finished run of the main job.")], /, *,
+    images: Annotated[int, Parameter(help="How many images the page shows at the most; of more it has a sample.")] = 20_000,
+    count: Annotated[int, Parameter(help="How many images to label next it names.")] = 50,
+    lang: Annotated[Lang, Parameter(help="Language of the page.")] = "en",
+    out: Annotated[Path | None, Parameter(help="File to write; left out, explore.html in the run's folder.")] = None,
+    cache: CacheOption = None,
+) -> None:  # fmt: skip
+    """Write a page to explore what the classifier sees: a map of the images, each with its neighbours, and lists worth a look."""
+    from unlabeled.finished.exploring import explore as write
+
+    path = write(run, images=images, count=count, lang=lang, out=out, cache=cache)
+    say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def predict(

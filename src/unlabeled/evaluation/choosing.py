@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def choose(probabilities: Floats, codes: Floats, count: int, *, known: Floats, p
     count = min(count, len(codes))
     if count < 1:
         return np.empty(0, dtype=np.intp)
-    pool, labeled = (_of_length_one(one) for one in (codes, known))
+    pool, labeled = (directions(one) for one in (codes, known))
     if per_class < FEW:
         return _typical(pool, labeled, count)
     doubt, guesses = uncertainty(probabilities), np.asarray(probabilities).argmax(axis=1)
@@ -127,6 +128,7 @@ def _cluster(codes: Floats, number: int, weights: NDArray[np.float64]) -> NDArra
     return model.fit(codes, sample_weight=weights).labels_.astype(np.intp)
 
 
-def _of_length_one(codes: Floats) -> NDArray[np.float32]:
-    flat = np.asarray(codes, dtype=np.float32)
+def directions(codes: Floats) -> NDArray[np.float32]:
+    """Return codes (n, ...) as (n, d) of length one; a code of zeros stays."""
+    flat = np.asarray(codes, dtype=np.float32).reshape(len(codes), math.prod(codes.shape[1:]))
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)

@@ -15,7 +15,7 @@ from unlabeled.evaluation.features import encode
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.networks import new_joint_network, new_network
 from unlabeled.experiments.selftraining import StrongTask
-from unlabeled.experiments.strong import new_strong
+from unlabeled.experiments.strong import new_strong, pseudo_labels
 from unlabeled.experiments.tasks import Joint, NetworkTask, Task
 from unlabeled.experiments.within import WithinTask, lab_within
 from unlabeled.images import Images
@@ -119,3 +119,35 @@ def out_of_fold(asked: Sequence[Unseen], images: int, classes: int) -> NDArray[n
         counts[one.rows] += 1
     with np.errstate(invalid="ignore", divide="ignore"):
         return (total / counts[:, None]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What a run took unlabeled images for: the likeliest class of each (n,), and whether it learned from the image as one of it."""
+
+    classes: NDArray[np.intp]
+    used: NDArray[np.bool_]
+
+
+def pseudo_labels_of(lab: Lab, task: Task, *, folder: Path | None = None) -> PseudoLabels | None:
+    """Return the pseudo-labels of a run of the strong network on all unlabeled images; None where it has none.
+
+    A student's are its teacher's. By consistency they change with each step, and these are those of the end: an image counts where the
+    averaged weights, which are those that are kept, are sure enough of it.
+    """
+    if not isinstance(task, StrongTask) or task.pool != "unlabeled":
+        return None
+    pool = lab.splits.unlabeled
+    if task.way == "pseudo-labels":
+        targets, kept, _ = pseudo_labels(task, lab, lab.splits.labeled.subset(lab.folds.folds[task.fold].train), pool)
+        classes, used = np.zeros(len(pool), dtype=np.intp), np.zeros(len(pool), dtype=bool)
+        classes[kept], used[kept] = targets.argmax(axis=1), True
+        if not used.all():
+            left = np.flatnonzero(~used)
+            teacher = apply(lab, task.needs[0])
+            classes[left] = teacher.probabilities(pool.subset(left)).argmax(axis=1)
+        return PseudoLabels(classes, used)
+    if task.way == "consistency":
+        chances = apply(lab, task, folder=folder).probabilities(pool)
+        return PseudoLabels(chances.argmax(axis=1), chances.max(axis=1) >= task.strong.consistency.threshold)
+    return None

@@ -19,11 +19,11 @@ from unlabeled.keeping.results import Run
 from unlabeled.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from unlabeled.experiments.applying import Applied
     from unlabeled.experiments.lab import Lab
     from unlabeled.training import Watcher
 
 How: TypeAlias = Literal["suggested", "random"]
+Codes: TypeAlias = tuple[NDArray[np.floating], NDArray[np.floating]]
 HIDDEN = 0.5  # share of a fold's labels that is hidden
 _CHOSEN = 0.25  # share of the hidden ones that is then labeled
 # Raise it when the same network would choose others.
@@ -32,7 +32,7 @@ _ROUNDS = 4
 
 
 def pick(
-    chances: NDArray[np.floating], pool: Images, known: Images, applied: Applied, count: int, *, classes: int
+    chances: NDArray[np.floating], pool: Images, known: Images, codes: Codes, count: int, *, classes: int
 ) -> NDArray[np.intp]:
     """Return the rows of a pool to label next, near-copies of one another and of the labeled images left out.
 
@@ -42,21 +42,21 @@ def pick(
         The probabilities of the pool's images, (n, classes).
     pool, known
         Images to choose from, and those that have labels.
-    applied
-        The network whose codes tell images apart.
+    codes
+        Of the pool and of the known images, by the network that tells images apart.
     count
         How many; there are fewer if no more are unlike one another.
     """
     from unlabeled.evaluation.choosing import choose
 
-    codes, labeled = applied.codes(pool), applied.codes(known)
+    of_pool, of_known = codes
     chosen: NDArray[np.intp] = np.empty(0, dtype=np.intp)
     left = np.arange(len(pool))
     for _ in range(_ROUNDS):
         missing = count - len(chosen)
         if missing < 1 or not len(left):
             break
-        found = left[choose(chances[left], codes[left], missing, known=labeled, per_class=len(known) / classes)]
+        found = left[choose(chances[left], of_pool[left], missing, known=of_known, per_class=len(known) / classes)]
         left = np.setdiff1d(left, found)
         chosen = _unlike(np.concatenate([chosen, found]), pool, known)
     return chosen
@@ -117,7 +117,8 @@ class GrownTask(AroundTask):
 
         applied, labeled = apply(lab, self.needs[0]), lab.splits.labeled
         pool, known = (replace(labeled, labels=None).subset(rows) for rows in (hidden, begun.train))
-        found = pick(applied.probabilities(pool), pool, known, applied, count, classes=lab.classes)
+        codes = applied.codes(pool), applied.codes(known)
+        found = pick(applied.probabilities(pool), pool, known, codes, count, classes=lab.classes)
         # As many as at random: where near-copies leave too few, the rest is drawn.
         others = np.setdiff1d(np.arange(len(hidden)), found)
         rest = np.random.default_rng([self.fold or 0, self.seed, 7]).permutation(others)

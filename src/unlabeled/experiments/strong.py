@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unlabeled.config import StrongConfig, TrainingConfig
 from unlabeled.errors import UserError
@@ -193,7 +194,15 @@ def _teacher(task: StrongTask, lab: Lab, train: Images) -> StrongNet:
 
 
 def _pseudo_labeled(task: StrongTask, lab: Lab, train: Images, pool: Images) -> tuple[Beside, float]:
-    """Return a pool with what the teacher makes of it, and which share of it looks foreign.
+    """Return a pool with what the teacher makes of it, and which share of it looks foreign."""
+    targets, kept, foreign = pseudo_labels(task, lab, train, pool)
+    return Beside(pool.subset(kept), targets), foreign
+
+
+def pseudo_labels(
+    task: StrongTask, lab: Lab, train: Images, pool: Images
+) -> tuple[NDArray[np.float32], NDArray[np.intp], float]:
+    """Return what the teacher makes of those images of a pool that its student learns from, (rows, classes); their rows; the foreign share.
 
     Each class is as frequent as its share of the labels asks for; what the guard takes for foreign is left out.
     """
@@ -215,7 +224,7 @@ def _pseudo_labeled(task: StrongTask, lab: Lab, train: Images, pool: Images) -> 
     if not len(kept):
         kept = np.arange(len(pool))  # with nothing to learn from there is no student
     targets = balance(told[kept], prior_of(train.classes, lab.classes), strength=task.strong.balance)
-    return Beside(pool.subset(kept), targets), float(foreign.mean())
+    return targets, kept, float(foreign.mean())
 
 
 def pretrain(task: PretrainingTask, lab: Lab, folder: Path, watcher: Watcher | None) -> PretrainedOutcome:

@@ -91,7 +91,8 @@ def _suggest(finished: Finished, count: int, progress: RunProgress) -> tuple[tup
     networks = finished.networks(finished.arm)
     progress.note(f"asking {len(networks)} networks about {len(splits.unlabeled):,} unlabeled images")
     chances = np.stack([one.probabilities(splits.unlabeled) for one in networks]).mean(axis=0)
-    rows = pick(chances, splits.unlabeled, splits.labeled, networks[0], count, classes=finished.lab.classes)
+    codes = networks[0].codes(splits.unlabeled), networks[0].codes(splits.labeled)
+    rows = pick(chances, splits.unlabeled, splits.labeled, codes, count, classes=finished.lab.classes)
     doubts, order = uncertainty(chances[rows]), np.argsort(-chances[rows], axis=1, kind="stable")
     suggestions = []
     for row, doubt, (first, second) in zip(rows.tolist(), doubts.tolist(), order[:, :2].tolist(), strict=True):
@@ -136,15 +137,12 @@ def _tasks(finished: Finished, suggestions: Sequence[Suggestion], images: NDArra
     A file is named as local storage has it (``/data/local-files/?d=``), by its path below the folder of images or of the table; what is
     no file goes along.
     """
-    root = expand(finished.lab.config.data.partition(":")[2]).absolute()
-    root = root if root.is_dir() else root.parent
-    if finished.names.files:  # a COCO-like file often lies beside the folder of its images
-        root = Path(os.path.commonpath([root, *(one.name for one in suggestions)]))
+    root = finished.names.root(finished.lab.config.data)
     tasks: list[dict[str, object]] = []
     for one, image in zip(suggestions, images, strict=True):
         where = (
             f"/data/local-files/?d={quote(os.path.relpath(one.name, root), errors='surrogateescape')}"
-            if finished.names.files
+            if root is not None
             else png(tile([image if len(image) == 3 else np.repeat(image[:1], 3, axis=0)], columns=1))
         )
         result = {"from_name": "class", "to_name": "image", "type": "choices", "value": {"choices": [one.guess]}}

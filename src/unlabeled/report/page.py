@@ -10,7 +10,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from unlabeled.grammar.parts import Code, Listing, Matrix, Photographs, Picture, Points, Table
-from unlabeled.grammar.words import Language
+from unlabeled.grammar.words import LANGUAGES, Language
 from unlabeled.keeping.files import write_atomically
 from unlabeled.presets import command_of
 from unlabeled.report.document import Document
@@ -37,7 +37,7 @@ def write_page(document: Document) -> Path:
     with reading(document.folder):
         page = _PAIRS.sub(lambda pair: pair.group().replace(" ", "\N{NO-BREAK SPACE}"), render(document))
     code = document.language.code
-    path = document.folder / ("report.html" if code == "en" else f"report.{code}.html")
+    path = document.folder / page_name("report", code)
     write_atomically(path, lambda file: file.write(page.encode("utf-8")))
     return path
 
@@ -70,8 +70,20 @@ def render(document: Document) -> str:
         ],
         result=next(iter(known), None),
         commands=list(dict.fromkeys(command for result in known if (command := command_of(result.config or {})))),
+        explorer=explorer_of(document.folder, language.code),
         date=datetime.fromtimestamp(max(dates), timezone.utc).strftime("%Y-%m-%d %H:%M UTC") if dates else "",
     )
+
+
+def page_name(name: str, code: str) -> str:
+    """Return what a page is called in a language: English ones have no code in it."""
+    return f"{name}.html" if code == "en" else f"{name}.{code}.html"
+
+
+def explorer_of(folder: Path, code: str) -> str:
+    """Return the name of the page to explore beside a report, in its language if there is one; empty where there is none."""
+    names = (page_name("explore", one) for one in (code, *LANGUAGES))
+    return next((name for name in names if (folder / name).is_file()), "")
 
 
 def environment(language: Language) -> Environment:

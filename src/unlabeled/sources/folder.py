@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,27 +122,34 @@ def read_listing(
     yield Description(listing.class_names, folds, notes, origin)
 
 
-def folder_files(path: Path, wanted: Wanted, *, unlabeled: int) -> tuple[list[str], list[str]]:
-    """Return the files of a folder's labeled and unlabeled images, of which so many could be read, in the order of its store."""
+def folder_files(path: Path, wanted: Wanted, *, unlabeled: int) -> Named:
+    """Return the files of a folder's images, of whose unlabeled ones so many could be read."""
     sets_aside = not (path / "test").is_dir()
     return readable_files(_list(path, partly=True), wanted, unlabeled=unlabeled, sets_aside=sets_aside)
 
 
-def readable_files(
-    listing: Listing, wanted: Wanted, *, unlabeled: int, sets_aside: bool
-) -> tuple[list[str], list[str]]:
-    """Return the names of the files of a listing's labeled and unlabeled images, in the order of its store.
+class Named(NamedTuple):
+    """The names of the images of each split, in the order of their store."""
+
+    labeled: list[str]
+    unlabeled: list[str]
+    test: list[str]
+
+
+def readable_files(listing: Listing, wanted: Wanted, *, unlabeled: int, sets_aside: bool) -> Named:
+    """Return the names of the files of a listing's images.
 
     Where there are other than so many ``unlabeled`` ones, all are decoded once more, and those that can't be are left out.
     """
-    train = listing.train
-    if train and not listing.test and sets_aside:
-        train, _ = _set_aside(train, len(listing.class_names))
+    train, test = listing.train, listing.test
+    if train and not test and sets_aside:
+        train, test = _set_aside(train, len(listing.class_names))
     files = listing.unlabeled
     if len(files) != unlabeled:
         skipped = {name for _, batch in decode_all([[], [], files], wanted) for name, _ in batch.problems}
         files = [file for file in files if name_of(file) not in skipped]
-    return [name_of(file) for file, _ in train], [name_of(file) for file in files]
+    labeled, tested = ([name_of(file) for file, _ in some] for some in (train, test))
+    return Named(labeled, [name_of(file) for file in files], tested)
 
 
 class _Cut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,19 @@ class Names:
 
     labeled: tuple[str, ...]
     unlabeled: tuple[str, ...]
+    test: tuple[str, ...]
     files: bool
 
-    def of(self, split: str) -> tuple[str, ...]:
-        """Return a split's."""
-        return self.labeled if split == "labeled" else self.unlabeled
+    def root(self, data: str) -> str | None:
+        """Return the folder that all files lie below, that of the images or of the table if it does; None where they are no files.
+
+        A COCO-like file often lies beside the folder of its images.
+        """
+        if not self.files:
+            return None
+        place = expand(data.partition(":")[2]).absolute()
+        place = place if place.is_dir() else place.parent
+        return os.path.commonpath([str(place), *self.labeled, *self.unlabeled, *self.test])
 
 
 def name_images(config: Config, splits: Splits) -> Names:
@@ -44,23 +53,26 @@ def name_images(config: Config, splits: Splits) -> Names:
     """
     kind, _, path = config.data.partition(":")
     if kind not in _NAMED:
-        labeled, unlabeled = (
-            tuple(f"{name}/{row}" for row in _rows(images))
-            for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled))
+        labeled, unlabeled, test = (
+            tuple(f"{name}/{row}" for row in _rows(images)) for name, images in _parts(splits).items()
         )
-        return Names(labeled, unlabeled, files=False)
+        return Names(labeled, unlabeled, test, files=False)
     folder = expand(path)
     found = _NAMED[kind](folder, Wanted(config.pixels, config.fit), unlabeled=len(splits.unlabeled.pixels))
-    for name, files, images in zip(("labeled", "unlabeled"), found, (splits.labeled, splits.unlabeled), strict=True):
+    parts = _parts(splits)
+    for (name, images), files in zip(parts.items(), found, strict=True):
         if len(files) != len(images.pixels):
             raise DataError(
                 f"{folder}: {len(files):,} {name} images are there now, and {len(images.pixels):,} were; run unlabeled run again"
             )
-    labeled, unlabeled = (
-        _named(files, images, files=kind in _FILES)
-        for files, images in zip(found, (splits.labeled, splits.unlabeled), strict=True)
+    labeled, unlabeled, test = (
+        _named(files, images, files=kind in _FILES) for files, images in zip(found, parts.values(), strict=True)
     )
-    return Names(labeled, unlabeled, files=kind in _FILES)
+    return Names(labeled, unlabeled, test, files=kind in _FILES)
+
+
+def _parts(splits: Splits) -> dict[str, Images]:
+    return {"labeled": splits.labeled, "unlabeled": splits.unlabeled, "test": splits.test}
 
 
 def _rows(images: Images) -> np.ndarray:

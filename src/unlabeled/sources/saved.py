@@ -15,7 +15,7 @@ from unlabeled.images.fitting import Wanted
 from unlabeled.images.formats import suffixes
 from unlabeled.images.store import look_at, stored
 from unlabeled.images.writer import Piece
-from unlabeled.sources.folder import Listing, read_listing, readable_files
+from unlabeled.sources.folder import Listing, Named, read_listing, readable_files
 from unlabeled.sources.table import check_rows
 
 _LABELS = ("label", "labels", "class", "category", "target", "fine_label")
@@ -71,8 +71,8 @@ def store_saved(path: Path, cache: Path, wanted: Wanted, *, partly: bool = False
     return stored(cache, signature, "hf", (3, *wanted.size), read)
 
 
-def saved_rows(path: Path, wanted: Wanted, *, unlabeled: int) -> tuple[list[str], list[str]]:
-    """Return the rows of the labeled and unlabeled images, of which so many could be read, in the order of the store."""
+def saved_rows(path: Path, wanted: Wanted, *, unlabeled: int) -> Named:
+    """Return the rows of the images, of whose unlabeled ones so many could be read."""
     return readable_files(_list(path, partly=True), wanted, unlabeled=unlabeled, sets_aside=True)
 
 

@@ -20,7 +20,7 @@ from unlabeled.images.formats import suffixes
 from unlabeled.images.store import look_at, stored
 from unlabeled.images.writer import Piece
 from unlabeled.sources.coco import read_coco
-from unlabeled.sources.folder import Listing, read_listing, readable_files
+from unlabeled.sources.folder import Listing, Named, read_listing, readable_files
 
 _PATHS = ("path", "image", "file", "filename", "file_name")
 _LABELS = ("label", "class", "category", "target")
@@ -79,8 +79,8 @@ def store_table(path: Path, cache: Path, wanted: Wanted, *, partly: bool = False
     return stored(cache, signature, "table", (3, *wanted.size), read)
 
 
-def table_files(path: Path, wanted: Wanted, *, unlabeled: int) -> tuple[list[str], list[str]]:
-    """Return the files of a table's labeled and unlabeled images, of which so many could be read, in the order of its store."""
+def table_files(path: Path, wanted: Wanted, *, unlabeled: int) -> Named:
+    """Return the files of a table's images, of whose unlabeled ones so many could be read."""
     listing, _ = _list(path, list(_rows(path)), partly=True)
     return readable_files(listing, wanted, unlabeled=unlabeled, sets_aside=True)
 

@@ -31,7 +31,9 @@ from unlabeled.studies.study import Study
 
 # What makes an answer, beside the runs that it was made of.
 _FILES = ("result.json", "pictures.npz")
-_PAGES = ("report.html", "report.ru.html", "notebook.ipynb", "notebook.ru.ipynb")
+_PAGES = (
+    "report.html", "report.ru.html", "explore.html", "explore.ru.html", "notebook.ipynb", "notebook.ru.ipynb",
+)  # fmt: skip
 _GAIN_FILES = ("result.json", "config.json", "test.npz", *_PAGES)
 
 
