@@ -19,7 +19,7 @@ from unlabeled.config.names import separate
 from unlabeled.presets import read_file, resolve
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("first-answer", "your-images", "reading-the-report", "using-the-classifier")
+PAGES = ("first-answer", "your-images", "reading-the-report", "seeing", "using-the-classifier")
 # Pages whose code other tests run, or what it does.
 ELSEWHERE = {"EXTENDING": "test_methods.py", "ESTIMATORS": "test_estimators.py", "clusters": "test_cluster.py"}
 # So small that a page takes seconds; names of folders are those that a reader gets.
@@ -171,7 +171,7 @@ def test_every_command_that_a_sentence_names_is_one(page):
     )
     told = [line for _, block in pieces(page) for line in commands(block)]
     for line in told + re.findall(
-        r"`(unlabeled (?:run|data|report|suggest|predict|export|notebook|bundle)[^`]*)`", text
+        r"`(unlabeled (?:run|data|report|suggest|explore|predict|export|notebook|bundle)[^`]*)`", text
     ):
         if "--help" not in line and "..." not in line:
             parsed(line)

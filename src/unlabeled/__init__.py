@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unlabeled.evaluation.statistics import paired_effect as paired_effect
     from unlabeled.finished.classifier import Classifier as Classifier
     from unlabeled.finished.classifier import load_classifier as load_classifier
+    from unlabeled.finished.exploring import explore as explore
     from unlabeled.finished.keeping import keep_classifier as keep_classifier
     from unlabeled.finished.running import run as run
     from unlabeled.images import Images as Images
@@ -61,6 +62,7 @@ _HOMES = {
     "cut_patches": "images.patches",
     "encode": "evaluation.features",
     "evaluate": "training",
+    "explore": "finished.exploring",
     "fit": "training",
     "fit_full_batch": "networks.sparse",
     "fit_stacked": "training.stacking",
@@ -82,7 +84,7 @@ __all__ = [  # noqa: RUF022 - by what they are for
     "Reconstruction", "Classification", "JointClassification", "TrainingConfig", "Group", "fit", "fit_stacked", "evaluate", "encode",
     "cut_patches", "prepare", "SparseAutoencoder", "SparseReconstruction", "fit_full_batch", "PatchEncoder",
     "Config", "resolve", "run", "run_gain", "run_studies", "read_result", "show", "paired_effect",
-    "keep_classifier", "load_classifier", "Classifier",
+    "keep_classifier", "load_classifier", "Classifier", "explore",
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gettext
 import io
 import math
+import re
 import string
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -25,12 +26,19 @@ from unlabeled.records import ContrastResult, Effect
 W = TypeVar("W")
 LANGUAGES = ("en", "ru")
 MINUS = "\N{MINUS SIGN}"
+# What stays in a line: a number and its unit, a letter and its value.
+_PAIRS = re.compile(r"(?<=[\d)]) (?:%|п\. п\.)|(?<=[ρβλ]) = (?=\d)|п\. п\.")
 
 
 def _known(ways: Mapping[str, W], form: str, value: Any) -> W:
     if form not in ways:
         raise ValueError(f"form {form!r} writes no {type(value).__name__}; use one of {', '.join(map(repr, ways))}")
     return ways[form]
+
+
+def together(text: str) -> str:
+    """Keep a number and its unit in one line."""
+    return _PAIRS.sub(lambda pair: pair.group().replace(" ", "\N{NO-BREAK SPACE}"), text)
 
 
 def words(text: str) -> str:

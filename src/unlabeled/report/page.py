@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -10,15 +9,12 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from unlabeled.grammar.parts import Code, Listing, Matrix, Photographs, Picture, Points, Table
-from unlabeled.grammar.words import LANGUAGES, Language
+from unlabeled.grammar.words import LANGUAGES, Language, together
 from unlabeled.keeping.files import write_atomically
 from unlabeled.presets import command_of
 from unlabeled.report.document import Document
 from unlabeled.report.environment import make_environment, reading
 from unlabeled.report.protocol import interval_note, protocol_line
-
-# What stays in a line: a number and its unit, a letter and its value.
-_PAIRS = re.compile(r"(?<=[\d)]) (?:%|п\. п\.)|(?<=[ρβλ]) = (?=\d)|п\. п\.")
 
 
 def write_report(folder: Path, code: str = "en") -> Path:
@@ -35,7 +31,7 @@ def write_report(folder: Path, code: str = "en") -> Path:
 def write_page(document: Document) -> Path:
     """Write a document as its page, and return the path."""
     with reading(document.folder):
-        page = _PAIRS.sub(lambda pair: pair.group().replace(" ", "\N{NO-BREAK SPACE}"), render(document))
+        page = together(render(document))
     code = document.language.code
     path = document.folder / page_name("report", code)
     write_atomically(path, lambda file: file.write(page.encode("utf-8")))

@@ -178,7 +178,7 @@ def _pseudo(w: _Writer) -> Strip | None:
     if teller is None:
         return None
     sentence = say(
-        "What {name} took unlabeled images for, in its first run: it learned from {kept:0} of them, and left out {left:0}. Some of each "
+        "{name:cap}, first run: it learned from {kept:0} unlabeled images as what it took them for, and left out {left:0}. Some of each "
         "class, drawn at random.",
         name=w.name(teller), kept=lists.counts.get("kept", 0), left=lists.counts.get("left_out", 0),
     )  # fmt: skip
