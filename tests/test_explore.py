@@ -547,16 +547,18 @@ def opened(page, monkeypatch):
         browser = playwright.chromium.launch(executable_path=BROWSER, args=options)
         complaints, requests = [], []
 
-        def open_page(width=1200, height=900, scheme="light", **more):
+        def open_page(width=1200, height=900, scheme="light", *, before="", ready="html.ready", **more):
             tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, **more)
+            tab.add_init_script(before)
             tab.on("console", lambda message: complaints.append(message.text))
             tab.on("pageerror", lambda error: complaints.append(str(error)))
             tab.on("request", lambda request: requests.append(request.url))
             tab.goto(page.as_uri())
             if more.get("java_script_enabled", True):
-                tab.wait_for_selector("html.ready")
+                tab.wait_for_selector(ready)
             return tab
 
+        open_page.complaints = complaints
         try:
             yield open_page
             assert complaints == []
@@ -711,3 +713,11 @@ def test_without_a_script_the_lists_are_there_and_the_map_is_not(opened):
     assert tab.locator("#label-next .image").first.is_visible()
     assert not tab.locator("#label-next .tools").is_visible()
     assert "needs a script" in tab.locator("header").inner_text()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_browser_that_lacks_something_says_so_and_has_the_lists(opened):
+    tab = opened(before="delete globalThis.DecompressionStream", ready="#failed")
+    assert "can't be drawn by this browser" in tab.locator("#failed").inner_text()
+    assert tab.locator("#label-next .image").first.is_visible()
+    assert "DecompressionStream" in opened.complaints.pop()

@@ -9,7 +9,12 @@ import { download, Selection, toCsv, toTasks } from "./selection.js";
 
 const LARGEST_PLACE = 65535;
 
-await start();
+try {
+  await start();
+} catch (error) {
+  document.getElementById("failed").hidden = false; // the lists are there all the same
+  throw error;
+}
 
 async function start() {
   const data = await readData();
