@@ -7,6 +7,7 @@ const CLICK = 5; // pixels that a click may move
 const DOT = 1.6; // half the side of a dot at the least, pixels
 const STEP = 60; // pixels that an arrow key moves
 const DENSE = 2; // pixels of the canvas to one of the page at the most
+const MARGIN = 160; // pixels around what is seen that are drawn before they are
 
 export class ImageMap {
   /** `open` and `choose` are told of an image, `choose` of several that a lasso has caught. */
@@ -22,6 +23,8 @@ export class ImageMap {
     this.hovered = -1;
     this.view = fitted(1, 1);
     this.pictures = { key: "", images: new Int32Array(0) };
+    this.layer = { canvas: document.createElement("canvas"), key: "", view: this.view };
+    this.version = 0; // of all that the layer shows but the view
     new ResizeObserver(() => this.resize()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.restyle());
     this.restyle();
@@ -37,7 +40,7 @@ export class ImageMap {
     // Dots of one colour after another: changing the colour costs more than a dot.
     this.byKind = this.order.toSorted((one, other) => colouring.kind[one] - colouring.kind[other]);
     this.pictures.key = "";
-    this.later();
+    this.changed();
   }
 
   /** Shows where an image is: marked, and moved into sight where it is out of it. */
@@ -58,6 +61,12 @@ export class ImageMap {
 
   fit() {
     this.view = fitted(this.view.width, this.view.height);
+    this.later();
+  }
+
+  /** Draws all anew: not only the view is another one. */
+  changed() {
+    this.version += 1;
     this.later();
   }
 
@@ -91,7 +100,7 @@ export class ImageMap {
     this.ink = style.getPropertyValue("--ink");
     this.accent = style.getPropertyValue("--accent");
     this.quiet = style.getPropertyValue("--line");
-    this.later();
+    this.changed();
   }
 
   draw() {
@@ -101,14 +110,36 @@ export class ImageMap {
     const { pen, view } = this;
     pen.setTransform(this.dense, 0, 0, this.dense, 0, 0);
     pen.clearRect(0, 0, view.width, view.height);
-    this.drawDots();
-    this.drawPictures();
+    const { canvas, view: drawn } = this.freshLayer();
+    const [left, top] = [(drawn.x - view.x) * view.scale - MARGIN, (drawn.y - view.y) * view.scale - MARGIN];
+    pen.imageSmoothingEnabled = false; // pixel on pixel
+    pen.drawImage(canvas, Math.round(left * this.dense) / this.dense, Math.round(top * this.dense) / this.dense, canvas.width / this.dense, canvas.height / this.dense);
     for (const [image, colour] of [[this.hovered, this.ink], [this.current, this.accent]]) {
       if (image >= 0) {
         this.mark(image, colour);
       }
     }
     this.drawLasso();
+  }
+
+  /** Dots and pictures of what is seen and of a margin around it: moving the map a little only moves this layer. */
+  freshLayer() {
+    const { view, layer, dense } = this;
+    const key = [view.scale, view.width, view.height, dense, this.version].join(" ");
+    const moved = Math.max(Math.abs(layer.view.x - view.x), Math.abs(layer.view.y - view.y)) * view.scale;
+    if (layer.key === key && moved <= MARGIN) {
+      return layer;
+    }
+    Object.assign(layer, { key, view });
+    const [pen, wide, high] = [layer.canvas.getContext("2d"), view.width + 2 * MARGIN, view.height + 2 * MARGIN];
+    [layer.canvas.width, layer.canvas.height] = [Math.ceil(wide * dense), Math.ceil(high * dense)]; // which clears it
+    pen.setTransform(dense, 0, 0, dense, 0, 0);
+    const own = [this.pen, this.view];
+    [this.pen, this.view] = [pen, { ...view, width: wide, height: high }];
+    this.drawDots();
+    this.drawPictures();
+    [this.pen, this.view] = own;
+    return layer;
   }
 
   drawDots() {
@@ -221,7 +252,7 @@ export class ImageMap {
     canvas.addEventListener("pointerleave", () => this.hover(-1));
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("keydown", (event) => this.key(event));
-    this.selection.onChange(() => this.later());
+    this.selection.onChange(() => this.changed());
   }
 
   press(event) {
