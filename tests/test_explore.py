@@ -180,18 +180,24 @@ def test_labeled_images_are_judged_by_networks_that_were_not_trained_on_them(gat
     assert facts.label.tolist() == [*lab.splits.labeled.classes, *[UNKNOWN] * 30, *lab.splits.test.classes]
     assert facts.without.shape == facts.chances.shape
     assert np.abs(facts.without - facts.chances).max() > 0.01
+    assert found.accuracy == pytest.approx((mean.argmax(axis=1) == lab.splits.test.classes).mean())
     assert facts.without.sum(axis=1) == pytest.approx(1, abs=1e-4)
 
 
 def test_neighbours_and_names_are_those_of_the_images(gathered):
     finished, found = gathered
     facts, splits = found.facts, finished.lab.splits
-    codes = np.concatenate(
-        [finished.networks(finished.arm)[0].codes(images) for images in (splits.labeled, splits.unlabeled, splits.test)]
-    )
-    unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
-    like = unit @ unit.T
-    np.fill_diagonal(like, -np.inf)
+    networks, folds = finished.networks(finished.arm)[:2], finished.lab.folds.folds
+    likes = []
+    for network in networks:
+        codes = np.concatenate([network.codes(images) for images in (splits.labeled, splits.unlabeled, splits.test)])
+        unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+        likes.append(unit @ unit.T)
+        np.fill_diagonal(likes[-1], -np.inf)
+    # Labeled images by the network that they did not train, all others by the first one.
+    like = likes[0].copy()
+    like[folds[1].valid] = likes[1][folds[1].valid]
+    assert not set(folds[1].valid) & set(folds[1].train)
     for rows, members in ((facts.labeled, np.arange(72)), (facts.unlabeled, np.arange(72, 102))):
         best = np.take_along_axis(like, rows, axis=1)
         assert best == pytest.approx(-np.sort(-like[:, members], axis=1)[:, : rows.shape[1]], abs=1e-5)
@@ -506,6 +512,14 @@ def test_a_selection_becomes_a_table_and_tasks():
     assert found["heard"] == [1, 3, 2, 0]
 
 
+def test_what_is_filled_in_is_not_looked_at_again():
+    code = f'import {{ filled }} from "{(SCRIPTS / "detail.js").as_uri()}";'
+    text = "{a}, {b}; {c}"
+    whole = f"{code}\nconsole.log(JSON.stringify(filled({json.dumps(text)}, {{ a: '{{b}} $& $1', b: 0 }})))"
+    found = deno("run", "--quiet", "--allow-read", "--ext=js", "-", text=whole)
+    assert json.loads(found.stdout) == "{b} $& $1, 0; {c}", found.stderr
+
+
 def test_colours_stand_for_what_their_names_say():
     found = run_script(
         """
@@ -627,9 +641,16 @@ def test_one_image_tells_what_it_is_taken_for_and_why(opened, gathered):
     assert f"Taken for {guess}: {100 * facts.sure[image]:.0f} %" in told
     assert facts.names[image] in told
     same = int((facts.label[facts.labeled[image]] == facts.guesses[image]).sum())
-    assert f"Of the {facts.labeled.shape[1]} labeled images nearest to it {same} are {guess}" in told
+    assert f"Of the {facts.labeled.shape[1]} labeled images of this page nearest to it {same} are {guess}" in told
     link = tab.locator("#detail a").evaluate("link => link.href")
     assert link == (Path(explored.root) / facts.names[image]).as_uri()
+    # Along the list and back to it.
+    assert tab.evaluate("document.activeElement.tagName") == "H2"
+    tab.locator("#detail .trail button").nth(1).click()
+    assert facts.names[explored.lists.label_next[3]] in tab.locator("#detail").inner_text()
+    tab.locator("#detail .trail button").nth(0).click()
+    tab.locator("#detail .trail button").nth(2).click()
+    assert tab.evaluate("document.activeElement.dataset.image") == str(image)
     # On to a neighbour, chosen by the keyboard.
     tab.locator("#detail .strip button").first.click()
     assert facts.names[facts.labeled[image][0]] in tab.locator("#detail").inner_text()
@@ -641,6 +662,7 @@ def test_one_image_tells_what_it_is_taken_for_and_why(opened, gathered):
     tab.keyboard.press(" ")
     assert tab.locator("#selection output").inner_text() == "chosen: 2"
     assert tab.evaluate("document.activeElement.dataset.image") == str(explored.lists.uncertain[1])
+    assert tab.evaluate("document.activeElement.ariaPressed") == "true"
     # The map by keys alone.
     tab.locator("#map").focus()
     before = pixels(tab)
@@ -658,6 +680,11 @@ def test_kinds_and_names_can_be_left_out(opened, gathered):
     tab.locator("#legend button").first.click()
     assert tab.locator("#legend button").first.get_attribute("aria-pressed") == "false"
     tab.locator("#search").fill("100%")
+    assert tab.locator("#found output").inner_text() == "found: 30"
+    tab.locator("#found button").click()
+    bar = tab.locator("#selection").bounding_box()
+    assert 0 < bar["y"] < 900 - bar["height"]
+    assert tab.locator("#selection output").inner_text() == "chosen: 30"
     tab.locator("#map").focus()
     tab.keyboard.press("0")
     tab.locator("#map").press("Enter")
@@ -720,4 +747,38 @@ def test_a_browser_that_lacks_something_says_so_and_has_the_lists(opened):
     tab = opened(before="delete globalThis.DecompressionStream", ready="#failed")
     assert "can't be drawn by this browser" in tab.locator("#failed").inner_text()
     assert tab.locator("#label-next .image").first.is_visible()
+    assert tab.locator("nav").is_visible()
     assert "DecompressionStream" in opened.complaints.pop()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_wheel_goes_on_down_the_page_where_all_is_seen(opened):
+    tab = opened()
+    box = tab.locator("#map").bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.mouse.wheel(0, 300)
+    tab.wait_for_timeout(300)
+    assert tab.evaluate("scrollY") > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_on_a_phone_what_is_pressed_comes_into_sight(opened):
+    tab = opened(390, 844, has_touch=True)
+    box = tab.locator("#map").bounding_box()
+    tab.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.locator("#map").press("Enter")
+    tab.wait_for_timeout(900)
+    head = tab.locator("#detail .taken").bounding_box()
+    assert 0 <= head["y"] <= 844 - head["height"]
+    tab.locator("#most-uncertain button[data-image]").nth(1).tap()
+    tab.wait_for_timeout(900)
+    head = tab.locator("#detail .taken").bounding_box()
+    assert 0 <= head["y"] <= 844 - head["height"]
+
+
+def test_many_classes_do_not_swell_the_page(gathered, monkeypatch):
+    monkeypatch.setattr(exploring, "_PSEUDO_LABELS", 4)
+    found = _Gathering(gathered[0], Silent()).gather(1000, 7)
+    shown = [image for groups in (found.lists.kept, found.lists.left_out) for some in groups.values() for image in some]
+    assert 0 < len(shown) <= 4
+    assert max(map(len, found.lists.kept.values())) == 1

@@ -69,9 +69,9 @@ def nearest(codes: Floats, among: Floats, count: int, *, same: bool = False) -> 
 
     ``same`` says that both are the same images: then none is its own neighbour.
     """
-    count = min(count, len(among) - same)
-    if count < 1 or not len(codes):
-        return Neighbours(np.empty((len(codes), 0), dtype=np.intp), np.empty((len(codes), 0), dtype=np.float32))
-    search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(directions(among))
+    shape = len(codes), max(0, min(count, len(among) - same))
+    if not all(shape):
+        return Neighbours(np.empty(shape, dtype=np.intp), np.empty(shape, dtype=np.float32))
+    search = NearestNeighbors(n_neighbors=shape[1], algorithm="brute").fit(directions(among))
     far, rows = search.kneighbors(None if same else directions(codes))
     return Neighbours(rows, (far**2 / 2).astype(np.float32))

@@ -41,7 +41,8 @@ from unlabeled.report.page import page_name, write_report
 
 _NEIGHBOURS = 6
 _LISTED = 48  # images of a list, but of those to label next
-_OF_A_CLASS = 8  # pseudo-labels of a class, kept and left out
+_PSEUDO_LABELS = 400  # images of the lists of pseudo-labels
+_OF_A_CLASS = 8  # of them of a class at the most, kept and left out
 _LEAST = 50  # images of a page
 _SEED = 0
 
@@ -123,12 +124,13 @@ class _Gathering:
             classes=tuple(self.splits.class_names),
             shape=self.splits.labeled.shape,
             take=_taking(self.parts, rows),
-            facts=self._facts(judged, told[1], rows),
+            facts=self._facts(judged, told[1], rows, networks),
             lists=lists.placed(rows, self._copies(rows)),
             way=self.way,
             baseline=self._baseline,
             teller=told[0],
             networks=len(networks),
+            accuracy=float((judged[2].chances.argmax(axis=1) == self.splits.test.classes).mean()),
             totals=tuple(map(len, self.parts)),
             root=self.finished.names.root(self.lab.config.data),
             rebuild=self._rebuild(rows),
@@ -201,12 +203,13 @@ class _Gathering:
             )
             found.counts |= {"to_right": len(looks.to_right), "to_wrong": len(looks.to_wrong)}
         if told is not None:
-            random = np.random.default_rng(_SEED)
-            for one in range(self.lab.classes):
+            random, groups = np.random.default_rng(_SEED), min(self.lab.classes, _PSEUDO_LABELS // 2)
+            most = min(_OF_A_CLASS, _PSEUDO_LABELS // (2 * groups))
+            for one in range(groups):
                 for where, used in ((found.kept, True), (found.left_out, False)):
                     members = random.permutation(np.flatnonzero((told.classes == one) & (told.used == used)))
                     if len(members):
-                        where[one] = members[:_OF_A_CLASS]
+                        where[one] = members[:most]
             found.counts |= {"kept": int(told.used.sum()), "left_out": int((~told.used).sum())}
         return found
 
@@ -220,7 +223,9 @@ class _Gathering:
             rows.append(np.sort(np.concatenate([some, others[: max(0, share - len(some))]]).astype(np.intp)))
         return rows
 
-    def _facts(self, judged: Sequence[_Judged], told: PseudoLabels | None, rows: Sequence[NDArray[np.intp]]) -> Facts:
+    def _facts(
+        self, judged: Sequence[_Judged], told: PseudoLabels | None, rows: Sequence[NDArray[np.intp]], networks: Sequence[Applied]
+    ) -> Facts:  # fmt: skip
         split = np.repeat(np.arange(3, dtype=np.uint8), [len(one) for one in rows])
         codes = np.concatenate([one.codes[some] for one, some in zip(judged, rows, strict=True)])
         labels = [
@@ -234,6 +239,7 @@ class _Gathering:
         names = self.finished.names
         root = names.root(self.lab.config.data)
         given = [getattr(names, name)[row] for name, some in zip(SPLITS, rows, strict=True) for row in some.tolist()]
+        near = self._neighbours(codes, rows, networks)
         return Facts(
             split,
             np.concatenate(labels).astype(np.int16),
@@ -241,12 +247,34 @@ class _Gathering:
             np.concatenate([one.chances[some] for one, some in zip(judged, rows, strict=True)]),
             self._without(rows),
             np.concatenate([one.foreign[some] for one, some in zip(judged, rows, strict=True)]),
-            labeled=_neighbours(codes, split, 0),
-            unlabeled=_neighbours(codes, split, 1),
+            labeled=near[0],
+            unlabeled=near[1],
             pseudo=pseudo,
             used=used,
             names=tuple(given if root is None else (os.path.relpath(name, root) for name in given)),
         )
+
+    def _neighbours(
+        self, codes: NDArray[np.float32], rows: Sequence[NDArray[np.intp]], networks: Sequence[Applied]
+    ) -> list[NDArray[np.intp]]:
+        """Return the nearest labeled and unlabeled images of the page for each of its images, by places on the page.
+
+        Of a labeled image by a network that it did not train: one that knows its label by heart would put it among others of that label.
+        """
+        split = np.repeat(np.arange(3), [len(one) for one in rows])
+        near = [_nearest_of(codes, split, among) for among in (0, 1)]
+        settled = np.zeros(len(rows[0]), dtype=bool)
+        for number, ((task, _), network) in enumerate(zip(self._tasks(self.way), networks, strict=True)):
+            unseen = ~np.isin(rows[0], self.lab.folds.folds[task.fold or 0].train) & ~settled
+            settled |= unseen
+            if number and unseen.any():  # the first network's are there
+                kept = [
+                    network.codes(images.subset(some)) for images, some in zip(self.parts[:2], rows[:2], strict=True)
+                ]
+                own = np.concatenate([*kept, np.zeros((len(rows[2]), *kept[0].shape[1:]), dtype=np.float32)])
+                for among in (0, 1):
+                    near[among][: len(rows[0])][unseen] = _nearest_of(own, split, among)[: len(rows[0])][unseen]
+        return near
 
     @property
     def _baseline(self) -> ArmKey | None:
@@ -363,7 +391,7 @@ def _level(sizes: Sequence[int], most: int) -> list[int]:
     return shares
 
 
-def _neighbours(codes: NDArray[np.float32], split: NDArray[np.uint8], among: int) -> NDArray[np.intp]:
+def _nearest_of(codes: NDArray[np.float32], split: NDArray[np.integer], among: int) -> NDArray[np.intp]:
     """Return the nearest images of a split for every image of the page, (n, k), by places on the page; no image is its own."""
     members = np.flatnonzero(split == among)
     count = min(_NEIGHBOURS, len(members) - 1)

@@ -34,7 +34,7 @@ class Facts:
     foreign
         Share of labeled images that the network has not trained on which lie nearer to their nearest labeled one, (n,) in [0, 1].
     labeled, unlabeled
-        The nearest labeled and unlabeled images of the page, (n, k) each.
+        The nearest labeled and unlabeled images of the page, (n, k) each; of a labeled image by a network that it did not train.
     pseudo, used
         The class that a run took an image for, int16 (n,) or ``UNKNOWN``; whether it learned from that, bool (n,).
     names
@@ -119,6 +119,8 @@ class Explored:
         The way whose pseudo-labels are shown; None where there are none.
     networks
         How many are asked.
+    accuracy
+        Share of all test images that are taken for what they are.
     totals
         Images of each split, of which the page may have a part.
     root
@@ -136,6 +138,7 @@ class Explored:
     baseline: ArmKey | None
     teller: ArmKey | None
     networks: int
+    accuracy: float
     totals: tuple[int, ...]
     root: str | None = None
     rebuild: Take | None = None

@@ -8,7 +8,6 @@ import os
 import re
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ _WORDS = {
     "asLabeled": words("So says its label."),
     "notAsLabeled": words("Its label says {label}."),
     "otherwise": words("Without the unlabeled images it was taken for {guess}: {chance}."),
-    "why": words("Of the {near} labeled images nearest to it {same} are {guess}."),
+    "why": words("Of the {near} labeled images of this page nearest to it {same} are {guess}."),
     "pseudoUsed": words("Pseudo-label: {guess}, which {teller} learned from."),
     "pseudoLeftOut": words("Pseudo-label: {guess}, which {teller} left out."),
     "foreignness": words("It lies further from labeled images than {share} % of images like them do."),
@@ -65,10 +64,14 @@ _WORDS = {
     "choose": words("Choose"),
     "chosen": words("Chosen"),
     "count": words("chosen: {n}"),
+    "found": words("found: {n}"),
+    "previous": words("Previous"),
+    "next": words("Next"),
+    "back": words("Back to the list"),
 }
 _SPLIT_NAMES = {"labeled": words("labeled"), "unlabeled": words("unlabeled"), "test": words("test")}
 _MODES = {
-    "class": words("class"),
+    "class": words("class: the label, else what it is taken for"),
     "probability": words("probability of the likeliest class"),
     "split": words("labeled, unlabeled or test"),
     "right": words("right and wrong"),
@@ -128,18 +131,12 @@ class _Page:
         return arm_name(arm, say=self.language.title, model=lambda model: model_name(model, self.language))
 
     def _lead(self) -> str:
-        explored, facts = self.explored, self.explored.facts
+        explored = self.explored
         return self.language.say(
-            "{n:0} images as {name} sees them: like ones lie near one another. {right:%0} % of the {test:0} test images here are taken "
-            "for what they are.",
-            n=len(facts), name=self.name(explored.way), test=int((facts.split == 2).sum()), right=self._accuracy,
+            "{n:0} images as {name} sees them: like ones lie near one another. {right:%0} % of all {test:0} test images are taken for what "
+            "they are.",
+            n=len(explored.facts), name=self.name(explored.way), test=explored.totals[2], right=explored.accuracy,
         )  # fmt: skip
-
-    @cached_property
-    def _accuracy(self) -> float:
-        facts = self.explored.facts
-        test = facts.split == 2
-        return float((facts.guesses[test] == facts.label[test]).mean()) if test.any() else 0.0
 
     def _note(self) -> str:
         explored, language = self.explored, self.language
@@ -152,8 +149,8 @@ class _Page:
         whole = language.say("All images of the run: {parts}.", parts=language.listed(parts))
         asked = language.say(
             "Probabilities are the mean of {n:0} networks, one a fold; labeled images are judged by those that were not trained on them. "
-            "The map is of one network's codes (t-SNE): who is near whom says something, how far apart groups lie and how large they are "
-            "does not.",
+            "The map is of the first network's codes (t-SNE): who is near whom says something, how far apart groups lie and how large they "
+            "are does not.",
             n=explored.networks,
         )
         return f"{whole if sum(counts) == sum(explored.totals) else sample} {asked}"

@@ -12,7 +12,7 @@ from PIL import Image
 from unlabeled.report.explored import Take
 
 _SIDE = 2048  # pixels of a sheet at the most: what every phone's graphics take
-_AT_A_TIME = 2048
+_AT_A_TIME = 32_000_000  # bytes of pixels that are read at a time
 _QUALITIES = (90, 80, 70, 60, 50, 40, 30)
 
 
@@ -57,15 +57,13 @@ class Tiles:
 
 def sheets_of(take: Take, numbers: NDArray[np.intp], tiles: Tiles) -> list[Image.Image]:
     """Lay images out in sheets, in the order of their numbers."""
-    sheets = []
+    sheets, step = [], max(1, _AT_A_TIME // max(1, take(numbers[:1]).nbytes))
     for start in range(0, len(numbers), tiles.each):
         own = numbers[start : start + tiles.each]
         rows = -(-len(own) // tiles.columns)
         sheet = np.zeros((rows * tiles.columns, tiles.height, tiles.width, 3), dtype=np.uint8)
-        for first in range(0, len(own), _AT_A_TIME):
-            sheet[first : first + _AT_A_TIME][: len(own) - first] = _shrunken(
-                take(own[first : first + _AT_A_TIME]), tiles
-            )
+        for first in range(0, len(own), step):
+            sheet[first : first + step][: len(own) - first] = _shrunken(take(own[first : first + step]), tiles)
         laid = sheet.reshape(rows, tiles.columns, tiles.height, tiles.width, 3).transpose(0, 2, 1, 3, 4)
         sheets.append(Image.fromarray(np.ascontiguousarray(laid.reshape(rows * tiles.height, -1, 3))))
     return sheets

@@ -21,6 +21,7 @@ class Item:
     caption: str
     name: str
     other: int | None = None
+    other_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class _Writer:
         items = [Item(image, caption, printable(names[image])) for image, caption in zip(images, captions, strict=True)]
         return Strip(key, title, sentence, items)
 
+    def some_of(self, count: int, here: int) -> str:
+        """Say that not all are here, if they are not."""
+        return " " + self.language.say("The first {n:0} are here.", n=here) if here < count else ""
+
     def sure(self, image: int) -> str:
         """Say what an image is taken for, and how surely."""
         facts = self.explored.facts
@@ -84,6 +89,7 @@ def _suspects(w: _Writer) -> Strip | None:
         "{n:0} labels look wrong to networks that were not trained on these images; the clearest first. Some will be images that are hard.",
         n=lists.counts["suspects"],
     )
+    sentence += w.some_of(lists.counts["suspects"], len(lists.suspects))
     captions = [
         say("{given}, likelier {likely}", given=w.label(image), likely=w.classes[likely])
         for image, likely in zip(lists.suspects, lists.likely, strict=True)
@@ -96,8 +102,8 @@ def _next(w: _Writer) -> Strip | None:
     if not lists.label_next:
         return None
     sentence = say(
-        "{n:0} unlabeled images whose labels would teach most: doubtful, of every class, no two nearly the same. unlabeled suggest writes "
-        "as many as you ask for, and tries on your own labels whether choosing so beats chance.",
+        "{n:0} unlabeled images whose labels would teach most: doubtful, of every class, no two nearly the same. unlabeled suggest asks "
+        "the networks of all seeds, writes as many as you ask for, and tries on your own labels whether choosing so beats chance.",
         n=len(lists.label_next),
     )  # fmt: skip
     captions = [w.sure(image) for image in lists.label_next]
@@ -138,7 +144,8 @@ def _turned(w: _Writer, key: str, title: str, sentence: str, counted: str, image
     if counted not in lists.counts:
         return None
     captions = [say("is {label}; {sure}", label=w.label(image), sure=w.sure(image)) for image in images]
-    return w.strip(key, say(title), say(sentence, n=lists.counts[counted]), images, captions)
+    whole = say(sentence, n=lists.counts[counted]) + w.some_of(lists.counts[counted], len(images))
+    return w.strip(key, say(title), whole, images, captions)
 
 
 def _foreign(w: _Writer) -> Strip | None:
@@ -150,6 +157,7 @@ def _foreign(w: _Writer) -> Strip | None:
         "first. They may show none of the classes.",
         n=lists.counts["foreign"],
     )  # fmt: skip
+    sentence += w.some_of(lists.counts["foreign"], len(lists.foreign))
     captions = [w.sure(image) for image in lists.foreign]
     return w.strip("looks-foreign", say("Looks foreign"), sentence, lists.foreign, captions)
 
@@ -165,11 +173,13 @@ def _copies(w: _Writer) -> Strip | None:
         Item(
             pair.first,
             say("they agree by {share:%0} %", share=pair.agreement),
-            f"{printable(facts.names[pair.first])}, {printable(facts.names[pair.second])}",
+            printable(facts.names[pair.first]),
             pair.second,
+            printable(facts.names[pair.second]),
         )
         for pair in lists.copies
     ]
+    sentence += w.some_of(lists.counts.get("copies", 0), len(items))
     return Strip("near-copies", say("Near-copies"), sentence, items)
 
 
@@ -184,11 +194,14 @@ def _pseudo(w: _Writer) -> Strip | None:
     )  # fmt: skip
     groups = []
     for number, name in enumerate(w.classes):
-        for kind, images in (
-            (words("{class_name}: kept"), lists.kept.get(number, ())),
-            (words("{class_name}: left out"), lists.left_out.get(number, ())),
+        for key, kind, images in (
+            ("kept", words("{class_name}: kept"), lists.kept.get(number, ())),
+            ("left-out", words("{class_name}: left out"), lists.left_out.get(number, ())),
         ):
             if images:
-                captions = [w.sure(image) for image in images]
-                groups.append(w.strip(f"pseudo-labels-{number}", say(kind, class_name=name), "", images, captions))
+                # The teacher took it for the class; what it is taken for now may be another.
+                captions = [say("now {sure}", sure=w.sure(image)) for image in images]
+                groups.append(
+                    w.strip(f"pseudo-labels-{key}-{number}", say(kind, class_name=name), "", images, captions)
+                )
     return Strip("pseudo-labels", say("Pseudo-labels"), sentence, groups=groups)

@@ -1,5 +1,6 @@
 // One image: large, what it is taken for with and without the unlabeled images, and what lies near.
 
+import { classOf } from "./colours.js";
 import { picture } from "./data.js";
 import { encoded } from "./selection.js";
 
@@ -14,9 +15,11 @@ export class Detail {
     selection.onChange(() => this.mark());
   }
 
-  show(image) {
+  /** Shows an image; with a `trail`, buttons that lead to the list's other images, and back to it. */
+  show(image, trail = null) {
     this.image = image;
     const parts = [
+      trail && this.along(trail),
       this.head(image),
       ...this.sentences(image),
       this.pictures(image),
@@ -25,7 +28,32 @@ export class Detail {
       this.near(image, "unlabeled"),
     ];
     this.element.replaceChildren(...parts.filter(Boolean));
+    this.element.scrollTop = 0;
     this.mark();
+  }
+
+  along(trail) {
+    const { words } = this.data;
+    const row = made("p", "", "trail");
+    const goTo = (at) => this.open(trail.images[at], { trail: { ...trail, at } });
+    const back = () => {
+      const button = trail.list.querySelector(`button[data-image="${trail.images[trail.at]}"]`);
+      button.scrollIntoView({ block: "center" });
+      button.focus({ preventScroll: true });
+    };
+    const steps = [
+      [words.previous, () => goTo(trail.at - 1), trail.at > 0],
+      [words.next, () => goTo(trail.at + 1), trail.at + 1 < trail.images.length],
+      [words.back, back, true],
+    ];
+    for (const [text, act, possible] of steps) {
+      const button = made("button", text);
+      button.type = "button";
+      button.disabled = !possible;
+      button.addEventListener("click", act);
+      row.append(button);
+    }
+    return row;
   }
 
   head(image) {
@@ -33,6 +61,7 @@ export class Detail {
     const head = made("header");
     const name = made("h2", data.names[image].split("/").at(-1));
     name.title = data.names[image];
+    name.tabIndex = -1; // where the keyboard goes on when an image is opened
     const line = made("p", data.names[image], "name");
     if (data.base !== null) {
       const link = made("a", data.names[image]);
@@ -131,7 +160,7 @@ export class Detail {
     const item = made("li");
     const button = made("button", "", "image");
     button.type = "button";
-    button.append(picture(data, image), made("span", this.named(data.label[image] >= 0 ? data.label[image] : data.classesOf[image * data.top])));
+    button.append(picture(data, image), made("span", this.named(classOf(data, image))));
     button.addEventListener("click", () => this.open(image));
     item.append(button);
     return item;
@@ -162,7 +191,7 @@ export class Detail {
 
 /** A text with its placeholders filled. */
 export function filled(text, values) {
-  return Object.entries(values).reduce((whole, [name, value]) => whole.replaceAll(`{${name}}`, String(value)), text);
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
 /** An element with a text and a class. */

@@ -21,7 +21,7 @@ export function enliven(data, { open, selection }) {
         if (event.ctrlKey || event.metaKey || event.shiftKey) {
           selection.toggle(image);
         } else {
-          open(image, { far: true });
+          open(image, { trail: { images, list, at: images.indexOf(image) } });
         }
       });
     }
@@ -29,7 +29,9 @@ export function enliven(data, { open, selection }) {
   }
   selection.onChange(() => {
     for (const button of document.querySelectorAll("button[data-image]")) {
-      button.classList.toggle("chosen", selection.has(Number(button.dataset.image)));
+      const chosen = selection.has(Number(button.dataset.image));
+      button.classList.toggle("chosen", chosen);
+      button.setAttribute("aria-pressed", String(chosen));
     }
   });
 }

@@ -25,19 +25,29 @@ async function start() {
   const detail = new Detail(document.getElementById("detail"), data, { open, selection });
   const map = new ImageMap(document.getElementById("map"), data, { open, choose: (images) => selection.add(images), selection });
 
-  function open(image, { far = false } = {}) {
+  /** Shows an image; `trail` is the list that it is one of, whose other images it leads on to. */
+  function open(image, { trail = null } = {}) {
     map.show(image);
-    detail.show(image);
-    if (far) {
+    detail.show(image, trail);
+    const head = document.querySelector("#detail h2");
+    if (matchMedia("(max-width: 52rem)").matches) {
+      // One below the other, as on a phone.
+      head.scrollIntoView({ block: trail ? "start" : "nearest" });
+    } else if (trail) {
       document.getElementById("explorer").scrollIntoView({ block: "start" });
+    }
+    if (document.activeElement !== document.getElementById("map")) {
+      head.focus({ preventScroll: true });
     }
   }
 
   enliven(data, { open, selection });
   wireTools(map);
-  wireColours(data, map);
+  wireColours(data, map, selection);
   wireSelection(data, selection);
-  detail.show(Number(document.querySelector("button[data-image]")?.dataset.image ?? 0)); // so that a reader sees what there is to see
+  const first = Number(document.querySelector("button[data-image]")?.dataset.image ?? 0);
+  map.show(first); // so that a reader sees what there is to see
+  detail.show(first);
   document.documentElement.classList.add("ready");
 }
 
@@ -54,17 +64,21 @@ function wireTools(map) {
 }
 
 /** The choice of colours, the legend whose entries hide a kind, and the search for a name. */
-function wireColours(data, map) {
-  const [choice, legend, search] = ["colour", "legend", "search"].map((id) => document.getElementById(id));
-  let [current, hidden] = [null, new Set()];
-
-  function wanted() {
-    const text = search.value.trim().toLowerCase();
-    return text ? new Set(data.names.flatMap((name, image) => (name.toLowerCase().includes(text) ? [image] : []))) : null;
-  }
+function wireColours(data, map, selection) {
+  const [choice, legend, search, found] = ["colour", "legend", "search", "found"].map((id) => document.getElementById(id));
+  let [current, hidden, wanted] = [null, new Set(), null];
 
   function apply() {
-    map.colour(current, hidden, wanted());
+    map.colour(current, hidden, wanted);
+  }
+
+  function look() {
+    const text = search.value.trim().toLowerCase();
+    wanted = text ? new Set(data.names.flatMap((name, image) => (name.toLowerCase().includes(text) ? [image] : []))) : null;
+    found.hidden = wanted === null;
+    const count = (wanted?.size ?? 0).toLocaleString(document.documentElement.lang);
+    found.querySelector("output").textContent = filled(data.words.found, { n: count });
+    apply();
   }
 
   function entry({ number, name, colour, count }) {
@@ -94,7 +108,8 @@ function wireColours(data, map) {
   }
 
   choice.addEventListener("change", choose);
-  search.addEventListener("input", apply);
+  search.addEventListener("input", look);
+  found.querySelector("button").addEventListener("click", () => selection.add(wanted));
   choose();
 }
 

@@ -113,7 +113,8 @@ export class ImageMap {
     const { canvas, view: drawn } = this.freshLayer();
     const [left, top] = [(drawn.x - view.x) * view.scale - MARGIN, (drawn.y - view.y) * view.scale - MARGIN];
     pen.imageSmoothingEnabled = false; // pixel on pixel
-    pen.drawImage(canvas, Math.round(left * this.dense) / this.dense, Math.round(top * this.dense) / this.dense, canvas.width / this.dense, canvas.height / this.dense);
+    const whole = (value) => Math.round(value * this.dense) / this.dense;
+    pen.drawImage(canvas, whole(left), whole(top), canvas.width / this.dense, canvas.height / this.dense);
     for (const [image, colour] of [[this.hovered, this.ink], [this.current, this.accent]]) {
       if (image >= 0) {
         this.mark(image, colour);
@@ -256,6 +257,9 @@ export class ImageMap {
   }
 
   press(event) {
+    if (event.button) {
+      return; // not the first one: it opens the browser's menu
+    }
     this.canvas.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
     this.travelled = this.pointers.size > 1 ? Infinity : 0; // two fingers are no click
@@ -317,8 +321,8 @@ export class ImageMap {
     }
   }
 
-  at(event) {
-    return imageAt(this.view, event.offsetX, event.offsetY, this.data.x, this.data.y, this.active, this.shown ?? []);
+  at({ offsetX, offsetY }, around = 14) {
+    return imageAt(this.view, offsetX, offsetY, this.data.x, this.data.y, this.active, this.shown ?? [], around);
   }
 
   hover(image) {
@@ -330,6 +334,9 @@ export class ImageMap {
   }
 
   wheel(event) {
+    if (event.deltaY > 0 && this.view.scale <= this.view.least) {
+      return; // all is seen: on down the page
+    }
     event.preventDefault();
     const pixels = event.deltaMode ? event.deltaY * 24 : event.deltaY; // lines, of some mice
     this.view = zoomed(this.view, Math.exp(-Math.max(-120, Math.min(120, pixels)) / 300), event.offsetX, event.offsetY);
@@ -341,7 +348,7 @@ export class ImageMap {
     if (event.ctrlKey || event.metaKey || event.altKey) {
       return;
     }
-    const middle = () => imageAt(this.view, this.view.width / 2, this.view.height / 2, this.data.x, this.data.y, this.active, this.shown ?? [], 400);
+    const middle = () => this.at({ offsetX: this.view.width / 2, offsetY: this.view.height / 2 }, 400);
     const actions = {
       "+": () => this.zoom(1.5),
       "=": () => this.zoom(1.5),

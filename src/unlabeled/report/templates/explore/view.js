@@ -20,7 +20,7 @@ export function resized(view, width, height) {
 
 /** Zooms by a factor so that what is at a place of the screen stays there. */
 export function zoomed(view, factor, left, top) {
-  const scale = Math.min(view.least * ZOOM_MOST, Math.max(view.least * 0.8, view.scale * factor));
+  const scale = Math.min(view.least * ZOOM_MOST, Math.max(view.least, view.scale * factor));
   const [x, y] = placeAt(view, left, top);
   return kept({ ...view, scale, x: x - (left - view.width / 2) / scale, y: y - (top - view.height / 2) / scale });
 }
@@ -99,7 +99,7 @@ export function caught(polygon, xs, ys, active) {
 }
 
 /** The image at a point of the screen: of the pictures there the one drawn last, else the nearest dot within some pixels; -1 if none. */
-export function imageAt(view, left, top, xs, ys, active, pictures, around = 14) {
+export function imageAt(view, left, top, xs, ys, active, pictures, around) {
   const half = pictureSide(view) / 2;
   const [x, y] = placeAt(view, left, top);
   for (let place = pictures.length - 1; place >= 0; place -= 1) {
