@@ -772,6 +772,7 @@ def test_on_a_phone_what_is_pressed_comes_into_sight(opened):
     assert 0 <= head["y"] <= 844 - head["height"]
     tab.locator("#most-uncertain button[data-image]").nth(1).tap()
     tab.wait_for_timeout(900)
+    assert tab.locator("#detail .trail").bounding_box()["y"] >= 0
     head = tab.locator("#detail .taken").bounding_box()
     assert 0 <= head["y"] <= 844 - head["height"]
 

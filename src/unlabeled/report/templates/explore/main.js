@@ -32,7 +32,7 @@ async function start() {
     const head = document.querySelector("#detail h2");
     if (matchMedia("(max-width: 52rem)").matches) {
       // One below the other, as on a phone.
-      head.scrollIntoView({ block: trail ? "start" : "nearest" });
+      (trail ? document.getElementById("detail") : head).scrollIntoView({ block: trail ? "start" : "nearest" });
     } else if (trail) {
       document.getElementById("explorer").scrollIntoView({ block: "start" });
     }
