@@ -96,15 +96,22 @@ class Unseen:
     probabilities: NDArray[np.float32]
 
 
-def ask_unseen(lab: Lab, tasks: Sequence[Task]) -> list[Unseen]:
-    """Ask the network of each run about the labeled images that it was not trained on."""
+def ask_together(networks: Sequence[Applied], images: Images) -> NDArray[np.float32]:
+    """Return the mean of the probabilities (n, classes) that networks give images."""
+    mean: NDArray[np.float32] = np.stack([one.probabilities(images) for one in networks]).mean(axis=0)
+    return mean
+
+
+def ask_unseen(lab: Lab, tasks: Sequence[Task], networks: Sequence[Applied] | None = None) -> list[Unseen]:
+    """Ask the network of each run, read anew if they are not given, about the labeled images that it was not trained on."""
     labeled, folds = lab.splits.labeled, lab.folds.folds
     asked = []
-    for task in tasks:
+    for number, task in enumerate(tasks):
         assert task.fold is not None
         rows = np.setdiff1d(np.arange(len(labeled)), folds[task.fold].train)
         if len(rows):
-            asked.append(Unseen(rows, apply(lab, task).probabilities(labeled.subset(rows))))
+            network = apply(lab, task) if networks is None else networks[number]
+            asked.append(Unseen(rows, network.probabilities(labeled.subset(rows))))
     return asked
 
 

@@ -17,8 +17,9 @@ from unlabeled.evaluation.projection import nearest, project
 from unlabeled.experiments.applying import (
     Applied,
     PseudoLabels,
-    Unseen,
     apply,
+    ask_together,
+    ask_unseen,
     has_network,
     out_of_fold,
     pseudo_labels_of,
@@ -49,10 +50,14 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class _Judged:
-    """What the networks make of all images of a split: probabilities (n, classes), codes (n, d), how far from labeled images (n,)."""
+    """What the networks make of all images of a split: probabilities (n, classes), codes (n, d), how far they lie from labeled images (n,).
+
+    ``foreign`` is that as a share of labeled images that lie nearer.
+    """
 
     chances: NDArray[np.float32]
     codes: NDArray[np.float32]
+    farness: NDArray[np.float32]
     foreign: NDArray[np.float32]
 
 
@@ -147,7 +152,8 @@ class _Gathering:
         usual = np.sort(far[0][self.lab.folds.folds[0].valid])
         strange = [np.searchsorted(usual, one, side="right") / max(1, len(usual)) for one in far]
         return [
-            _Judged(*three) for three in zip(chances, codes, (one.astype(np.float32) for one in strange), strict=True)
+            _Judged(*four)
+            for four in zip(chances, codes, far, (one.astype(np.float32) for one in strange), strict=True)
         ]
 
     def _networks(self, arm: ArmKey) -> list[Applied]:
@@ -159,15 +165,13 @@ class _Gathering:
 
     def _ask(self, arm: ArmKey, networks: Sequence[Applied], parts: Sequence[Images]) -> list[NDArray[np.float32]]:
         """Ask an arm's networks about labeled images that they were not trained on, and about all others; their mean."""
-        labeled, asked = parts[0], []
-        for (task, _), one in zip(self._tasks(arm), networks, strict=True):
-            rows = np.setdiff1d(np.arange(len(labeled)), self.lab.folds.folds[task.fold or 0].train)
-            asked.append(Unseen(rows, one.probabilities(labeled.subset(rows))))
+        labeled = parts[0]
+        asked = ask_unseen(self.lab, [task for task, _ in self._tasks(arm)], networks)
         unseen = out_of_fold(asked, len(labeled), self.lab.classes)
         lacking = np.flatnonzero(~np.isfinite(unseen[:, 0]))
         if len(lacking):  # with folds of the data set's own some labeled images may train every network
-            unseen[lacking] = _mean(networks, labeled.subset(lacking))
-        return [unseen, *(_mean(networks, images) for images in parts[1:])]
+            unseen[lacking] = ask_together(networks, labeled.subset(lacking))
+        return [unseen, *(ask_together(networks, images) for images in parts[1:])]
 
     def _pseudo_labels(self) -> tuple[ArmKey | None, PseudoLabels | None]:
         """Return the pseudo-labels of the best way's first run, or of self-training's where the best way has none."""
@@ -190,7 +194,7 @@ class _Gathering:
             found.label_next = pick(unlabeled.chances, pool, known, codes, count, classes=self.lab.classes)
             found.uncertain = np.argsort(-uncertainty(unlabeled.chances), kind="stable")[:_LISTED]
             far = np.flatnonzero(unlabeled.foreign >= 1)
-            found.foreign = far[_farthest(unlabeled, labeled, far)][:_LISTED]
+            found.foreign = far[np.argsort(-unlabeled.farness[far], kind="stable")][:_LISTED]
             found.counts["foreign"] = len(far)
         if looks is not None:
             suspects = looks.suspects
@@ -292,11 +296,9 @@ class _Gathering:
         if self._baseline is None:
             return None
         networks = self._networks(self._baseline)
-        labeled, rest = (
-            self._ask(self._baseline, networks, self.parts[:1])[0][rows[0]],
-            zip(self.parts[1:], rows[1:], strict=True),
-        )
-        return np.concatenate([labeled, *(_mean(networks, images.subset(some)) for images, some in rest)])
+        labeled = self._ask(self._baseline, networks, self.parts[:1])[0][rows[0]]
+        rest = zip(self.parts[1:], rows[1:], strict=True)
+        return np.concatenate([labeled, *(ask_together(networks, images.subset(some)) for images, some in rest)])
 
     def _copies(self, rows: Sequence[NDArray[np.intp]]) -> tuple[int, tuple[Pair, ...]]:
         """Find near-copies among the images of the page: how many pairs, and the best ones."""
@@ -365,21 +367,6 @@ class _Found:
             {one: on_page(1, some) for one, some in self.left_out.items()},
             {**self.counts, "copies": copies[0]},
         )
-
-
-def _mean(networks: Sequence[Applied], images: Images) -> NDArray[np.float32]:
-    total = np.zeros((len(images), 0))
-    for one in networks:
-        chances = one.probabilities(images)
-        total = chances.astype(np.float64) if not total.shape[1] else total + chances
-    mean: NDArray[np.float32] = (total / len(networks)).astype(np.float32)
-    return mean
-
-
-def _farthest(judged: _Judged, labeled: _Judged, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the order of some images by how far they lie from labeled ones, the farthest first."""
-    far = nearest(judged.codes[rows], labeled.codes, 1).farness
-    return np.argsort(-far.sum(axis=1), kind="stable")
 
 
 def _level(sizes: Sequence[int], most: int) -> list[int]:

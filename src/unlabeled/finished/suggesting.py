@@ -19,6 +19,7 @@ from unlabeled.console.plain import printable
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import UserError
 from unlabeled.evaluation.choosing import FEW, uncertainty
+from unlabeled.experiments.applying import ask_together
 from unlabeled.experiments.growing import HIDDEN, chosen_of, pick
 from unlabeled.experiments.workplace import working_in
 from unlabeled.finished import Finished, reopen
@@ -90,7 +91,7 @@ def _suggest(finished: Finished, count: int, progress: RunProgress) -> tuple[tup
     splits, names = finished.lab.splits, finished.names.unlabeled
     networks = finished.networks(finished.arm)
     progress.note(f"asking {len(networks)} networks about {len(splits.unlabeled):,} unlabeled images")
-    chances = np.stack([one.probabilities(splits.unlabeled) for one in networks]).mean(axis=0)
+    chances = ask_together(networks, splits.unlabeled)
     codes = networks[0].codes(splits.unlabeled), networks[0].codes(splits.labeled)
     rows = pick(chances, splits.unlabeled, splits.labeled, codes, count, classes=finished.lab.classes)
     doubts, order = uncertainty(chances[rows]), np.argsort(-chances[rows], axis=1, kind="stable")

@@ -21,10 +21,10 @@ from unlabeled.grammar.words import Language, model_name, words
 from unlabeled.keeping.files import write_atomically
 from unlabeled.methods import arm_name
 from unlabeled.records import ArmKey
-from unlabeled.report.explored import SPLITS, UNKNOWN, Explored
+from unlabeled.report.explored import SPLITS, Explored
 from unlabeled.report.page import environment
 from unlabeled.report.sprites import Tiles, encode, sheets_of
-from unlabeled.report.strips import Strip, strips_of
+from unlabeled.report.strips import strips_of
 
 # Together with base64's third, texts and numbers, a page stays below 15 MB.
 _SHEETS = 7_000_000  # bytes
@@ -35,7 +35,6 @@ _REBUILT_IMAGES = 4000
 _LISTED_PIXELS = 6_000_000
 _TOP = 8  # classes of which an image's probabilities are kept
 _PLACES = 65535
-_SCRIPTS = "templates/explore"
 # In the order in which they stand on one another.
 MODULES = ("data", "view", "colours", "selection", "map", "detail", "lists", "main")
 
@@ -100,21 +99,21 @@ class _Page:
         shown = np.unique([number for strip in strips for number in strip.images]).astype(np.intp)
         tiles = Tiles.of(explored.shape, len(explored.facts), pixels=_PIXELS)
         small = Tiles.of(explored.shape, max(1, len(shown)), pixels=_LISTED_PIXELS)
-        sheets, quality = encode(sheets_of(explored.take, np.arange(len(explored.facts)), tiles), most=_SHEETS)
+        sheets, _ = encode(sheets_of(explored.take, np.arange(len(explored.facts)), tiles), most=_SHEETS)
         listed, _ = encode(sheets_of(explored.take, shown, small), most=_LISTED)
         rebuilt = self._rebuilt(shown)
         again = (
             [] if explored.rebuild is None else encode(sheets_of(explored.rebuild, rebuilt, tiles), most=_REBUILT)[0]
         )
         arrays, block = _packed(self._arrays(rebuilt, shown))
-        facts = {**self._facts(tiles, quality), "arrays": arrays}
+        facts = {**self._facts(tiles), "arrays": arrays}
         return environment(language).get_template("explore.html.j2").render(
             language=language,
             title=language.say("What the classifier sees"),
             lead=self._lead(),
             note=self._note(),
             strips=strips,
-            tile=lambda number: self._tile(small, int(np.searchsorted(shown, number))),
+            tile=lambda number: small.place(int(np.searchsorted(shown, number))),
             tiles=small,
             modes=[(name, language.say(text)) for name, text in _MODES.items()],
             listed=[_text(sheet) for sheet in listed],
@@ -155,9 +154,6 @@ class _Page:
         )
         return f"{whole if sum(counts) == sum(explored.totals) else sample} {asked}"
 
-    def _tile(self, tiles: Tiles, place: int) -> tuple[int, int, int]:
-        return tiles.place(place)
-
     def _rebuilt(self, shown: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return of which images the page has what the autoencoder makes of them: those of the lists, and others spread over all."""
         if self.explored.rebuild is None:
@@ -166,7 +162,7 @@ class _Page:
         others = np.unique(np.linspace(0, count - 1, max(0, min(count, _REBUILT_IMAGES) - len(shown))).astype(np.intp))
         return np.union1d(shown, others)
 
-    def _facts(self, tiles: Tiles, quality: int) -> dict[str, Any]:
+    def _facts(self, tiles: Tiles) -> dict[str, Any]:
         explored, facts, language = self.explored, self.explored.facts, self.language
         names = [printable(name) for name in facts.names]
         odd = {
@@ -187,7 +183,6 @@ class _Page:
             "files": explored.root is not None,
             "base": base,
             "tiles": vars(tiles),
-            "quality": quality,
             "top": min(_TOP, len(explored.classes)),
             "way": self.name(explored.way),
             "baseline": None if explored.baseline is None else self.name(explored.baseline),
@@ -209,7 +204,7 @@ class _Page:
             "foreign": np.round(255 * np.clip(facts.foreign, 0, 1)).astype(np.uint8),
             "nearLabeled": facts.labeled.astype(number),
             "nearUnlabeled": facts.unlabeled.astype(number),
-            "pseudo": np.where(facts.pseudo >= 0, facts.pseudo, UNKNOWN).astype("<i2"),
+            "pseudo": facts.pseudo.astype("<i2"),
             "used": facts.used.astype(np.uint8),
             "rebuilt": rebuilt.astype(number),
             "listed": listed.astype(number),
@@ -261,6 +256,3 @@ def _packed(arrays: dict[str, NDArray[Any]]) -> tuple[list[dict[str, Any]], byte
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
-
-
-__all__ = ["MODULES", "Strip", "bundle", "write_explorer"]

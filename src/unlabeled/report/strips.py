@@ -10,8 +10,6 @@ from unlabeled.grammar.words import Language, words
 from unlabeled.records import ArmKey
 from unlabeled.report.explored import Explored
 
-_LISTED = 48
-
 
 @dataclass(frozen=True)
 class Item:

@@ -79,8 +79,7 @@ export class ImageMap {
   }
 
   screen(image) {
-    const { view, data } = this;
-    return [(data.x[image] - view.x) * view.scale + view.width / 2, (data.y[image] - view.y) * view.scale + view.height / 2];
+    return this.atScreen(this.data.x[image], this.data.y[image]);
   }
 
   resize() {
@@ -127,8 +126,8 @@ export class ImageMap {
   freshLayer() {
     const { view, layer, dense } = this;
     const key = [view.scale, view.width, view.height, dense, this.version].join(" ");
-    const moved = Math.max(Math.abs(layer.view.x - view.x), Math.abs(layer.view.y - view.y)) * view.scale;
-    if (layer.key === key && moved <= MARGIN) {
+    const far = Math.max(Math.abs(layer.view.x - view.x), Math.abs(layer.view.y - view.y)) * view.scale;
+    if (layer.key === key && far <= MARGIN) {
       return layer;
     }
     Object.assign(layer, { key, view });
