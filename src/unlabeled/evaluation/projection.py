@@ -75,3 +75,16 @@ def nearest(codes: Floats, among: Floats, count: int, *, same: bool = False) -> 
     search = NearestNeighbors(n_neighbors=shape[1], algorithm="brute").fit(directions(among))
     far, rows = search.kneighbors(None if same else directions(codes))
     return Neighbours(rows, (far**2 / 2).astype(np.float32))
+
+
+def nearest_within(codes: Floats, split: NDArray[np.integer[Any]], among: int, most: int) -> NDArray[np.intp]:
+    """Return for each of codes (n, d) the rows of the nearest of those whose split (n,) is ``among``, (n, k); none is its own."""
+    members = np.flatnonzero(split == among)
+    count = min(most, len(members) - 1)
+    found = np.empty((len(codes), max(0, count)), dtype=np.intp)
+    if count < 1:
+        return found
+    inside = split == among
+    found[inside] = members[nearest(codes[members], codes[members], count, same=True).rows]
+    found[~inside] = members[nearest(codes[~inside], codes[members], count).rows]
+    return found

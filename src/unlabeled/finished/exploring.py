@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import UserError
 from unlabeled.evaluation.choosing import uncertainty
-from unlabeled.evaluation.projection import nearest, project
+from unlabeled.evaluation.projection import nearest, nearest_within, project
 from unlabeled.experiments.applying import (
     Applied,
     PseudoLabels,
@@ -266,7 +266,7 @@ class _Gathering:
         Of a labeled image by a network that it did not train: one that knows its label by heart would put it among others of that label.
         """
         split = np.repeat(np.arange(3), [len(one) for one in rows])
-        near = [_nearest_of(codes, split, among) for among in (0, 1)]
+        near = [nearest_within(codes, split, among, _NEIGHBOURS) for among in (0, 1)]
         settled = np.zeros(len(rows[0]), dtype=bool)
         for number, ((task, _), network) in enumerate(zip(self._tasks(self.way), networks, strict=True)):
             unseen = ~np.isin(rows[0], self.lab.folds.folds[task.fold or 0].train) & ~settled
@@ -277,7 +277,9 @@ class _Gathering:
                 ]
                 own = np.concatenate([*kept, np.zeros((len(rows[2]), *kept[0].shape[1:]), dtype=np.float32)])
                 for among in (0, 1):
-                    near[among][: len(rows[0])][unseen] = _nearest_of(own, split, among)[: len(rows[0])][unseen]
+                    near[among][: len(rows[0])][unseen] = nearest_within(own, split, among, _NEIGHBOURS)[
+                        : len(rows[0])
+                    ][unseen]
         return near
 
     @property
@@ -376,19 +378,6 @@ def _level(sizes: Sequence[int], most: int) -> list[int]:
         shares[place] = min(sizes[place], left // waiting)
         left -= shares[place]
     return shares
-
-
-def _nearest_of(codes: NDArray[np.float32], split: NDArray[np.integer], among: int) -> NDArray[np.intp]:
-    """Return the nearest images of a split for every image of the page, (n, k), by places on the page; no image is its own."""
-    members = np.flatnonzero(split == among)
-    count = min(_NEIGHBOURS, len(members) - 1)
-    found = np.empty((len(codes), max(0, count)), dtype=np.intp)
-    if count < 1:
-        return found
-    inside = split == among
-    found[inside] = members[nearest(codes[members], codes[members], count, same=True).rows]
-    found[~inside] = members[nearest(codes[~inside], codes[members], count).rows]
-    return found
 
 
 def _taking(parts: Sequence[Images], rows: Sequence[NDArray[np.intp]]) -> Take:
