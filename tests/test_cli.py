@@ -57,8 +57,9 @@ def test_an_unknown_option_names_the_nearest(capsys):
         (
             ["--data", "photos"],
             "data 'photos' is not known; use shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE.csv, coco:FILE.json, "
-            "arrays:FILE.npz, hf:FOLDER (a data set that Hugging Face's datasets saved), idx:FOLDER (the MNIST family) or cifar:FOLDER "
-            "(its binary version); for example unlabeled run --data folder:photos",
+            "arrays:FILE.npz, hf:FOLDER (a data set that Hugging Face's datasets saved), idx:FOLDER (the MNIST family), cifar:FOLDER "
+            "(its binary version) or shards:FOLDER (or an address; unlabeled data pack writes them); for example unlabeled run --data "
+            "folder:photos",
         ),
         (["--data", "digits", "--archive", "x"], "--archive goes with --data stl10, not with --data digits"),
         (

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from unlabeled.images import Splits as Splits
     from unlabeled.images.patches import cut_patches as cut_patches
     from unlabeled.images.patches import prepare as prepare
+    from unlabeled.images.shards import finish_shards as finish_shards
+    from unlabeled.images.shards import write_shard as write_shard
     from unlabeled.keeping.results import read_result as read_result
     from unlabeled.networks.joint import JointNetwork as JointNetwork
     from unlabeled.networks.models import ConvAutoEncoder as ConvAutoEncoder
@@ -63,6 +65,7 @@ _HOMES = {
     "encode": "evaluation.features",
     "evaluate": "training",
     "explore": "finished.exploring",
+    "finish_shards": "images.shards",
     "fit": "training",
     "fit_full_batch": "networks.sparse",
     "fit_stacked": "training.stacking",
@@ -77,9 +80,10 @@ _HOMES = {
     "run_gain": "studies.course",
     "run_studies": "studies.course",
     "show": "report.display",
+    "write_shard": "images.shards",
 }
 __all__ = [  # noqa: RUF022 - by what they are for
-    "load", "Images", "Splits",
+    "load", "Images", "Splits", "write_shard", "finish_shards",
     "ConvAutoEncoder", "ConvNet", "JointNetwork",
     "Reconstruction", "Classification", "JointClassification", "TrainingConfig", "Group", "fit", "fit_stacked", "evaluate", "encode",
     "cut_patches", "prepare", "SparseAutoencoder", "SparseReconstruction", "fit_full_batch", "PatchEncoder",

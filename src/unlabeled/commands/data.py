@@ -14,12 +14,13 @@ from unlabeled.commands import load_images, say
 from unlabeled.errors import UserError
 from unlabeled.presets import resolve
 
-data_app = App(name="data", help="Look at image sources: fetch, verify, show, sheet, draw.")
+data_app = App(name="data", help="Look at image sources: fetch, verify, show, sheet, draw, pack.")
 
 DataOption = Annotated[
     str,
     Parameter(
-        help="shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE, coco:FILE, arrays:FILE, hf:FOLDER, idx:FOLDER or cifar:FOLDER."
+        help="shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE, coco:FILE, arrays:FILE, hf:FOLDER, idx:FOLDER, cifar:FOLDER or "
+        "shards:FOLDER."
     ),
 ]
 CacheOption = Annotated[
@@ -110,6 +111,23 @@ def sheet(
 
     write_sheet(out, load_images(resolve({"data": data, "side": side, "fit": fit, "cache": cache, "preset": "quick"})))
     say(out)
+
+
+@data_app.command
+def pack(
+    out: Annotated[Path, Parameter(help="Folder to write shards and their index into.")], /, *,
+    data: DataOption = "shapes", side: SideOption = None, fit: FitOption = "crop", cache: CacheOption = None,
+    leaks: Annotated[Literal["drop", "keep"], Parameter(help="Whether exact copies are dropped.")] = "drop",
+    near: Annotated[Literal["drop", "keep"], Parameter(help="Whether near-copies of test images are dropped.")] = "drop",
+    shard_mib: Annotated[int, Parameter(help="Pixels of one shard, MiB, about.")] = 128,
+) -> None:  # fmt: skip
+    """Write the shrunken images as shards: files to read over a network, or from more than one disk, as shards:FOLDER or shards:ADDRESS."""
+    from unlabeled.images.shards import pack as write
+
+    if shard_mib < 1:
+        raise UserError(f"--shard-mib {shard_mib}: give 1 or more")
+    options = {"data": data, "side": side, "fit": fit, "cache": cache, "leaks": leaks, "near": near, "preset": "quick"}
+    say(write(load_images(resolve(options), partly=True), out, shard_bytes=shard_mib << 20))
 
 
 @data_app.command

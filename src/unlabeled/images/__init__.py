@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
+from unlabeled.images.sharded import ShardedPixels
 
 _CHANNELS = (1, 3, 4)
 _NAMED = 5  # classes that a description names
@@ -22,7 +23,7 @@ class Images:
     Attributes
     ----------
     pixels
-        uint8 (n, c, h, w), usually mapped from disk.
+        uint8 (n, c, h, w), usually mapped from disk, or in shards.
     labels
         int64 (n,) from 0 on, or None.
     rows
@@ -34,18 +35,21 @@ class Images:
         If pixels are no uint8 or lie otherwise, or labels are no whole numbers from 0 on; the message says how to convert them.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | ShardedPixels
     labels: NDArray[np.int64] | None = None
     rows: NDArray[np.intp] | None = None
 
     def __post_init__(self) -> None:
-        _check_pixels(self.pixels)
+        if not isinstance(self.pixels, ShardedPixels):
+            _check_pixels(self.pixels)
         if self.labels is not None:
             _check_labels(self.labels, len(self.pixels))
 
     def __repr__(self) -> str:
         channels, height, width = self.shape
         where = "mapped from disk" if isinstance(self.pixels, np.memmap) else "in memory"
+        if isinstance(self.pixels, ShardedPixels):
+            where = f"in {len(self.pixels.shards):,} shard{'s' * (len(self.pixels.shards) > 1)}"
         if self.labels is None:
             text = "no labels"
         elif not len(self):
@@ -70,6 +74,16 @@ class Images:
         if self.labels is None:
             raise DataError("these images have no labels; this step needs labeled images")
         return self.labels if self.rows is None else self.labels[self.rows]
+
+    @property
+    def bounds(self) -> NDArray[np.intp] | None:
+        """Where the images of each shard begin, and how many there are, (shards + 1,); None if they lie in no shards, or out of order."""
+        if not isinstance(self.pixels, ShardedPixels):
+            return None
+        if self.rows is None:
+            return self.pixels.starts
+        in_order = bool((np.diff(self.rows) > 0).all())
+        return np.searchsorted(self.rows, self.pixels.starts) if in_order else None
 
     def take(self, indices: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """Copy the pixels of some images into memory, uint8 (len(indices), c, h, w)."""

@@ -28,7 +28,7 @@ def find_leaks(
         The rows that stay: under "drop" no labeled image stands in test, and no unlabeled one in test or among the
         labeled; under "keep" all.
     """
-    labeled_keys, unlabeled_keys, test_keys = (_keys(digests) for digests in (labeled, unlabeled, test))
+    labeled_keys, unlabeled_keys, test_keys = (view_as_keys(digests) for digests in (labeled, unlabeled, test))
     labeled_in_test = np.isin(labeled_keys, test_keys)
     unlabeled_in_test = np.isin(unlabeled_keys, test_keys)
     unlabeled_in_labeled = np.isin(unlabeled_keys, labeled_keys)
@@ -38,8 +38,8 @@ def find_leaks(
     return leaks, np.flatnonzero(~labeled_in_test), np.flatnonzero(~(unlabeled_in_test | unlabeled_in_labeled))
 
 
-def _keys(digests: Digests) -> NDArray[Any]:
-    """See each digest as one value that can be sorted."""
+def view_as_keys(digests: Digests) -> NDArray[Any]:
+    """See digests, uint8 (n, 32), as values that can be sorted, (n,)."""
     return np.ascontiguousarray(digests).view("S32").reshape(-1) if len(digests) else np.empty(0, "S32")
 
 

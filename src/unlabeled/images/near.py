@@ -7,7 +7,7 @@ pixels. What counts as a near-copy is said by the data: their least like neighbo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -98,13 +98,17 @@ def find_near(
     )
 
 
-def find_pairs(splits: Mapping[str, Images], *, block: int = 1024) -> tuple[float, dict[tuple[str, str], Pairs]]:
+def find_pairs(
+    splits: Mapping[str, Images], *, relations: Sequence[tuple[str, str]] = RELATIONS, block: int = 1024
+) -> tuple[float, dict[tuple[str, str], Pairs]]:
     """Find the near-copies of every relation.
 
     Parameters
     ----------
     splits
         Images by the splits' names, all of one size.
+    relations
+        Which splits are compared, and with which.
     block
         Images on either side of one matrix product, which holds ``8 * block ** 2`` bytes; it changes nothing else.
 
@@ -117,12 +121,12 @@ def find_pairs(splits: Mapping[str, Images], *, block: int = 1024) -> tuple[floa
     """
     pool = _pool(splits)
     if not len(pool) or min(pool.shape[1:]) < _LEAST_SIDE:
-        return _LEAST, {relation: Pairs(*_none(), np.empty(0, dtype=np.float32)) for relation in RELATIONS}
+        return _LEAST, {relation: Pairs(*_none(), np.empty(0, dtype=np.float32)) for relation in relations}
     vectors = _describe(pool)
     least, threshold = _learn(pool, vectors)
     places = dict(zip(splits, zip(pool.starts, pool.starts[1:], strict=False), strict=True))
     found = {}
-    for one, other in RELATIONS:
+    for one, other in relations:
         first, second, turned = _search(vectors, places[one], places[other], least, block)
         # Rounded, so that the order of a sum decides nothing.
         score = np.round(_lay(pool, first, second, turned), 4)

@@ -13,6 +13,15 @@ from unlabeled.errors import DamagedFile
 _BLOCK = 1 << 24  # bytes that one digest stands for
 
 
+def digest_whole(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    found = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(_BLOCK):
+            found.update(part)
+    return found.hexdigest()
+
+
 def digest_blocks(path: Path) -> list[str]:
     """Return the SHA-256 of every block of a file."""
     return [_digest_block(path, start) for start in range(0, path.stat().st_size, _BLOCK)]

@@ -28,16 +28,7 @@ def load(config: Config, *, partly: bool = False) -> Splits:
     DataError
         If the source is unknown, missing or damaged.
     """
-    folder = prepare(config, partly=partly)
-    try:
-        splits = open_store(folder, leaks=config.leaks)
-    except DamagedFile as error:
-        _log.warning(f"{str(error).rpartition(';')[0]}; the images are read again from where they came")
-        discard(folder)
-        folder = prepare(config, partly=partly)
-        splits = open_store(folder, leaks=config.leaks)
-    # Who keeps exact copies keeps near ones too.
-    splits = without_near(splits, folder, policy="keep" if config.leaks == "keep" else config.near)
+    splits = _sharded(config) if config.source == "shards" else _from_store(config, partly=partly)
     for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
         if len(images) == 0 and not partly:
             raise DataError(
@@ -56,6 +47,29 @@ def load(config: Config, *, partly: bool = False) -> Splits:
         splits.near,
         splits.near_pairs,
     )
+
+
+def _from_store(config: Config, *, partly: bool) -> Splits:
+    folder = prepare(config, partly=partly)
+    try:
+        splits = open_store(folder, leaks=config.leaks)
+    except DamagedFile as error:
+        _log.warning(f"{str(error).rpartition(';')[0]}; the images are read again from where they came")
+        discard(folder)
+        folder = prepare(config, partly=partly)
+        splits = open_store(folder, leaks=config.leaks)
+    # Who keeps exact copies keeps near ones too.
+    return without_near(splits, folder, policy="keep" if config.leaks == "keep" else config.near)
+
+
+def _sharded(config: Config) -> Splits:
+    """Open shards, whose copies were looked for when they were written."""
+    from unlabeled.images.shards import open_shards
+
+    place = config.data.partition(":")[2]
+    if not place:
+        raise DataError("data 'shards' needs a path; write shards:FOLDER or shards:ADDRESS")
+    return open_shards(place, cache_folder(config.cache), size=config.pixels if config.side else None)
 
 
 def prepare(config: Config, *, partly: bool = False) -> Path:
@@ -97,8 +111,8 @@ _AT_A_PATH = {
 }
 _KINDS = (
     "shapes, digits, stl10, stl10:PATH, folder:PATH, table:FILE.csv, coco:FILE.json, arrays:FILE.npz, hf:FOLDER (a data set that Hugging "
-    "Face's datasets saved), idx:FOLDER (the MNIST family) or cifar:FOLDER (its binary version); for example unlabeled run --data "
-    "folder:photos"
+    "Face's datasets saved), idx:FOLDER (the MNIST family), cifar:FOLDER (its binary version) or shards:FOLDER (or an address; unlabeled "
+    "data pack writes them); for example unlabeled run --data folder:photos"
 )
 
 

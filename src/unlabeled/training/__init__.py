@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from unlabeled.config import TrainingConfig
 from unlabeled.errors import DamagedFile, DataError, TrainingDiverged, UserError
 from unlabeled.images import Images
+from unlabeled.images.batches import mixed
 from unlabeled.keeping.files import fingerprint, write_history
 from unlabeled.training.averaging import Average
 from unlabeled.training.beside import Beside, Company, digest_of
@@ -233,17 +234,14 @@ class _Training:
 
     def _pass_over(self, random: np.random.Generator) -> tuple[float, float]:
         self.wrapped.train()
-        order = random.permutation(len(self.images))
         if self.beside is not None:
-            passed = self.epoch * len(order)
+            passed = self.epoch * len(self.images)
             self._company = Company(
                 self.beside, self.augmentation, ratio=self.config.beside_ratio, seed=self.seed, passed=passed
             )
         steps = self.steps_an_epoch * self.config.epochs
         totals = torch.zeros(2, device=self.runtime.device)
-        for number, rows in enumerate(
-            np.array_split(order, range(self.config.batch_size, len(order), self.config.batch_size))
-        ):
+        for number, rows in enumerate(mixed(self.images, self.config.batch_size, random)):
             step = self.epoch * self.steps_an_epoch + number
             self._set_rates(step, steps)
             totals += self._step(rows, random, done=step / steps)

@@ -76,7 +76,7 @@ class Company:
     def __init__(self, beside: Beside, usual: Augmentation, *, ratio: int, seed: int, passed: int) -> None:
         self.beside, self.ratio = beside, ratio
         self._change = usual if beside.augmentation is None else beside.augmentation
-        self._turns = Turns(len(beside.images), seed, passed * ratio)
+        self._turns = Turns(len(beside.images), seed, passed * ratio, beside.images.bounds)
 
     def next(self, size: int, own: np.ndarray, random: np.random.Generator) -> Drawn:
         """Return what comes beside the labeled images ``own`` of a batch of ``size``."""
