@@ -432,6 +432,8 @@ config = TrainingConfig(epochs=2, batch_size=9, flip=True, shift=1, optimizer="s
 fitted = fit(model, Classification(), make_images(28), valid=make_images(5), config=config, runtime=runtime)
 # The same with unlabeled images in every step, which the processes share too.
 joint = joint_network()
+# In parts of a batch, several for each of two processes.
+config = config.model_copy(update={{"accumulate": 1 if runtime.processes == 1 else 3}})
 fit(joint, JointClassification(2.0), make_images(28), valid=make_images(5), config=config, runtime=runtime,
     beside=make_images(31, classes=None, seed=4))
 if runtime.rank == 0:
@@ -439,6 +441,25 @@ if runtime.rank == 0:
     save_weights(Path({out!r} + "-joint"), joint)
     print(fitted.history[-1]["train_loss"])
 """
+
+
+@pytest.mark.parametrize("parts", [2, 4, 50])
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_gradients_of_parts_add_up_to_those_of_the_batch(parts, ratio):
+    ends, losses = [], []
+    for accumulate in (1, parts):
+        model, config = joint_network(), TrainingConfig(
+            epochs=2, batch_size=9, flip=True, shift=1, optimizer="sgd", learning_rate=0.05, accumulate=accumulate,
+            beside_ratio=max(1, ratio),
+        )  # fmt: skip
+        beside = make_images(31, classes=None, seed=4) if ratio else None
+        fitted = fit(model, JointClassification(2.0), make_images(28), valid=None, config=config, beside=beside)
+        ends.append(torch.cat([value.flatten() for value in model.state_dict().values()]))
+        losses.append(fitted.history[-1]["train_loss"])
+    # Added in another order, so not in the same bytes: they were computed in parts.
+    assert not torch.equal(*ends)
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-6)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def joint_network(seed=0):

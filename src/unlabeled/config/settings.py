@@ -61,6 +61,9 @@ class TrainingConfig(Section):
     """Share of all steps over which the learning rate first rises from 0."""
     batch_size: int = Field(default=128, ge=1)
     """Images a step."""
+    accumulate: int = Field(default=1, ge=1, le=4096, exclude_if=lambda given: given == 1)
+    """Parts of a batch that are computed one after the other, their gradients added up: for batches that memory does not hold at once.
+    Normalisation sees a part at a time."""
     epochs: int = Field(default=20, ge=1)
     """Passes over the training images at the most."""
     # Left out of a run's key where it is as it was before, so that finished runs stay finished.

@@ -22,7 +22,7 @@ from unlabeled.images import Images
 from unlabeled.images.batches import mixed
 from unlabeled.keeping.files import fingerprint, write_history
 from unlabeled.training.averaging import Average
-from unlabeled.training.beside import Beside, Company, digest_of
+from unlabeled.training.beside import Beside, Company, Drawn, digest_of
 from unlabeled.training.checkpoints import load_checkpoint, pack_optimizer, save_checkpoint, unpack_optimizer
 from unlabeled.training.measuring import evaluate as evaluate
 from unlabeled.training.measuring import gradient_norms as gradient_norms
@@ -270,28 +270,36 @@ class _Training:
         own = np.arange(runtime.rank, size, runtime.processes)
         # A batch smaller than the number of processes: the idle ones take part with weight 0.
         share, own = len(own), own if len(own) else np.arange(1)
-        images, labels = load(self.images, rows[own], pixels[own] if runtime.processes > 1 else pixels, runtime)
+        labeled = self.images.labels is not None
+        drawn = self._company.next(size, own, random) if self.beside is not None and labeled else None
         self.wrapped_optimizer.zero_grad()
         if any(group.after for group in self.groups):
             hold_statistics(self.model, self.groups, done)
-        loss, metric = self._measure(images, labels, size, own, random)
-        # Processes' gradients are averaged, so this weight makes them add up to the mean over the whole batch.
-        self.fabric.backward(loss * (share * runtime.processes / size))
+        totals: Tensor | int = 0
+        # As many for each process: they meet in every part's normalisation.
+        parts = np.array_split(np.arange(len(own)), max(1, min(self.config.accumulate, size // runtime.processes)))
+        for number, part in enumerate(parts):
+            some = own[part]
+            images, labels = load(self.images, rows[some], pixels[some] if len(some) < size else pixels, runtime)
+            with self.fabric.no_backward_sync(self.wrapped, enabled=number + 1 < len(parts)):
+                loss, metric = self._measure(images, labels, None if drawn is None else drawn.of(part))
+                # Processes' gradients are averaged, so this weight makes them add up to the mean over the whole batch.
+                weight = share * len(part) / len(own)
+                self.fabric.backward(loss * (weight * runtime.processes / size))
+            totals = totals + torch.stack([loss.detach().float(), metric.float()]) * weight
         for group in self.optimizer.param_groups:
             if done < group["group"].after:
                 # Optimisers pass over parameters without a gradient, and their averages do not move either.
                 for parameter in group["params"]:
                     parameter.grad = None
         self.wrapped_optimizer.step()
-        return torch.stack([loss.detach().float(), metric.float()]) * share
+        assert isinstance(totals, Tensor)
+        return totals
 
-    def _measure(
-        self, images: Tensor, labels: Tensor | None, size: int, own: np.ndarray, random: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Return loss and metric of this process's share of a batch, with the unlabeled images that belong to it behind it."""
-        if self.beside is None or labels is None:
+    def _measure(self, images: Tensor, labels: Tensor | None, drawn: Drawn | None) -> tuple[Tensor, Tensor]:
+        """Return loss and metric of some labeled images, with the unlabeled ones that belong to them behind them."""
+        if drawn is None or labels is None:
             return self.objective(self.wrapped, images, labels)
-        drawn = self._company.next(size, own, random)
         others = self.runtime.load(drawn.pixels)
         both = torch.cat([images, others])
         labels = torch.cat([labels, labels.new_full((len(others),), -1)])

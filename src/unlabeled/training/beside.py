@@ -88,16 +88,27 @@ class Company:
         if self.beside.taught:
             shown = pixels[mine] if self.beside.weak is None else self.beside.weak(pixels, random)[mine]
         targets = None if self.beside.targets is None else self.beside.targets[rows[mine]]
-        return Drawn(changed, targets, shown)
+        return Drawn(changed, targets, shown, self.ratio)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Images beside a batch, uint8 (m, c, h, w): pixels to learn from, their targets (m, classes), pixels for the averaged weights."""
+    """Images beside a batch, uint8 (m, c, h, w): pixels to learn from, their targets (m, classes), pixels for the averaged weights.
+
+    They belong to the labeled ones in order, ``ratio`` to each.
+    """
 
     pixels: NDArray[np.uint8]
     targets: NDArray[np.float32] | None
     shown: NDArray[np.uint8] | None
+    ratio: int
+
+    def of(self, part: NDArray[np.intp]) -> Drawn:
+        """Return those of a run of labeled images, their places from first to last."""
+        mine = slice(part[0] * self.ratio, (part[-1] + 1) * self.ratio)
+        targets = None if self.targets is None else self.targets[mine]
+        shown = None if self.shown is None else self.shown[mine]
+        return Drawn(self.pixels[mine], targets, shown, self.ratio)
 
 
 def digest_of(images: Images) -> str:

@@ -6,7 +6,7 @@ import atexit
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,10 @@ class Alone:
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients of a loss."""
         loss.backward()  # type: ignore[no-untyped-call]
+
+    def no_backward_sync(self, model: nn.Module, *, enabled: bool) -> AbstractContextManager[None]:
+        """Do nothing: there are no others to wait for."""
+        return nullcontext()
 
     def all_reduce(self, value: Tensor, *, reduce_op: str) -> Tensor:
         """Return the value: there are no others to add, or to average with."""
