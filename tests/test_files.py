@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -362,13 +363,17 @@ def test_a_lock_is_let_go_when_its_process_is_killed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_where_a_disk_cannot_lock_only_what_is_a_day_old_is_abandoned(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ahead", [0, 1e6, -1e6])
+def test_where_a_disk_cannot_lock_only_what_is_a_day_old_is_abandoned(tmp_path, monkeypatch, ahead):
     def refuse(*_):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", refuse)
     with locked(tmp_path) as alone:
         assert not alone
+    # A machine whose clock is days ahead takes nothing for older than it is.
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now + ahead)
     young, old = tmp_path / f".{'a' * 16}.tmp", tmp_path / f".a.bin.{'b' * 16}.tmp"
     for path in (young, old):
         path.write_bytes(b"")

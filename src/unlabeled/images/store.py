@@ -39,7 +39,7 @@ from unlabeled.keeping.files import (
     write_arrays,
     write_sealed,
 )
-from unlabeled.keeping.locks import locked
+from unlabeled.keeping.locks import age_of, locked
 
 _log = logging.getLogger("unlabeled")
 
@@ -279,6 +279,6 @@ def _linked(link: Path, key: str) -> Path | None:
 def _sweep(cache: Path, *, alone: bool) -> None:
     """Remove what killed processes left; without locks on this disk only what is a day old."""
     for folder in cache.glob("unfinished-*"):
-        if alone or time.time() - folder.stat().st_mtime > _DAY:
+        if alone or age_of(folder) > _DAY:
             shutil.rmtree(folder, ignore_errors=True)
     sweep(cache / "index")

@@ -2,7 +2,7 @@
 
 A lock is taken on the folder itself, so nothing is left behind, and neither process numbers nor clocks are asked: two containers
 that share a disk and have the same process number keep out of each other's way. Some network disks can't lock; there everything
-goes on without, and only what is a day old is taken for abandoned.
+goes on without, and only what is a day old by the disk's own clock is taken for abandoned.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import time
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +65,18 @@ def claim(handle: int) -> None:
             raise
 
 
+def age_of(path: Path) -> float:
+    """Return for how many seconds a file or folder was not changed, by the clock of its disk: a machine's own can be days off.
+
+    Where nothing can be written beside it, or it is gone, it counts as new.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as new:
+            return os.fstat(new.fileno()).st_mtime - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def abandoned(path: Path) -> bool:
     """Tell whether nobody alive writes a claimed file, or is in a locked folder."""
     try:
@@ -76,7 +88,7 @@ def abandoned(path: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return time.time() - os.fstat(handle).st_mtime > _DAY
+        return age_of(path) > _DAY
     finally:
         os.close(handle)
     return True

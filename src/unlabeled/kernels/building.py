@@ -21,7 +21,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
@@ -34,12 +33,13 @@ from unlabeled.console.plain import printable
 from unlabeled.errors import UserError
 from unlabeled.keeping.caching import cache_folder
 from unlabeled.keeping.files import sync_folder
-from unlabeled.keeping.locks import abandoned, locked
+from unlabeled.keeping.locks import abandoned, age_of, locked
 
 _log = logging.getLogger("unlabeled")
 
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-Wno-psabi", "-lpthread")
-_ASKING, _COMPILING, _PROVING = 10, 60, 20  # seconds at the most; compiling takes 5 to 10
+# Seconds at the most; compiling takes 5 to 10, and more than a minute where several do so on busy cores.
+_ASKING, _COMPILING, _PROVING = 10, 240, 20
 _OTHERS_WRITE = 0o022
 _PROOF = "import ctypes, sys; made = ctypes.CDLL(sys.argv[1]); made.encode, made.scatter, made.gather"
 _TEMPORARY = "unlabeled-kernels-"
@@ -231,7 +231,7 @@ def _temporary_folder() -> Path:
     for path in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
             facts = path.lstat()
-            young = time.time() - facts.st_mtime < _COMPILING
+            young = age_of(path) < _COMPILING
             if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and not young and abandoned(path):
                 shutil.rmtree(path, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
