@@ -19,7 +19,7 @@ from unlabeled.config.names import separate
 from unlabeled.presets import read_file, resolve
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("first-answer", "your-images", "reading-the-report", "seeing", "using-the-classifier")
+PAGES = ("first-answer", "your-images", "millions", "reading-the-report", "seeing", "using-the-classifier")
 # Pages whose code other tests run, or what it does.
 ELSEWHERE = {"EXTENDING": "test_methods.py", "ESTIMATORS": "test_estimators.py", "clusters": "test_cluster.py"}
 # So small that a page takes seconds; names of folders are those that a reader gets.
