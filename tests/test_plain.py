@@ -3,11 +3,14 @@
 import io
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unlabeled.cli import main
 from unlabeled.console.plain import class_name, printable, tolerate
+from unlabeled.images.shards import finish_shards, write_shard
 
 
 @given(text=st.text(st.characters(exclude_categories=())))
@@ -52,3 +55,12 @@ def test_a_number_keeps_its_sign_where_only_ascii_can_be_written(number):
     stream.write(f"{number:+.1f} → × {'−' if number < 0 else ''}{abs(number):.1f} … ё é 猫".replace("-", "−"))
     words = content.getvalue().decode("ascii")
     assert words.startswith(f"{number:+.1f} -> x {'-' if number < 0 else ''}{abs(number):.1f} ... ")
+
+
+def test_colons_in_names_are_no_pictures(tmp_path, capsys):
+    folder = tmp_path / ":smile:"
+    write_shard(folder, "unlabeled", 0, np.zeros((2, 1, 8, 8), dtype=np.uint8))
+    finish_shards(folder, (":a:", ":heart:"), jobs=1)
+    main(["data", "show", "--data", f"shards:{folder}"])
+    out = capsys.readouterr().out.replace("\n", "")
+    assert all(name in out for name in (":smile:", ":a:", ":heart:"))

@@ -233,7 +233,7 @@ def _run_gain(config: Config) -> None:
     document = Document(run_gain(config, load_images(config), folder=config.folder), config.lang)
     path = write_page(document)
     ways = next(part for part in document.sections("gain")[0].parts if isinstance(part, TableOfReport))
-    Console(width=max(commands.out.width, 92)).print(_plain_table(ways))
+    Console(width=max(commands.out.width, 92), emoji=False).print(_plain_table(ways))
     say(document.answer.sentences)
     for line in document.answer.lines:
         say(f"  {line}")

@@ -19,7 +19,7 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-out = _Console(highlight=False)
+out = _Console(highlight=False, emoji=False)
 
 
 def say(text: object) -> None:

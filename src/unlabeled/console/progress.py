@@ -32,7 +32,7 @@ class RunProgress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(stderr=True, emoji=False)
         self._title = ""
         self._left: Counter[str] = Counter()
         self._number = self._total = 0
