@@ -57,10 +57,10 @@ def test_a_number_keeps_its_sign_where_only_ascii_can_be_written(number):
     assert words.startswith(f"{number:+.1f} -> x {'-' if number < 0 else ''}{abs(number):.1f} ... ")
 
 
-def test_colons_in_names_are_no_pictures(tmp_path, capsys):
-    folder = tmp_path / ":smile:"
-    write_shard(folder, "unlabeled", 0, np.zeros((2, 1, 8, 8), dtype=np.uint8))
-    finish_shards(folder, (":a:", ":heart:"), jobs=1)
-    main(["data", "show", "--data", f"shards:{folder}"])
-    out = capsys.readouterr().out.replace("\n", "")
-    assert all(name in out for name in (":smile:", ":a:", ":heart:"))
+def test_colons_around_names_make_no_pictures(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_shard("heart", "unlabeled", 0, np.zeros((2, 1, 8, 8), dtype=np.uint8))
+    finish_shards("heart", (":a:",), jobs=1)
+    main(["data", "show", "--data", "shards:heart"])
+    out = capsys.readouterr().out
+    assert out.startswith("shards:heart: images of 8x8") and ":a:" in out
