@@ -26,6 +26,7 @@ import numpy as np
 from unlabeled.images import Images
 from unlabeled.images.batches import mixed
 from unlabeled.images.shards import finish_shards, open_shards, write_shard
+from unlabeled.processes import stop_processes
 
 SIDE, BATCH, LABELED = 32, 128, 5000
 EACH = (1 << 27) // (3 * SIDE**2)  # images of a shard
@@ -58,6 +59,7 @@ def write(folder: Path, images: int) -> str:
 def finish(folder: Path, near: str) -> str:
     """Look for copies, and write the index."""
     finish_shards(folder, NAMES, near=near)  # type: ignore[arg-type]
+    stop_processes()  # they wait for more, and this process would wait for them
     return f"index of {(folder / 'index.json').stat().st_size / 1e3:,.0f} kB"
 
 

@@ -18,12 +18,13 @@ import unlabeled as ul
 from conftest import TINY_STRONG, make_images, read_findings
 from unlabeled.cli import main
 from unlabeled.errors import DamagedFile, DataError, UserError
-from unlabeled.images import Images, Splits, batches, sharded
+from unlabeled.images import Images, Splits, batches, sharded, shards
 from unlabeled.images.batches import MIXED_SHARDS, Turns, mixed, shuffled
 from unlabeled.images.leaks import find_leaks
 from unlabeled.images.near import find_near
 from unlabeled.images.shards import open_shards, pack
 from unlabeled.images.store import digests_of
+from unlabeled.keeping.files import read_sealed, write_sealed
 from unlabeled.presets import resolve
 from unlabeled.processes import in_processes
 from unlabeled.sources import load
@@ -103,6 +104,49 @@ def test_a_few_images_from_elsewhere_are_read_by_their_ranges_and_many_fetch_the
     assert np.array_equal(again[200:], whole[200:])
 
 
+def test_a_pass_over_shards_elsewhere_fetches_each_once_and_reads_few_images_by_themselves(tmp_path, monkeypatch):
+    whole = written(tmp_path / "shards", unlabeled=(400,) * 10)
+    ul.finish_shards(tmp_path / "shards", NAMES, leaks="keep", jobs=1)
+    images = open_shards(elsewhere(tmp_path / "shards", "pass"), tmp_path / "cache").unlabeled
+    alone, fetched, ranges, compare = [], [], sharded.Shelf.ranges, sharded._compare
+    monkeypatch.setattr(
+        sharded.Shelf, "ranges", lambda self, shard, starts, n: alone.extend(starts) or ranges(self, shard, starts, n)
+    )
+    monkeypatch.setattr(
+        sharded, "_compare", lambda path, shard, **more: fetched.append(shard.name) or compare(path, shard, **more)
+    )
+    random = np.random.default_rng(0)
+    for _ in range(2):
+        assert all(np.array_equal(images.take(rows), whole[rows]) for rows in mixed(images, 32, random))
+    assert len(fetched) == len(set(fetched)) == 10
+    assert len(alone) <= 10 * 400 / 64
+
+
+@pytest.mark.parametrize("left", [b"", b"x" * 100, None])
+def test_what_is_damaged_in_the_cache_is_fetched_again(place, tmp_path, left):
+    folder, whole = place
+    where = elsewhere(folder, "healed")
+    open_shards(where, tmp_path / "cache").unlabeled.pixels[:]
+    for path in [*(tmp_path / "cache").rglob("*.shard")]:
+        path.write_bytes(bytes(path.stat().st_size) if left is None else left)
+    splits = open_shards(where, tmp_path / "cache")
+    assert np.array_equal(splits.unlabeled.pixels[:], whole) and splits.test.classes.tolist() == [0, 1, 2, 0]
+    for path in [*(tmp_path / "cache").rglob("*.seen")]:
+        path.write_bytes(b"\xff\xfe")
+    assert np.array_equal(open_shards(where, tmp_path / "cache").unlabeled.pixels[:], whole)
+
+
+def test_one_image_of_a_shard_that_is_gone_elsewhere_is_an_error_in_words(tmp_path):
+    written(tmp_path / "shards", unlabeled=(200, 200))
+    ul.finish_shards(tmp_path / "shards", NAMES, leaks="keep", jobs=1)
+    where = elsewhere(tmp_path / "shards", "gone")
+    pixels = open_shards(where, tmp_path / "cache").unlabeled.pixels
+    fsspec.filesystem("memory").rm(f"/gone/{pixels.shards[1].name}")
+    assert len(pixels[[0]]) == 1
+    with pytest.raises(UserError, match="can't be read"):
+        pixels[[399]]
+
+
 def test_fetched_shards_make_room_for_one_another(tmp_path, monkeypatch):
     whole = written(tmp_path / "shards", unlabeled=(40,) * 6)
     ul.finish_shards(tmp_path / "shards", NAMES, leaks="keep", jobs=1)
@@ -169,9 +213,9 @@ def test_a_pass_takes_every_image_once_and_a_few_shards_at_a_time(counts, seed, 
     bounds, n = lying_in(counts)
     parts = list(shuffled(n, np.random.default_rng(seed), bounds))
     assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(n))
-    shards = [set((np.searchsorted(bounds, part, side="right") - 1).tolist()) for part in parts]
-    assert all(len(some) <= MIXED_SHARDS or len(counts) <= MIXED_SHARDS for some in shards)
-    assert sum(map(len, shards)) == len(set().union(*shards))
+    taken = [set((np.searchsorted(bounds, part, side="right") - 1).tolist()) for part in parts]
+    assert all(len(some) <= MIXED_SHARDS or len(counts) <= MIXED_SHARDS for some in taken)
+    assert sum(map(len, taken)) == len(set().union(*taken))
     again = list(shuffled(n, np.random.default_rng(seed), bounds))
     assert all(np.array_equal(one, other) for one, other in zip(parts, again, strict=True))
 
@@ -309,6 +353,73 @@ def test_data_pack_and_show(tmp_path, capsys):
 
 
 # What can be wrong
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": None}, {"shape": [3, 8]}, {"shape": [3, -8, 12]}, {"folds": [[99]]}, {"near": {"no": 1}}, {"leaks": None},
+        *({"shards": {"labeled": [], "test": [], "unlabeled": [one]}} for one in (
+            ["../x/unlabeled-000000.shard", 5, "a" * 64, []], ["unlabeled-000000.shard", "5", "a" * 64, []],
+            ["unlabeled-000000.shard", -5, "a" * 64, []], ["unlabeled-000000.shard", 5, "/etc/passwd", []],
+            ["unlabeled-000000.shard", 5, "a" * 64, [2, 2]], ["unlabeled-000000.shard", 5, "a" * 64, [-1]],
+            ["unlabeled-000000.shard", 5, "a" * 64, [5]], ["test-000000.shard", 5, "a" * 64, []], ["unlabeled-000000.shard"],
+        )),
+    ],
+)  # fmt: skip
+def test_an_index_that_tells_of_no_shards_is_refused(place, change):
+    path = place[0] / "index.json"
+    write_sealed(path, {**read_sealed(path), **change})
+    with pytest.raises(DamagedFile, match=r"index\.json: does not tell of shards"):
+        open_shards(str(place[0]), place[0] / "cache")
+
+
+def test_copies_that_were_kept_are_not_taken_for_dropped(place):
+    folder, _ = place
+    config = {"data": f"shards:{folder}", "preset": "quick"}
+    with pytest.raises(DataError, match="with copies kept; give --near keep, or write it again with drop"):
+        load(resolve(config))
+    assert len(load(resolve({**config, "near": "keep"})).unlabeled) == 13
+    with pytest.raises(DataError, match="with copies dropped; give --leaks drop"):
+        load(resolve({**config, "leaks": "keep"}))
+
+
+def test_what_is_written_while_it_is_looked_through_is_not_finished(place, monkeypatch):
+    folder, _ = place
+    digest = shards.digest_whole
+
+    def also_written(path):
+        if path.name == "unlabeled-000000.shard":
+            ul.write_shard(folder, "unlabeled", 0, draw(5, seed=77))
+        return digest(path)
+
+    monkeypatch.setattr(shards, "digest_whole", also_written)
+    with pytest.raises(DamagedFile, match=r"unlabeled-000000\.shard: was written while"):
+        ul.finish_shards(folder, NAMES, jobs=1)
+
+
+def test_what_was_packed_is_finished_by_nobody_else(tmp_path):
+    index = pack(load(resolve({"data": "digits", "preset": "quick"})), tmp_path / "shards", shard_bytes=64 * 300)
+    index.unlink()  # as if it was ended before
+    with pytest.raises(DataError, match="delete the folder and pack again"):
+        ul.finish_shards(tmp_path / "shards", [str(digit) for digit in range(10)])
+
+
+def test_arguments_that_mean_nothing_are_refused(place):
+    folder, _ = place
+    for wrong in ({"leaks": "Drop"}, {"near": "no"}, {"fit": "squash"}):
+        with pytest.raises(DataError, match="give "):
+            ul.finish_shards(folder, NAMES, **wrong)
+    for number in ("3", 1.0):
+        with pytest.raises(DataError, match="whole number from 0 on"):
+            ul.write_shard(folder, "unlabeled", number, draw(2))
+    with pytest.raises(DataError, match="labels hold"):
+        ul.write_shard(folder, "test", 5, draw(2), np.full(2, 2**63, dtype=np.uint64))
+    pixels = open_shards(str(folder), folder / "cache").unlabeled.pixels
+    with pytest.raises(IndexError, match="rows alone"):
+        pixels[0, 1]
+    with pytest.raises(IndexError, match="a mask"):
+        pixels[np.ones(3, dtype=bool)]
 
 
 @pytest.mark.parametrize(

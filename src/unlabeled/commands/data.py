@@ -109,7 +109,8 @@ def sheet(
     """Write a contact sheet: ten images of every class (of 20 at the most), and unlabeled ones."""
     from unlabeled.report.sheet import write_sheet
 
-    write_sheet(out, load_images(resolve({"data": data, "side": side, "fit": fit, "cache": cache, "preset": "quick"})))
+    options = {"data": data, "side": side, "fit": fit, "cache": cache, "preset": "quick"}
+    write_sheet(out, load_images(resolve(options), partly=True))
     say(out)
 
 

@@ -1,20 +1,21 @@
 """Images that lie in many files, here or elsewhere: read as one array of pixels, a shard at a time. Knows nothing of torch.
 
-A shard is one file: a head of 4,096 bytes in JSON, the pixels, the labels if there are some. On this machine's disks it is mapped where it
-lies. Elsewhere (any address that fsspec knows) it is fetched once into the cache, compared with its digest and mapped from there; a few
-images of one that is not at hand are read by their ranges.
+On this machine's disks a shard is mapped where it lies. Elsewhere (any address that fsspec knows) it is fetched once into the cache,
+compared with its digest and mapped from there; the first few images that are asked of one not at hand are read by their ranges.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import threading
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,14 @@ from unlabeled.errors import DamagedFile, UserError
 from unlabeled.images.shardfiles import HEAD
 from unlabeled.keeping.caching import expand
 from unlabeled.keeping.digests import digest_whole
-from unlabeled.keeping.files import fingerprint, write_atomically
+from unlabeled.keeping.files import fingerprint, sweep, write_atomically
+from unlabeled.keeping.locks import claim
 
 _OPEN = 64  # shards that are mapped at a time
-_FEW = 64  # of a shard elsewhere less than one in so many images are read by their ranges
+_FEW = 64  # of a shard elsewhere the first images, up to one in so many, are read by their ranges
 _SHARE_OF_DISK = 0.5  # of what is free, for shards that were fetched
 _TRIES = 3
+T = TypeVar("T")
 _WAY_OUT = "fetch or write it again"
 
 
@@ -66,9 +69,8 @@ class Shelf:
 
     def __init__(self, place: str, cache: Path) -> None:
         self.place, self.remote = place.rstrip("/"), "://" in place
-        self.folder = None if self.remote else expand(place)
-        where = self.place if self.remote else str(expand(place).absolute())
-        self.kept = cache / "shards" / fingerprint(where)
+        self.folder = None if self.remote else expand(place).absolute()
+        self.kept = cache.absolute() / "shards" / fingerprint(str(self.folder or self.place))
 
     def fetch_index(self, name: str) -> Path:
         """Return the path of the index; one elsewhere is read anew each time."""
@@ -82,8 +84,8 @@ class Shelf:
         """Whether reading a shard fetches nothing."""
         return self.folder is not None or self._copy(shard).exists()
 
-    def path(self, shard: Shard) -> Path:
-        """Return the path of a shard on this machine, compared with its digest once; fetch it if need be.
+    def use(self, shard: Shard, read: Callable[[Path], T]) -> T:
+        """Return what is read from a shard on this machine, which was compared with its digest once; fetch it if need be.
 
         Raises
         ------
@@ -93,25 +95,40 @@ class Shelf:
             If it can't be fetched.
         """
         if self.folder is None:
-            return self._fetched(shard)
+            for _ in range(_TRIES):
+                with suppress(FileNotFoundError):  # another process made room in this moment
+                    return read(self._fetched(shard))
+            raise UserError(f"{self.kept}: the disk is too full to hold a shard; free some space")
         path = self.folder / shard.name
-        try:
-            facts = path.stat()
-        except OSError:
-            raise DamagedFile(f"{printable(str(path))}: no such file, but the index names it; {_WAY_OUT}") from None
-        told = f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ino}"
-        mark = self.kept / f"{shard.digest[:16]}-{shard.name}.seen"
-        if not mark.is_file() or mark.read_text() != told:
+        if not path.is_file():
+            raise DamagedFile(f"{printable(str(path))}: no such file, but the index names it; {_WAY_OUT}")
+        if not self._seen(shard, path):
             _compare(path, shard)
-            with suppress(OSError):  # a cache that can't be written: it is compared again the next time
-                write_atomically(mark, lambda file: file.write(told.encode()))
-        return path
+            self._see(shard, path)
+        return read(path)
+
+    def _mark(self, shard: Shard) -> Path:
+        return self.kept / f"{shard.digest[:16]}-{shard.name}.seen"
+
+    def _seen(self, shard: Shard, path: Path) -> bool:
+        """Tell whether a file is the one that was compared."""
+        try:
+            return self._mark(shard).read_bytes() == _facts(path)
+        except OSError:
+            return False
+
+    def _see(self, shard: Shard, path: Path) -> None:
+        with suppress(OSError):  # a cache that can't be written: it is compared again the next time
+            write_atomically(self._mark(shard), lambda file: file.write(_facts(path)))
 
     def ranges(self, shard: Shard, starts: Sequence[int], length: int) -> list[bytes]:
         """Read so many bytes from each of some places of a shard elsewhere."""
         return self._ask(
             lambda files, root: files.cat_ranges(
-                [f"{root}/{shard.name}"] * len(starts), list(starts), [start + length for start in starts]
+                [f"{root}/{shard.name}"] * len(starts),
+                list(starts),
+                [start + length for start in starts],
+                on_error="raise",
             )
         )
 
@@ -120,26 +137,32 @@ class Shelf:
 
     def _fetched(self, shard: Shard) -> Path:
         copy = self._copy(shard)
-        if copy.exists():
-            os.utime(copy)  # what was not wanted for longest makes room first
+        if copy.exists() and self._seen(shard, copy):
+            with suppress(OSError):  # what was not wanted for longest makes room first
+                os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
             return copy
         self.kept.mkdir(parents=True, exist_ok=True)
-        coming = self.kept / f".{os.getpid()}-{threading.get_ident()}-{copy.name}"
+        sweep(self.kept)
+        coming = self.kept / f".{secrets.token_hex(8)}.tmp"
         try:
-            self._ask(lambda files, root: files.get_file(f"{root}/{shard.name}", str(coming)))
-            _compare(coming, shard, shown=f"{self.place}/{shard.name}")
-            self._make_room(coming.stat().st_size)
-            coming.replace(copy)
+            with coming.open("x+b") as file:
+                claim(file.fileno())
+                self._ask(lambda files, root: files.get_file(f"{root}/{shard.name}", str(coming)))
+                os.fsync(file.fileno())
+                _compare(coming, shard, shown=f"{self.place}/{shard.name}")
+                self._make_room(coming.stat().st_size)
+                coming.replace(copy)
         finally:
             coming.unlink(missing_ok=True)
+        self._see(shard, copy)
         return copy
 
     def _make_room(self, needed: int) -> None:
         """Remove what was fetched and not wanted for longest; who has it mapped still can read it."""
         found = []
-        for path in self.kept.glob("[!.]*.shard"):
+        for path in self.kept.glob("*.shard"):
             try:
-                found.append((path.stat().st_mtime, path.stat().st_size, path))
+                found.append((path.stat().st_atime, path.stat().st_size, path))
             except FileNotFoundError:
                 continue  # another process made room
         held = sum(size for _, size, _ in found)
@@ -159,11 +182,16 @@ class Shelf:
             ) from None
         try:
             return question(*url_to_fs(self.place))
-        except (OSError, ValueError, ImportError) as error:
+        except Exception as error:  # noqa: BLE001 - each file system has errors of its own
             raise UserError(
                 f"shards:{printable(self.place)}: can't be read ({type(error).__name__}: {printable(str(error))[:200]}); look whether "
                 "the address is right and this machine may read it"
             ) from None
+
+
+def _facts(path: Path) -> bytes:
+    facts = path.stat()
+    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ino}".encode()
 
 
 def _compare(path: Path, shard: Shard, shown: str = "") -> None:
@@ -192,20 +220,25 @@ class ShardedPixels:
         self.starts = np.concatenate([[0], np.cumsum([len(shard) for shard in shards])]).astype(np.intp)
         self.shape = (int(self.starts[-1]), *size)
         self._maps: dict[int, NDArray[np.uint8]] = {}
+        self._asked: Counter[int] = Counter()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}}
+        return {**self.__dict__, "_maps": {}, "_asked": Counter()}
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
+        if isinstance(rows, tuple):
+            raise IndexError("images in shards are indexed by rows alone; take them first, then index what was taken")
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
         wanted = np.asarray(rows)
         if wanted.ndim == 0:
             return self[wanted[None]][0]
         if wanted.dtype == np.bool_:
+            if wanted.shape != self.shape[:1]:
+                raise IndexError(f"a mask of shape {wanted.shape} for {len(self):,} images")
             wanted = np.flatnonzero(wanted)
         wanted = np.where(wanted < 0, wanted + len(self), wanted)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
@@ -220,28 +253,26 @@ class ShardedPixels:
     def _read(self, number: int, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         shard = self.shards[number]
         rows = shard.places(rows)
-        if len(rows) * _FEW < shard.count and number not in self._maps and not self.shelf.at_hand(shard):
-            length = int(np.prod(self.shape[1:]))
-            parts = self.shelf.ranges(shard, [HEAD + int(row) * length for row in rows], length)
-            if any(len(part) != length for part in parts):
-                raise DamagedFile(f"{self.shelf.place}/{shard.name}: shorter than the index tells; {_WAY_OUT}")
-            return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, *self.shape[1:])
+        if number not in self._maps and not self.shelf.at_hand(shard):
+            self._asked[number] += len(rows)
+            if self._asked[number] * _FEW < shard.count and (found := self._ranges(shard, rows)) is not None:
+                return found
         return self._mapped(number)[rows]
+
+    def _ranges(self, shard: Shard, rows: NDArray[np.intp]) -> NDArray[np.uint8] | None:
+        length = int(np.prod(self.shape[1:]))
+        parts = self.shelf.ranges(shard, [HEAD + int(row) * length for row in rows], length)
+        if any(len(part) != length for part in parts):
+            return None  # a server that knows no ranges; what is wrong with a shard shows when it is fetched
+        return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, *self.shape[1:])
 
     def _mapped(self, number: int) -> NDArray[np.uint8]:
         if (found := self._maps.get(number)) is not None:
             return found
         shard = self.shards[number]
-        for left in reversed(range(_TRIES)):
-            path = self.shelf.path(shard)
-            try:
-                pixels = np.memmap(path, dtype=np.uint8, mode="r", offset=HEAD, shape=(shard.count, *self.shape[1:]))
-            except FileNotFoundError:  # another process made room in this moment
-                if not left:
-                    raise
-                continue
-            break
+        shape = (shard.count, *self.shape[1:])
+        pixels = self.shelf.use(shard, lambda path: np.memmap(path, dtype=np.uint8, mode="r", offset=HEAD, shape=shape))
         while len(self._maps) >= _OPEN:
-            del self._maps[next(iter(self._maps))]
+            self._maps.pop(next(iter(self._maps)), None)  # threads may do so at the same time
         self._maps[number] = pixels
         return pixels

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.console.plain import printable
-from unlabeled.errors import DataError, UserError
+from unlabeled.errors import DamagedFile, DataError, UserError
 from unlabeled.images import Images, Leaks, Near, Splits
+from unlabeled.images.fitting import Fit
 from unlabeled.images.leaks import Policy
 from unlabeled.images.shardcopies import Copies, copies_of
 from unlabeled.images.sharded import Shard, ShardedPixels, Shelf
 from unlabeled.images.shardfiles import ShardFile, put, read_labels, shards_in
 from unlabeled.images.writer import SPLITS
+from unlabeled.keeping.caching import expand
 from unlabeled.keeping.digests import digest_whole
 from unlabeled.keeping.files import fingerprint, read_sealed, write_sealed
+from unlabeled.keeping.locks import locked
 
 INDEX = "index.json"
 SHARD_BYTES = 1 << 27  # pixels of a shard, about
 _VERSION = 1
-_WAY_OUT = "write the index again with finish_shards"
+_WAY_OUT = "write it again with finish_shards; what unlabeled data pack wrote, pack again"
+_NAME = re.compile(r"(labeled|unlabeled|test)-\d{6,}\.shard")
+_DIGEST = re.compile("[0-9a-f]{64}")
+_MOST_CLASSES = 1 << 31
 
 
 def write_shard(
@@ -64,9 +71,11 @@ def write_shard(
     images = Images(pixels, None if labels is None else np.asarray(labels))
     if (labels is None) != (split == "unlabeled"):
         raise DataError(f"{split} images {'have no labels; leave them out' if split == 'unlabeled' else 'need labels'}")
-    if not len(images) or number < 0:
-        raise DataError(f"{len(images)} images as shard {number}; give at least one, and a number from 0 on")
-    path = Path(folder) / f"{split}-{number:06d}.shard"
+    if not len(images) or type(number) is not int or number < 0:
+        raise DataError(f"{len(images)} images as shard {number!r}; give at least one, and a whole number from 0 on")
+    if images.labels is not None and int(images.labels.max()) >= _MOST_CLASSES:
+        raise DataError(f"labels hold {images.labels.max()}; they are whole numbers from 0 on, one a class")
+    path = expand(folder) / f"{split}-{number:06d}.shard"
     put(path, split, pixels, images.labels)
     return path
 
@@ -106,7 +115,12 @@ def finish_shards(
     DamagedFile, DataError
         If there are no shards, one is damaged, they differ in size, or a label has no name.
     """
-    folder = Path(folder)
+    folder = expand(folder)
+    for name, policy in (("leaks", leaks), ("near", near)):
+        if policy not in get_args(Policy):
+            raise DataError(f"{name}={policy!r}: give {' or '.join(get_args(Policy))}")
+    if fit not in get_args(Fit):
+        raise DataError(f"fit={fit!r}: give {' or '.join(get_args(Fit))}")
     files = shards_in(folder)
     _check_labels(files, len(class_names))
     near = "keep" if leaks == "keep" else near
@@ -118,6 +132,10 @@ def finish_shards(
         told = [
             Shard(one.path.name, len(one), digest, found[one].leave) for one, digest in zip(files, digests, strict=True)
         ]
+    if changed := [one.path for one in files if one.changed]:
+        raise DamagedFile(
+            f"{printable(str(changed[0]))}: was written while it was looked through; finish again when all are written"
+        )
     shards = {split: [shard for one, shard in zip(files, told, strict=True) if one.split == split] for split in SPLITS}
     exact, nearly = Counter[str](), Counter[str]()
     for copies in found.values():
@@ -154,7 +172,13 @@ def pack(splits: Splits, folder: str | Path, *, shard_bytes: int = SHARD_BYTES) 
     UserError
         If the folder holds shards already.
     """
-    folder = Path(folder)
+    folder = expand(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        return _pack(splits, folder, shard_bytes)
+
+
+def _pack(splits: Splits, folder: Path, shard_bytes: int) -> Path:
     if next(folder.glob("*.shard"), None) is not None:
         raise UserError(f"{printable(str(folder))}: holds shards already; give another folder, or delete it")
     parts = {"labeled": splits.labeled, "unlabeled": splits.unlabeled, "test": splits.test}
@@ -169,7 +193,8 @@ def pack(splits: Splits, folder: str | Path, *, shard_bytes: int = SHARD_BYTES) 
     def write(piece: tuple[str, int, NDArray[np.intp]]) -> Shard:
         split, number, rows = piece
         labels = None if split == "unlabeled" else parts[split].classes[rows]
-        path = write_shard(folder, split, number, parts[split].take(rows), labels)
+        path = folder / f"{split}-{number:06d}.shard"
+        put(path, split, parts[split].take(rows), labels, packed=True)
         return Shard(path.name, len(rows), digest_whole(path))
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -210,22 +235,34 @@ def open_shards(place: str, cache: Path, *, size: tuple[int, int] | None = None)
             f"{printable(str(index))}: no such file; finish_shards writes it, and unlabeled data pack makes shards of any source"
         )
     told = read_sealed(index, way_out=_WAY_OUT)
-    channels, height, width = told["shape"]
+    try:
+        opened = _opened(shelf, told)
+    except (LookupError, TypeError, ValueError):
+        raise DamagedFile(f"{printable(str(index))}: does not tell of shards as it should; {_WAY_OUT}") from None
+    _, height, width = opened.labeled.shape
     if size is not None and size != (height, width):
         raise DataError(
             f"shards:{printable(place)}: images of {width}x{height}, not {size[1]}x{size[0]}; leave out --side, or pack them again in "
             "that size"
         )
+    return opened
+
+
+def _opened(shelf: Shelf, told: Mapping[str, Any]) -> Splits:
+    channels, height, width = (_at_least(side, 1) for side in told["shape"])
     labeled, unlabeled, test = (
-        _open(shelf, [_shard(*one) for one in told["shards"][split]], (channels, height, width), split)
+        _open(shelf, [_shard(split, *one) for one in told["shards"][split]], (channels, height, width), split)
         for split in SPLITS
     )
+    folds = tuple(np.asarray(fold, dtype=np.intp) for fold in told["folds"])
+    if any(len(fold) and not 0 <= fold.min() <= fold.max() < len(labeled) for fold in folds):
+        raise ValueError("folds")
     return Splits(
         labeled,
         unlabeled,
         test,
-        class_names=tuple(told["class_names"]),
-        folds=tuple(np.asarray(fold, dtype=np.intp) for fold in told["folds"]),
+        class_names=tuple(map(str, told["class_names"])),
+        folds=folds,
         leaks=Leaks(**told["leaks"]),
         notes=tuple(told["notes"]),
         origin={
@@ -237,16 +274,31 @@ def open_shards(place: str, cache: Path, *, size: tuple[int, int] | None = None)
     )
 
 
-def _shard(name: str, count: int, digest: str, without: Sequence[int]) -> Shard:
-    return Shard(name, count, digest, tuple(without))
+def _at_least(number: Any, least: int) -> int:
+    if type(number) is not int or number < least:
+        raise ValueError(number)
+    return number
+
+
+def _shard(split: str, name: str, count: int, digest: str, without: Sequence[int]) -> Shard:
+    rows = [_at_least(row, 0) for row in without]
+    named = _NAME.fullmatch(name)
+    sound = named is not None and named[1] == split and _DIGEST.fullmatch(digest) and rows == sorted(set(rows))
+    if not sound or (rows and rows[-1] >= count):
+        raise ValueError(name)
+    return Shard(name, _at_least(count, 1), digest, tuple(rows))
 
 
 def _open(shelf: Shelf, shards: Sequence[Shard], size: tuple[int, int, int], split: str) -> Images:
     pixels = ShardedPixels(shelf, shards, size)
     if split == "unlabeled":
         return Images(pixels)
-    labels = [np.delete(read_labels(shelf.path(one), (one.count, *size)), one.without) for one in shards]
+    labels = [np.delete(_labels(shelf, one, size), one.without) for one in shards]
     return Images(pixels, np.concatenate([np.empty(0, dtype=np.int64), *labels]))
+
+
+def _labels(shelf: Shelf, shard: Shard, size: tuple[int, int, int]) -> NDArray[np.int64]:
+    return shelf.use(shard, lambda path: read_labels(path, (shard.count, *size)))
 
 
 def _write_index(

@@ -28,7 +28,7 @@ def load(config: Config, *, partly: bool = False) -> Splits:
     DataError
         If the source is unknown, missing or damaged.
     """
-    splits = _sharded(config) if config.source == "shards" else _from_store(config, partly=partly)
+    splits = _sharded(config, partly=partly) if config.source == "shards" else _from_store(config, partly=partly)
     for name, images in (("labeled", splits.labeled), ("unlabeled", splits.unlabeled), ("test", splits.test)):
         if len(images) == 0 and not partly:
             raise DataError(
@@ -62,14 +62,22 @@ def _from_store(config: Config, *, partly: bool) -> Splits:
     return without_near(splits, folder, policy="keep" if config.leaks == "keep" else config.near)
 
 
-def _sharded(config: Config) -> Splits:
+def _sharded(config: Config, *, partly: bool) -> Splits:
     """Open shards, whose copies were looked for when they were written."""
     from unlabeled.images.shards import open_shards
 
     place = config.data.partition(":")[2]
     if not place:
         raise DataError("data 'shards' needs a path; write shards:FOLDER or shards:ADDRESS")
-    return open_shards(place, cache_folder(config.cache), size=config.pixels if config.side else None)
+    splits = open_shards(place, cache_folder(config.cache), size=config.pixels if config.side else None)
+    near = "keep" if config.leaks == "keep" else config.near
+    for option, wanted, done in (("leaks", config.leaks, splits.leaks.policy), ("near", near, splits.near.policy)):
+        if wanted != done and not partly:
+            raise DataError(
+                f"{config.data}: its index was written with copies {'dropped' if done == 'drop' else 'kept'}; give --{option} {done}, or "
+                f"write it again with {wanted}"
+            )
+    return splits
 
 
 def prepare(config: Config, *, partly: bool = False) -> Path:
