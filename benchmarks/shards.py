@@ -128,8 +128,8 @@ def _measured(step: Callable[[], str], answer: Any) -> None:
         watcher.join()
 
 
-def measure(name: str, images: int, step: Callable[[], str]) -> None:
-    """Run a step in a process of its own, and print its line."""
+def measure(name: str, images: int, step: Callable[[], str], worked: int | None = None) -> None:
+    """Run a step in a process of its own, and print its line; ``worked`` is how many of the images it works on, all if left out."""
     context = multiprocessing.get_context("spawn")
     mine, its = context.Pipe()
     process = context.Process(target=_measured, args=(step, its))
@@ -137,7 +137,10 @@ def measure(name: str, images: int, step: Callable[[], str]) -> None:
     its.close()
     seconds, memory, told = mine.recv()
     process.join()
-    print(f"| {images:,} | {name} | {seconds:,.1f} | {images / seconds:,.0f} | {memory:,.0f} | {told} |", flush=True)
+    print(
+        f"| {images:,} | {name} | {seconds:,.1f} | {(worked or images) / seconds:,.0f} | {memory:,.0f} | {told} |",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -158,7 +161,7 @@ def main() -> None:
                 measure("the same with near-copies", images, partial(finish, folder, "drop"))
             measure("compare with digests, the first time", images, partial(compare, str(folder), cache))
             measure("read in a mixed order", images, partial(read, str(folder), cache))
-            measure("train an autoencoder", images, partial(train, str(folder), cache, given.train))
+            measure("train an autoencoder", images, partial(train, str(folder), cache, given.train), given.train)
             measure("fetch from an address, and read", images, partial(read, elsewhere, cache))
             shutil.rmtree(cache)
 

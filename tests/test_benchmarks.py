@@ -9,7 +9,10 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import strong  # noqa: E402
+from benchmarks import (
+    shards,
+    strong,
+)
 from benchmarks.drawing import draw_images  # noqa: E402
 from benchmarks.encoding import run_encoding  # noqa: E402
 from benchmarks.measuring import Outcome, compare, geometric_slope, take_turns  # noqa: E402
@@ -146,3 +149,13 @@ def test_the_plain_strong_network_is_the_packages():
     plain = copy_weights(source, strong.PlainStrong(source))
     with torch.no_grad():
         assert torch.allclose(plain.train()(images), source.train()(images), atol=1e-5)
+
+
+def test_the_steps_of_a_million_images_run_small(tmp_path):
+    folder, cache = tmp_path / "shards", tmp_path / "cache"
+    for number, count in enumerate((30, 7)):
+        shards.draw_shard(folder, number, count)
+    assert shards.finish(folder, "drop").startswith("index of ")
+    for place in (str(folder), f"file://{folder}"):
+        assert shards.compare(place, cache) == shards.read(place, cache) == ""
+        assert len(shards.unlabeled_of(place, cache)) == 37
