@@ -9,10 +9,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import (
-    shards,
-    strong,
-)
+from benchmarks import shards, strong  # noqa: E402
 from benchmarks.drawing import draw_images  # noqa: E402
 from benchmarks.encoding import run_encoding  # noqa: E402
 from benchmarks.measuring import Outcome, compare, geometric_slope, take_turns  # noqa: E402
