@@ -1,6 +1,7 @@
 """Images in shards: the same as one array, wherever they lie; every shard read once a pass; copies found a shard at a time."""
 
 import json
+import logging
 import pickle
 import sys
 from functools import partial
@@ -318,6 +319,12 @@ def test_shards_are_written_by_many_processes(tmp_path):
         ul.finish_shards(tmp_path / name, NAMES, jobs=1)
     one, other = ((tmp_path / name / "index.json").read_bytes() for name in ("alone", "together"))
     assert one == other
+
+
+def test_one_job_does_not_silence_this_process(place):
+    logging.getLogger("unlabeled").setLevel(logging.INFO)
+    ul.finish_shards(place[0], NAMES, near="keep", jobs=1)
+    assert logging.getLogger("unlabeled").level == logging.INFO
 
 
 def test_packed_images_answer_as_the_source_does(tmp_path, photos, finished_photos):

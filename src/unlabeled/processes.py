@@ -99,8 +99,9 @@ def stop_processes() -> None:
 def _as_child(parent: int, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
     """Make a call in a process of the pool."""
     _live_with(parent)
-    # What there is to say of files is said by the parent, which looks at them first.
-    logging.getLogger("unlabeled").setLevel(logging.CRITICAL)
+    # What there is to say of files is said by the parent, which looks at them first; one job is the parent's own.
+    if os.getpid() != parent:
+        logging.getLogger("unlabeled").setLevel(logging.CRITICAL)
     function, arguments, named = call
     return function(*arguments, **named)
 

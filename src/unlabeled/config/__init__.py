@@ -123,8 +123,7 @@ class Config(Section):
     of other classes)."""
     data: Annotated[str, BeforeValidator(_has_no_nul)] = "shapes"
     """Where the images are: shapes, digits, stl10, stl10:PATH (folder or archive), folder:PATH, table:FILE.csv, coco:FILE.json,
-    arrays:FILE.npz, hf:FOLDER (saved by datasets), idx:FOLDER (the MNIST family), cifar:FOLDER (its binary version)
-    or shards:FOLDER (or an address)."""
+    arrays:FILE.npz, hf:FOLDER (saved by datasets), idx:FOLDER (MNIST), cifar:FOLDER (binary) or shards:FOLDER."""
     preset: Preset = "quick"
     """Sizes to start from: quick (minutes), standard (an evening at STL-10's size) or full; patches-2016 is study 8 as a course report
     of 2016 had it, on STL-10 at 96x96."""
