@@ -25,11 +25,11 @@ import numpy as np
 
 from unlabeled.images import Images
 from unlabeled.images.batches import mixed
-from unlabeled.images.shards import finish_shards, open_shards, write_shard
+from unlabeled.images.shards import SHARD_BYTES, finish_shards, open_shards, write_shard
 from unlabeled.processes import stop_processes
 
 SIDE, BATCH, LABELED = 32, 128, 5000
-EACH = (1 << 27) // (3 * SIDE**2)  # images of a shard
+EACH = SHARD_BYTES // (3 * SIDE**2)  # images of a shard
 NAMES = tuple("abcdefghij")
 
 

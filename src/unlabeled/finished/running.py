@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unlabeled.errors import UserError
 from unlabeled.finished.keeping import keep_classifier
 from unlabeled.images import Images, Splits
-from unlabeled.images.leaks import find_leaks
+from unlabeled.images.leaks import find_leaks, near_policy
 from unlabeled.images.near import find_near
 from unlabeled.images.store import digests_of, renumbered
 from unlabeled.presets import resolve
@@ -55,7 +55,7 @@ def run(splits: Splits, folder: str | Path, *, classifier: bool = True, **option
     for name in ("labeled", "unlabeled", "test"):
         if not len(getattr(splits, name)):
             raise UserError(f"splits.{name} is empty; the question needs labeled, unlabeled and test images")
-    known = looked_through(splits, leaks=config.leaks, near="keep" if config.leaks == "keep" else config.near)
+    known = looked_through(splits, leaks=config.leaks, near=near_policy(config.leaks, config.near))
     run_gain(config, known, folder=config.folder)
     write_report(config.folder, config.lang)
     if classifier:

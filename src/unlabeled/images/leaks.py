@@ -38,6 +38,11 @@ def find_leaks(
     return leaks, np.flatnonzero(~labeled_in_test), np.flatnonzero(~(unlabeled_in_test | unlabeled_in_labeled))
 
 
+def near_policy(leaks: Policy, near: Policy) -> Policy:
+    """Return what becomes of near-copies: who keeps exact copies keeps near ones too."""
+    return "keep" if leaks == "keep" else near
+
+
 def view_as_keys(digests: Digests) -> NDArray[Any]:
     """See digests, uint8 (n, 32), as values that can be sorted, (n,)."""
     return np.ascontiguousarray(digests).view("S32").reshape(-1) if len(digests) else np.empty(0, "S32")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,7 @@ from unlabeled.images import Images
 from unlabeled.images.leaks import Policy, view_as_keys
 from unlabeled.images.near import find_pairs
 from unlabeled.images.shardfiles import ShardFile
-
-_SOME = 4096  # images that are hashed at a time
+from unlabeled.images.store import digests_of
 
 
 @dataclass(frozen=True)
@@ -93,12 +91,7 @@ def _joined(shards: Sequence[ShardFile], like: ShardFile) -> Images:
 
 
 def _keys(pixels: NDArray[np.uint8]) -> NDArray[Any]:
-    digests = [
-        hashlib.sha256(image.data).digest()
-        for start in range(0, len(pixels), _SOME)
-        for image in np.ascontiguousarray(pixels[start : start + _SOME])
-    ]
-    return view_as_keys(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32))
+    return view_as_keys(digests_of(pixels))
 
 
 def _sorted_keys(shards: Sequence[ShardFile]) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from unlabeled.console.plain import printable
 from unlabeled.errors import DamagedFile, UserError
-from unlabeled.images.shardfiles import HEAD
+from unlabeled.images.shardfiles import HEAD, facts_of
 from unlabeled.keeping.caching import expand
 from unlabeled.keeping.digests import digest_whole
 from unlabeled.keeping.files import fingerprint, sweep, write_atomically
@@ -107,19 +107,16 @@ class Shelf:
             self._see(shard, path)
         return read(path)
 
-    def _mark(self, shard: Shard) -> Path:
-        return self.kept / f"{shard.digest[:16]}-{shard.name}.seen"
-
     def _seen(self, shard: Shard, path: Path) -> bool:
         """Tell whether a file is the one that was compared."""
         try:
-            return self._mark(shard).read_bytes() == _facts(path)
+            return self._mark(shard).read_bytes() == repr(facts_of(path)).encode()
         except OSError:
             return False
 
     def _see(self, shard: Shard, path: Path) -> None:
         with suppress(OSError):  # a cache that can't be written: it is compared again the next time
-            write_atomically(self._mark(shard), lambda file: file.write(_facts(path)))
+            write_atomically(self._mark(shard), lambda file: file.write(repr(facts_of(path)).encode()))
 
     def ranges(self, shard: Shard, starts: Sequence[int], length: int) -> list[bytes]:
         """Read so many bytes from each of some places of a shard elsewhere."""
@@ -134,6 +131,9 @@ class Shelf:
 
     def _copy(self, shard: Shard) -> Path:
         return self.kept / f"{shard.digest[:16]}-{shard.name}"
+
+    def _mark(self, shard: Shard) -> Path:
+        return self._copy(shard).with_suffix(".seen")
 
     def _fetched(self, shard: Shard) -> Path:
         copy = self._copy(shard)
@@ -187,11 +187,6 @@ class Shelf:
                 f"shards:{printable(self.place)}: can't be read ({type(error).__name__}: {printable(str(error))[:200]}); look whether "
                 "the address is right and this machine may read it"
             ) from None
-
-
-def _facts(path: Path) -> bytes:
-    facts = path.stat()
-    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ino}".encode()
 
 
 def _compare(path: Path, shard: Shard, shown: str = "") -> None:

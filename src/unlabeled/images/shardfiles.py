@@ -55,6 +55,11 @@ class ShardFile:
         return read_labels(self.path, self.shape)
 
 
+def path_of(folder: Path, split: str, number: int) -> Path:
+    """Return where a shard lies."""
+    return folder / f"{split}-{number:06d}.shard"
+
+
 def facts_of(path: Path) -> tuple[int, int, int]:
     """Return what changes when a file is written again: its size, time and number."""
     facts = path.stat()

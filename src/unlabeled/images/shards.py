@@ -18,10 +18,10 @@ from unlabeled.console.plain import printable
 from unlabeled.errors import DamagedFile, DataError, UserError
 from unlabeled.images import Images, Leaks, Near, Splits
 from unlabeled.images.fitting import Fit
-from unlabeled.images.leaks import Policy
+from unlabeled.images.leaks import Policy, near_policy
 from unlabeled.images.shardcopies import Copies, copies_of
 from unlabeled.images.sharded import Shard, ShardedPixels, Shelf
-from unlabeled.images.shardfiles import ShardFile, put, read_labels, shards_in
+from unlabeled.images.shardfiles import ShardFile, path_of, put, read_labels, shards_in
 from unlabeled.images.writer import SPLITS
 from unlabeled.keeping.caching import expand
 from unlabeled.keeping.digests import digest_whole
@@ -75,7 +75,7 @@ def write_shard(
         raise DataError(f"{len(images)} images as shard {number!r}; give at least one, and a whole number from 0 on")
     if images.labels is not None and int(images.labels.max()) >= _MOST_CLASSES:
         raise DataError(f"labels hold {images.labels.max()}; they are whole numbers from 0 on, one a class")
-    path = expand(folder) / f"{split}-{number:06d}.shard"
+    path = path_of(expand(folder), split, number)
     put(path, split, pixels, images.labels)
     return path
 
@@ -123,7 +123,7 @@ def finish_shards(
         raise DataError(f"fit={fit!r}: give {' or '.join(get_args(Fit))}")
     files = shards_in(folder)
     _check_labels(files, len(class_names))
-    near = "keep" if leaks == "keep" else near
+    near = near_policy(leaks, near)
     found: dict[ShardFile, Copies] = {}
     for split in SPLITS:
         found |= copies_of(split, files, leaks=leaks, near=near, jobs=jobs)
@@ -193,7 +193,7 @@ def _pack(splits: Splits, folder: Path, shard_bytes: int) -> Path:
     def write(piece: tuple[str, int, NDArray[np.intp]]) -> Shard:
         split, number, rows = piece
         labels = None if split == "unlabeled" else parts[split].classes[rows]
-        path = folder / f"{split}-{number:06d}.shard"
+        path = path_of(folder, split, number)
         put(path, split, parts[split].take(rows), labels, packed=True)
         return Shard(path.name, len(rows), digest_whole(path))
 
@@ -212,7 +212,9 @@ def _pack(splits: Splits, folder: Path, shard_bytes: int) -> Path:
 
 
 def open_shards(place: str, cache: Path, *, size: tuple[int, int] | None = None) -> Splits:
-    """Open the shards of a folder or of an address that fsspec knows; nothing but their index and labels is read.
+    """Open the shards of a folder or of an address that fsspec knows.
+
+    For their labels the labeled and test shards are fetched and compared, unlabeled ones when their images are wanted.
 
     Parameters
     ----------

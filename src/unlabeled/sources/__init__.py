@@ -12,6 +12,7 @@ from unlabeled.config import Config
 from unlabeled.errors import DamagedFile, DataError
 from unlabeled.images import Images, Splits
 from unlabeled.images.fitting import Wanted
+from unlabeled.images.leaks import near_policy
 from unlabeled.images.store import cache_folder, discard, open_store, without_near
 from unlabeled.keeping.caching import expand
 
@@ -58,8 +59,7 @@ def _from_store(config: Config, *, partly: bool) -> Splits:
         discard(folder)
         folder = prepare(config, partly=partly)
         splits = open_store(folder, leaks=config.leaks)
-    # Who keeps exact copies keeps near ones too.
-    return without_near(splits, folder, policy="keep" if config.leaks == "keep" else config.near)
+    return without_near(splits, folder, policy=near_policy(config.leaks, config.near))
 
 
 def _sharded(config: Config, *, partly: bool) -> Splits:
@@ -70,7 +70,7 @@ def _sharded(config: Config, *, partly: bool) -> Splits:
     if not place:
         raise DataError("data 'shards' needs a path; write shards:FOLDER or shards:ADDRESS")
     splits = open_shards(place, cache_folder(config.cache), size=config.pixels if config.side else None)
-    near = "keep" if config.leaks == "keep" else config.near
+    near = near_policy(config.leaks, config.near)
     for option, wanted, done in (("leaks", config.leaks, splits.leaks.policy), ("near", near, splits.near.policy)):
         if wanted != done and not partly:
             raise DataError(

@@ -275,7 +275,7 @@ class _Training:
         self.wrapped_optimizer.zero_grad()
         if any(group.after for group in self.groups):
             hold_statistics(self.model, self.groups, done)
-        totals: Tensor | int = 0
+        totals = torch.zeros(2, device=runtime.device)
         # As many for each process: they meet in every part's normalisation.
         parts = np.array_split(np.arange(len(own)), max(1, min(self.config.accumulate, size // runtime.processes)))
         for number, part in enumerate(parts):
@@ -286,14 +286,13 @@ class _Training:
                 # Processes' gradients are averaged, so this weight makes them add up to the mean over the whole batch.
                 weight = share * len(part) / len(own)
                 self.fabric.backward(loss * (weight * runtime.processes / size))
-            totals = totals + torch.stack([loss.detach().float(), metric.float()]) * weight
+            totals += torch.stack([loss.detach().float(), metric.float()]) * weight
         for group in self.optimizer.param_groups:
             if done < group["group"].after:
                 # Optimisers pass over parameters without a gradient, and their averages do not move either.
                 for parameter in group["params"]:
                     parameter.grad = None
         self.wrapped_optimizer.step()
-        assert isinstance(totals, Tensor)
         return totals
 
     def _measure(self, images: Tensor, labels: Tensor | None, drawn: Drawn | None) -> tuple[Tensor, Tensor]:
