@@ -50,6 +50,19 @@ def lab(tmp_path):
     return Lab(config, load(config), tmp_path)
 
 
+def test_no_way_draws_of_random_numbers_that_are_not_its_seeds(tmp_path):
+    config, weights = resolve(TINY_GAIN, SMALL, {"folds": 2}), []
+    for number in (1, 2):
+        with torch.random.fork_rng():
+            torch.manual_seed(number)
+            np.random.seed(number)
+            run_gain(config, load(config), folder=tmp_path / str(number))
+        found = sorted((tmp_path / str(number)).glob("runs/*/*/weights.safetensors"))
+        weights.append({str(path.relative_to(tmp_path / str(number))): path.read_bytes() for path in found})
+    assert len({name.split("/")[1] for name in weights[0]}) > 10
+    assert weights[0] == weights[1]
+
+
 def test_a_student_of_the_second_round_stands_on_all_before_it(lab):
     (task,) = SELF_TRAINED.tasks(lab, 1, 0)
     (first,) = task.needs

@@ -237,7 +237,8 @@ def pretrain(task: PretrainingTask, lab: Lab, folder: Path, watcher: Watcher | N
         images, valid = labeled.subset(part.train), labeled.subset(part.valid)
     rebuilds = task.pretext == "autoencoder"
     network = new_strong(lab, strong, task.seed, images, classes=None if rebuilds else turns_of(images.shape))
-    model = StrongAutoencoder(network) if rebuilds else network
+    with seeded(task.seed):  # the decoder has first weights too
+        model = StrongAutoencoder(network) if rebuilds else network
     objective = Reconstruction(noise="gaussian", level=asked.noise_level) if rebuilds else Rotations()
     config = pretraining(strong, rebuilds=rebuilds)
     fitted = fit(
