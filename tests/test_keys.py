@@ -7,12 +7,14 @@ import pytest
 from pydantic import BaseModel
 
 from conftest import TINY_STUDIES, own_cache
+from unlabeled import training
 from unlabeled.config import Config
-from unlabeled.errors import UserError
+from unlabeled.errors import TrainingDiverged, UserError
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import perform
 from unlabeled.experiments.selftraining import TEACHER, StrongTask
 from unlabeled.experiments.tasks import AutoencoderTask, ClassicalTask, NetworkTask, PatchesTask
+from unlabeled.images.batches import uneven
 from unlabeled.methods.strong import SELF_TRAINED
 from unlabeled.presets import merge, resolve
 from unlabeled.sources import load
@@ -320,3 +322,30 @@ def test_what_a_run_reads_of_the_configuration_is_in_its_key(tmp_path, monkeypat
             if path in read[task] and twin is not None and twin.key(changed).folder == task.key(lab).folder:
                 missing.add((".".join(path), str(task.arm)))
     assert not missing
+
+
+@pytest.mark.parametrize("size", [29, 37])
+def test_how_an_epoch_is_cut_is_in_the_key_where_it_is_not_as_it_was(tmp_path, monkeypatch, size):
+    """Of a fold's 150 images, batches of 29 leave 5, and a student's, of 7, leave 3; of 37 they leave 2, and a student's, of 9, leave 6."""
+    batches = {"training": {"batch_size": size}}
+    config = resolve(merge(BASE, {"strong": batches, "network": batches, "autoencoder": batches}))
+    lab = Lab(config, load(config), tmp_path)
+    met = set()
+
+    def cut(images, size, random):
+        met.add(uneven(len(images), size))
+        raise TrainingDiverged("all that is asked is known")
+
+    said = {}
+    for task in one_of_each_kind(lab):
+        for needed in task.needs:
+            perform(lab, needed)
+        met.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "mixed", cut)
+            perform(lab, task)
+        if met:
+            said[task] = ("batches" in task.key(lab).configuration, met == {True})
+    assert len(said) > 8
+    assert True in {met for _, met in said.values()}
+    assert [str(task.arm) for task, (told, met) in said.items() if told != met] == []

@@ -132,7 +132,7 @@ def test_a_pretrained_network_starts_from_blocks_that_never_saw_a_label(lab, mon
 
 
 def test_teacher_and_students_take_as_many_steps_on_as_many_images(lab):
-    teacher, student = lab.config.strong.training, strong.student_training(lab.config.strong)
+    teacher, student = lab.config.strong.training, lab.config.strong.student
     images = len(lab.folds.folds[0].train)
     assert student.batch_size * (1 + student.beside_ratio) == teacher.batch_size
     assert student.steps == teacher.steps

@@ -20,7 +20,7 @@ from conftest import TINY_STRONG, make_images, read_findings
 from unlabeled.cli import main
 from unlabeled.errors import DamagedFile, DataError, UserError
 from unlabeled.images import Images, Splits, batches, sharded, shards
-from unlabeled.images.batches import MIXED_SHARDS, Turns, mixed, shuffled
+from unlabeled.images.batches import MIXED_SHARDS, Turns, mixed, shuffled, sizes
 from unlabeled.images.leaks import find_leaks
 from unlabeled.images.near import find_near
 from unlabeled.images.shards import open_shards, pack
@@ -231,7 +231,7 @@ def test_turns_go_on_from_anywhere_in_shards(counts, taken, count):
 
 @given(st.integers(1, 60), st.integers(1, 20))
 def test_images_in_one_place_are_mixed_as_a_whole(n, size):
-    expected = np.array_split(np.random.default_rng(5).permutation(n), range(size, n, size))
+    expected = np.split(np.random.default_rng(5).permutation(n), np.cumsum(list(sizes(n, size)))[:-1])
     found = list(mixed(make_images(n, classes=None), size, np.random.default_rng(5)))
     assert all(np.array_equal(one, other) for one, other in zip(expected, found, strict=True))
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -20,8 +22,10 @@ from unlabeled.config import TrainingConfig
 from unlabeled.errors import DataError, TrainingDiverged, UserError
 from unlabeled.images import Images
 from unlabeled.images.augmentation import augment
+from unlabeled.images.batches import sizes
 from unlabeled.networks.joint import JointNetwork
 from unlabeled.networks.models import ConvAutoEncoder, ConvNet
+from unlabeled.networks.strong import StrongNet
 from unlabeled.training import evaluate, fit, learning_rate, make_optimizer
 from unlabeled.training.checkpoints import load_weights, save_weights
 from unlabeled.training.objectives import Classification, JointClassification, Reconstruction
@@ -312,6 +316,29 @@ def test_sgd_takes_the_step_of_the_formula():
     nn.functional.cross_entropy(twin(batch), torch.from_numpy(images.labels)).backward()
     for new, old in zip(model.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(new, old - 0.1 * (old.grad + 0.5 * old), rtol=1e-4, atol=1e-6)
+
+
+@given(st.integers(1, 500), st.integers(1, 200))
+def test_no_batch_of_an_epoch_is_under_a_quarter_of_the_others(n, size):
+    found = list(sizes(n, size))
+    assert sum(found) == n
+    assert len(found) == math.ceil(n / size)  # as many steps as were planned
+    assert max(found) <= size
+    assert 4 * min(found) >= min(n, size)
+
+
+def test_one_image_more_than_a_batch_takes_nothing_away():
+    """A batch of one image each second step kept a network that normalises over its batch from learning."""
+    images, shape = make_images(33, (3, 12, 12)), (3, 12, 12)
+    with seeded(0):
+        model = StrongNet(shape, classes=3, widths=(8, 16, 16))
+    config = TrainingConfig(
+        optimizer="sgd", nesterov=True, learning_rate=0.2, batch_size=32, steps=100, schedule="linear", keep="last"
+    )
+    fit(model, Classification(), images, valid=None, config=config, runtime=CPU)
+    loss, accuracy = evaluate(model, Classification(), images, runtime=CPU)
+    assert loss < 0.05
+    assert accuracy == 1
 
 
 def test_evaluation_weighs_a_short_last_batch_by_its_size(monkeypatch):

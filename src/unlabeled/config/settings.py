@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from unlabeled.images.augmentation import Augmentation
+from unlabeled.images.batches import uneven
 
 # One number for all layers, or one a layer; written as the specification takes it, a single number as a number.
 PerLayer: TypeAlias = Annotated[
@@ -105,6 +106,10 @@ class TrainingConfig(Section):
     def steps_of(self, images: int) -> int:
         """Return the steps of a whole training on so many images."""
         return self.steps or self.epochs * math.ceil(images / self.batch_size)
+
+    def batching(self, images: int) -> dict[str, str]:
+        """Return what a key says of an epoch's batches: nothing, but where the last two share evenly what earlier versions did not."""
+        return {"batches": "even"} if uneven(images, self.batch_size) else {}
 
     def in_epochs(self, images: int) -> TrainingConfig:
         """Return the same training on so many images, its length in epochs."""
@@ -249,6 +254,12 @@ class StrongConfig(Section):
     """How it is pretrained."""
     start: StartConfig = StartConfig()
     """How your own weights go on."""
+
+    @property
+    def student(self) -> TrainingConfig:
+        """How a student is trained: in batches as large as its teacher's, of which one image in so many has a label."""
+        labeled = max(1, self.training.batch_size // (1 + self.ratio))
+        return self.training.model_copy(update={"batch_size": labeled, "beside_ratio": self.ratio})
 
     @model_validator(mode="after")
     def _has_blocks(self) -> StrongConfig:

@@ -211,10 +211,12 @@ class Lab:
             "seed": learned.seed,
         }
         if learned.fold is None:
-            configuration["images"] = len(self.training_images(learned.images))
+            configuration["images"] = images = len(self.training_images(learned.images))
+            configuration |= learned.config.training.batching(images)
             return Run(self.folder / "runs", f"autoencoder/seed{learned.seed}", configuration)
         part = self.folds.folds[learned.fold]
         configuration |= {"train": part.train.tolist(), "valid": part.valid.tolist()}
+        configuration |= learned.config.training.batching(len(part.train))
         return Run(self.folder / "runs", f"labeled-autoencoder/fold{learned.fold}-seed{learned.seed}", configuration)
 
     def patches_run(self, learned: PatchesLearned) -> Run:

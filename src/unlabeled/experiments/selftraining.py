@@ -57,10 +57,12 @@ class PretrainingTask:
             "precision": lab.strong_runtime.precision,
         }
         if self.fold is None:
-            configuration["images"] = len(lab.training_images())
+            configuration["images"] = images = len(lab.training_images())
+            configuration |= self.strong.training.batching(images)
             return Run(lab.folder / "runs", f"strong-{self.pretext}/seed{self.seed}", configuration)
         part = lab.folds.folds[self.fold]
         configuration |= {"train": part.train.tolist(), "valid": part.valid.tolist()}
+        configuration |= self.strong.training.batching(len(part.train))
         return Run(lab.folder / "runs", f"labeled-strong-{self.pretext}/fold{self.fold}-seed{self.seed}", configuration)
 
     def run(self, lab: Lab, folder: Path, needed: Sequence[Outcome], watcher: Watcher | None) -> PretrainedOutcome:
@@ -119,6 +121,8 @@ class StrongTask:
             "seed": self.seed,
             "precision": lab.strong_runtime.precision,
         }
+        training = self.strong.student if self.way in ("pseudo-labels", "consistency") else self.strong.training
+        configuration |= training.batching(len(part.train))
         if self.needs:
             configuration |= {"way": self.way, "pool": self.pool, "stands on": self.needs[0].key(lab).folder.name}
         if self.start is not None:

@@ -142,7 +142,7 @@ def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
         )  # fmt: skip
     network = new_strong(lab, strong, task.seed, pool)
     if task.way == "pseudo-labels":
-        config, began = student_training(strong), time.perf_counter()
+        config, began = strong.student, time.perf_counter()
         beside, foreign = _pseudo_labeled(task, lab, train, pool)
         return _Recipe(network, SelfTraining(config.smoothing), config, beside, time.perf_counter() - began, foreign)
     if task.way != "labels":
@@ -155,18 +155,12 @@ def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
     return _Recipe(network, Classification(strong.training.smoothing), strong.training)
 
 
-def student_training(strong: StrongConfig) -> TrainingConfig:
-    """Return how a student is trained: batches as large as its teacher's, of which one image in so many has a label."""
-    labeled = max(1, strong.training.batch_size // (1 + strong.ratio))
-    return strong.training.model_copy(update={"batch_size": labeled, "beside_ratio": strong.ratio})
-
-
 def consistent_training(strong: StrongConfig) -> TrainingConfig:
     """Return how a network that was trained goes on by consistency, in batches as a student's."""
     asked = strong.consistency
     steps = {} if asked.steps is None else {"steps": asked.steps}
     changed = {"learning_rate": asked.learning_rate, "average": asked.average, **steps}
-    return student_training(strong).model_copy(update=changed)
+    return strong.student.model_copy(update=changed)
 
 
 def consistency(strong: StrongConfig, pool: Images) -> tuple[SelfTraining, Beside]:

@@ -268,6 +268,7 @@ class NetworkTask:
             "train": part.train.tolist(),
             "valid": part.valid.tolist(),
             "seed": self.seed,
+            **self.network.training.batching(len(part.train)),
             **lab.arithmetic,
         }
         way: Way = learning.way if isinstance(learning, Supervised) else "plain"

@@ -19,16 +19,39 @@ def batches(n: int, size: int) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + size, n))
 
 
+def sizes(n: int, size: int) -> Iterator[int]:
+    """Yield the sizes of an epoch's batches: ``size`` each; where the last would have less than a quarter of it, the last two share evenly.
+
+    A step on one image counts as much as one on a whole batch, and a network that normalises over a batch learns from none: with 129 images
+    and batches of 128 the strong network stays at chance.
+    """
+    whole, rest = divmod(n, size)
+    shared = uneven(n, size)
+    for _ in range(whole - shared):
+        yield size
+    if shared:
+        yield (size + rest + 1) // 2
+        yield (size + rest) // 2
+    elif rest:
+        yield rest
+
+
+def uneven(n: int, size: int) -> bool:
+    """Return whether an epoch's last two batches have to share, see ``sizes``."""
+    return n > size and 0 < 4 * (n % size) < size
+
+
 def mixed(images: Images, size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the indices of all images in a random order, ``size`` at a time; the last batch may be short."""
+    """Yield the indices of all images in a random order, in batches of the ``sizes`` of an epoch."""
     left = np.empty(0, dtype=np.intp)
+    coming = sizes(len(images), size)
+    wanted = next(coming, 1)
     for part in shuffled(len(images), random, images.bounds):
         left = np.concatenate([left, part])
-        while len(left) >= size:
-            yield left[:size]
-            left = left[size:]
-    if len(left):
-        yield left
+        while len(left) >= wanted:
+            yield left[:wanted]
+            left = left[wanted:]
+            wanted = next(coming, 1)
 
 
 def shuffled(n: int, random: np.random.Generator, bounds: NDArray[np.intp] | None = None) -> Iterator[np.ndarray]:

@@ -336,6 +336,7 @@ class _Training:
         data: list[Any] = [digest_of(self.images), None if self.valid is None else digest_of(self.valid)]
         data += [] if self.beside is None else self.beside.key
         data += ["settled"] if self.settled else []
+        data += list(self.config.batching(len(self.images)))
         how = [self.config.model_dump(), [asdict(group) for group in self.groups], self.seed, self.runtime.precision]
         return fingerprint([weights.hexdigest(), structure, data, how])
 
