@@ -6,7 +6,7 @@ import atexit
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,7 @@ class Runtime:
         # Which arithmetic is used stands in the report, and is not for the console of each process.
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        _join(self.device)
         devices: Any = local if several or self.device.type != "cuda" else [self.device.index or 0]
         fabric = Fabric(
             accelerator=self.device.type,
@@ -108,10 +109,31 @@ class Runtime:
         return to_images(batch.contiguous(memory_format=torch.channels_last))
 
 
+def _join(device: torch.device) -> None:
+    """Meet the other processes of this attempt of torchrun's, before Fabric would.
+
+    Processes find one another through a store that torchrun's agent keeps over all restarts. Without a name of the attempt's own some
+    would read the addresses of the dead there, and all would wait for ever (pytorch/pytorch#135712). Agents of several machines count
+    their restarts each for itself, so those need ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`` and are left to Fabric.
+    """
+    told, distributed = os.environ, torch.distributed
+    kept = told.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and told.get("GROUP_WORLD_SIZE") == "1"
+    if not kept or distributed.is_initialized():
+        return
+    store = distributed.TCPStore(told["MASTER_ADDR"], int(told["MASTER_PORT"]), is_master=False)
+    distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=distributed.PrefixStore(f"attempt-{told['TORCHELASTIC_RESTART_COUNT']}", store),
+        rank=int(told["RANK"]), world_size=int(told["WORLD_SIZE"]),
+    )  # fmt: skip
+
+
 def _leave() -> None:
     """Wait for the other processes, and end the group: one that goes while another still talks to it can abort that."""
     if torch.distributed.is_initialized():
-        torch.distributed.barrier()
+        # Whoever waits for a process that was killed is told so; torchrun says it, and starts all again.
+        with suppress(RuntimeError):
+            torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
 
