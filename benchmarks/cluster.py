@@ -1,7 +1,8 @@
 """What does an engine cost? Runs that do nothing, handed to worker processes of Dask; and real ones, beside ``--jobs``.
 
-``python -m benchmarks.cluster [--empty 10000] [--workers 2] [--data folder:photos] [--kill-every 60]``: with the last one a worker is
-killed every so many seconds while the study runs over the cluster, and its result is held against the other's.
+``python -m benchmarks.cluster [--empty 10000] [--workers 2] [--data folder:photos] [--with run.toml] [--kill-every 60] [--beside RUN]``.
+With ``--kill-every`` a worker is killed every so many seconds while the study runs over the cluster, and its result is held against that
+of ``--jobs``, or with ``--beside`` against that of a finished run of the same configuration.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from unlabeled.experiments.distributing import run_on
 from unlabeled.experiments.lab import Lab
 from unlabeled.keeping.results import Run
 from unlabeled.outcomes import AutoencoderOutcome
-from unlabeled.presets import resolve
+from unlabeled.presets import merge, read_file, resolve
 from unlabeled.records import ArmKey
 from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
+from unlabeled.studies.gain import plan
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class _Silent(RunProgress):
         """Say nothing of each of ten thousand runs."""
 
 
-def _config(data: str, **changes: Any) -> Config:
-    return resolve({"data": data, "preset": "quick", "precision": "fp32", "curve": {"labels": "none"}, **changes})
+def _config(asked: argparse.Namespace, **changes: Any) -> Config:
+    told = {} if asked.told is None else read_file(asked.told)
+    base = {"data": asked.data, "preset": "quick", "precision": "fp32", "curve": {"labels": "none"}}
+    return resolve(merge(base, told, changes))
 
 
 @contextmanager
@@ -83,9 +87,26 @@ def _killing(client: Any, every: float) -> Iterator[list[int]]:
         thread.join()
 
 
-def _digest(folder: Path) -> str:
-    found: str = json.loads((folder / "result.json").read_text(encoding="utf-8"))["digest"]
+def _finished(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return found
+
+
+def _seconds_of_runs(lab: Lab, folder: Path) -> float:
+    """Return what the runs of a finished study took, one after the other."""
+    keys = {task.key(lab).folder.relative_to(lab.folder) for one in plan(lab) for task in (one, *one.needs)}
+    return sum(float(_finished(folder / key).get("seconds", 0.0)) for key in keys)
+
+
+def _empty(asked: argparse.Namespace, lab: Lab, engine: DaskEngine) -> None:
+    """Print how many runs that do nothing an engine hands out a second."""
+    waiting = [(str(task.key(lab).folder), "empty", task) for task in map(Empty, range(asked.empty))]
+    start = time.perf_counter()
+    run_on(engine, lab, waiting, _Silent(), lambda outcome: "")
+    seconds = time.perf_counter() - start
+    print(
+        f"{asked.empty:,} empty runs over {asked.workers} workers: {seconds:.1f} s, {asked.empty / seconds:,.0f} a second"
+    )
 
 
 def main() -> None:
@@ -96,37 +117,35 @@ def main() -> None:
     parser.add_argument("--empty", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--data", default="shapes")
+    parser.add_argument("--with", dest="told", type=Path, help="more of the configuration, as TOML")
     parser.add_argument("--kill-every", type=float, default=0.0)
+    parser.add_argument("--beside", type=Path, help="a finished run to hold it against, in place of one with --jobs")
     asked = parser.parse_args()
-    splits = load(_config(asked.data))
+    splits = load(_config(asked))
     with (
         tempfile.TemporaryDirectory() as place,
         LocalCluster(n_workers=asked.workers, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
     ):
-        lab, engine = Lab(_config(asked.data), splits, Path(place) / "empty"), DaskEngine(cluster.scheduler_address)
-        tasks = [Empty(number) for number in range(asked.empty)]
-        waiting = [(str(task.key(lab).folder), "empty", task) for task in tasks]
-        start = time.perf_counter()
-        run_on(engine, lab, waiting, _Silent(), lambda outcome: "")
-        seconds = time.perf_counter() - start
+        lab, engine = Lab(_config(asked), splits, Path(place) / "empty"), DaskEngine(cluster.scheduler_address)
+        _empty(asked, lab, engine)
+        serial = asked.beside
+        if serial is None:
+            serial = Path(place) / "jobs"
+            start = time.perf_counter()
+            run_gain(_config(asked, jobs=asked.workers), splits, folder=serial)
+            taken = f"{time.perf_counter() - start:.0f} s with --jobs {asked.workers}"
+        else:
+            taken = f"{_seconds_of_runs(lab, serial):.0f} s of trainings in {serial.name}"
+        with _killing(engine.client, asked.kill_every) as killed:
+            start = time.perf_counter()
+            run_gain(
+                _config(asked, cluster=f"dask:{cluster.scheduler_address}"), splits, folder=Path(place) / "cluster"
+            )
+            seconds = time.perf_counter() - start
+        same = _finished(Path(place) / "cluster")["digest"] == _finished(serial)["digest"]
         print(
-            f"{asked.empty:,} empty runs over {asked.workers} workers: {seconds:.1f} s, {asked.empty / seconds:,.0f} a second"
-        )
-        taken = {}
-        for name, changes in (
-            ("jobs", {"jobs": asked.workers}),
-            ("cluster", {"cluster": f"dask:{cluster.scheduler_address}"}),
-        ):
-            with _killing(engine.client, asked.kill_every if name == "cluster" else 0.0) as killed:
-                start = time.perf_counter()
-                run_gain(_config(asked.data, **changes), splits, folder=Path(place) / name)
-                taken[name] = time.perf_counter() - start
-        same = (
-            "the same result" if _digest(Path(place) / "jobs") == _digest(Path(place) / "cluster") else "ANOTHER RESULT"
-        )
-        print(
-            f"the main job on {asked.data}: {taken['cluster']:.0f} s over the cluster, {len(killed)} workers killed, {taken['jobs']:.0f} s "
-            f"with --jobs {asked.workers}: {taken['jobs'] / taken['cluster']:.2f} of its speed, {same}"
+            f"the main job on {asked.data}: {seconds:.0f} s over the cluster, {len(killed)} workers killed; {taken}: "
+            f"{'the same result' if same else 'ANOTHER RESULT'}"
         )
         engine.close()
 
