@@ -6,16 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import TINY_STUDIES, own_cache, read_findings, read_study
+from conftest import TINY_STUDIES, make_images, own_cache, read_findings, read_study
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
 from unlabeled.images import Images
+from unlabeled.networks.strong import StrongNet
 from unlabeled.presets import resolve
 from unlabeled.report.page import write_report
 from unlabeled.sources import load
 from unlabeled.studies.course import run_studies
 from unlabeled.studies.openset import OPEN_SET, _parts, opened, plan
 from unlabeled.training.labelling import farness, unfamiliar
+from unlabeled.training.measuring import codes_of, predict, predict_and_compare
+from unlabeled.training.runtime import Runtime, seeded
 
 ASKED = {"study": "open-set", "seeds": 1, "precision": "fp32",
          "strong": {"widths": [4, 6], "training": {"steps": 4, "batch_size": 16}, "consistency": {"steps": 3}},
@@ -134,6 +137,18 @@ def test_codes_are_far_by_the_angle_to_the_nearest_and_strange_beyond_what_known
     known = np.array([[1.0, 0.0], [0.0, 2.0]])
     codes = np.array([[5.0, 0.0], [1.0, 1.0], [-1.0, -1e-9], [0.0, 0.0]])
     assert np.allclose(farness(codes, known), [0, 1 - 0.5**0.5, 1, 1], atol=1e-6)
+
+
+def test_one_pass_tells_what_two_would():
+    images, runtime = make_images(300, (3, 9, 12)), Runtime.of("cpu")
+    with seeded(0):
+        model = StrongNet((3, 9, 12), classes=3, widths=(4, 6))
+    known = codes_of(model, images.subset(np.arange(40)), runtime=runtime)
+    told, far = predict_and_compare(model, images, known, flip=True, runtime=runtime)
+    assert np.array_equal(told, predict(model, images, flip=True, runtime=runtime))
+    assert np.allclose(far, farness(codes_of(model, images, runtime=runtime), known), atol=1e-6)
+    assert np.allclose(far[:40], 0, atol=1e-6)
+    assert far[40:].max() > 1e-4
     rng = np.random.default_rng(0)
     judged = rng.normal(size=2000)
     assert unfamiliar(judged, judged).mean() == pytest.approx(0.05, abs=0.001)

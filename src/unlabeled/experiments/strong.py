@@ -25,8 +25,8 @@ from unlabeled.outcomes import NetworkOutcome, PretrainedOutcome
 from unlabeled.training import Fitted, Watcher, fit
 from unlabeled.training.beside import Beside
 from unlabeled.training.checkpoints import load_weights, save_weights
-from unlabeled.training.labelling import balance, farness, prior_of, unfamiliar
-from unlabeled.training.measuring import codes_of, predict
+from unlabeled.training.labelling import balance, prior_of, unfamiliar
+from unlabeled.training.measuring import codes_of, predict, predict_and_compare
 from unlabeled.training.objectives import Classification, Objective, Reconstruction, Rotations, SelfTraining, turns_of
 from unlabeled.training.optimizers import Group
 from unlabeled.training.runtime import seeded
@@ -203,12 +203,12 @@ def pseudo_labels(
     runtime, flip = lab.strong_runtime, task.strong.training.flip
     valid = lab.splits.labeled.subset(lab.folds.folds[task.fold].valid)
     teacher = _teacher(task, lab, train).to(runtime.device)
-    told, known = (predict(teacher, images, flip=flip, runtime=runtime) for images in (pool, valid))
-    foreign = np.zeros(len(pool), dtype=bool)
-    if task.pool == "unlabeled":  # labeled images are at no distance from themselves
-        labeled = codes_of(teacher, train, runtime=runtime)
-        far, usual = (farness(codes_of(teacher, images, runtime=runtime), labeled) for images in (pool, valid))
-        foreign = unfamiliar(far, usual)
+    labeled = codes_of(teacher, train, runtime=runtime)
+    (told, far), (known, usual) = (
+        predict_and_compare(teacher, images, labeled, flip=flip, runtime=runtime) for images in (pool, valid)
+    )
+    # Labeled images are at no distance from themselves.
+    foreign = unfamiliar(far, usual) if task.pool == "unlabeled" else np.zeros(len(pool), dtype=bool)
     left_out = {
         "none": np.zeros_like(foreign),
         "distance": foreign,

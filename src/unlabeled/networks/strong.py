@@ -113,8 +113,12 @@ class StrongNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n, classes) of float images (n, c, h, w) in [-1, 1]."""
+        return self.judge(self.codes(images))
+
+    def judge(self, codes: Tensor) -> Tensor:
+        """Return logits (n, classes) of codes (n, d)."""
         # Codes of length about 1, however wide: as they are, steps that suit the convolutions are too long for the head.
-        logits: Tensor = self.head(self.drop(self.codes(images) * self.code_length**-0.5))
+        logits: Tensor = self.head(self.drop(codes * self.code_length**-0.5))
         return logits
 
 

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 _ROUNDS = 100
 _NEAR = 1e-6
-_ROWS_AT_A_TIME = 2000
 
 
 def balance(
@@ -36,11 +35,8 @@ def balance(
 def farness(codes: NDArray[np.floating[Any]], known: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Return how far codes (n, d) lie from the nearest of known ones (m, d): one less the cosine of the angle, in [0, 2]."""
     own, others = (one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-12) for one in (codes, known))
-    others = others.astype(np.float32).T
-    nearest = [
-        (part @ others).max(1) for part in np.array_split(own.astype(np.float32), max(1, len(own) // _ROWS_AT_A_TIME))
-    ]
-    return 1 - np.concatenate(nearest)
+    nearest: NDArray[np.float32] = (own.astype(np.float32, copy=False) @ others.astype(np.float32, copy=False).T).max(1)
+    return 1 - nearest
 
 
 def unfamiliar(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from unlabeled.errors import DataError
 from unlabeled.images import Images
 from unlabeled.images.batches import batches
 from unlabeled.networks.strong import StrongNet
+from unlabeled.training.labelling import farness
 from unlabeled.training.objectives import Objective
 from unlabeled.training.runtime import Runtime, evaluating
 
@@ -89,6 +92,35 @@ def predict(
     if not parts:
         raise DataError("there are no images to predict; give one or more")
     return np.concatenate(parts)
+
+
+def predict_and_compare(
+    model: StrongNet,
+    images: Images,
+    known: NDArray[np.floating[Any]],
+    *,
+    flip: bool = False,
+    runtime: Runtime | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return ``predict``'s probabilities (n, classes), and how far each code lies from the nearest of known ones (m, d), see ``farness``.
+
+    One pass does both, and the codes of a large pool are never all there.
+    """
+    runtime = runtime or Runtime.of()
+    told: list[NDArray[np.float32]] = []
+    far: list[NDArray[np.float32]] = []
+    with evaluating(model), runtime.autocast():
+        for rows in batches(len(images), _EVALUATION_BATCH):
+            batch = runtime.load(images.take(rows))
+            codes = model.codes(batch)
+            probabilities = model.judge(codes).float().softmax(1)
+            if flip:
+                probabilities = (probabilities + model(batch.flip(3)).float().softmax(1)) / 2
+            told.append(probabilities.cpu().numpy())
+            far.append(farness(codes.float().cpu().numpy(), known))
+    if not told:
+        raise DataError("there are no images to predict; give one or more")
+    return np.concatenate(told), np.concatenate(far)
 
 
 def codes_of(model: StrongNet, images: Images, *, runtime: Runtime | None = None) -> NDArray[np.float32]:
