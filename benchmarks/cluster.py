@@ -62,7 +62,7 @@ class _Silent(RunProgress):
 def _config(asked: argparse.Namespace, **changes: Any) -> Config:
     told = {} if asked.told is None else read_file(asked.told)
     base = {"data": asked.data, "preset": "quick", "precision": "fp32", "curve": {"labels": "none"}}
-    return resolve(merge(base, told, changes))
+    return resolve(merge(merge(base, told), changes))
 
 
 @contextmanager
