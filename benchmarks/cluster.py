@@ -74,6 +74,8 @@ def _killing(client: Any, every: float) -> Iterator[list[int]]:
     def kill() -> None:
         while every and not over.wait(every):
             processes = list(client.run(os.getpid).values())
+            if not processes:  # the last one's place is not taken yet
+                continue
             victim = processes[len(killed) % len(processes)]
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
