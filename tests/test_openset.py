@@ -137,6 +137,10 @@ def test_codes_are_far_by_the_angle_to_the_nearest_and_strange_beyond_what_known
     known = np.array([[1.0, 0.0], [0.0, 2.0]])
     codes = np.array([[5.0, 0.0], [1.0, 1.0], [-1.0, -1e-9], [0.0, 0.0]])
     assert np.allclose(farness(codes, known), [0, 1 - 0.5**0.5, 1, 1], atol=1e-6)
+    rng = np.random.default_rng(0)
+    judged = rng.normal(size=2000)
+    assert unfamiliar(judged, judged).mean() == pytest.approx(0.05, abs=0.001)
+    assert unfamiliar(judged + 5, judged).mean() > 0.99
 
 
 def test_one_pass_tells_what_two_would():
@@ -149,7 +153,3 @@ def test_one_pass_tells_what_two_would():
     assert np.allclose(far, farness(codes_of(model, images, runtime=runtime), known), atol=1e-6)
     assert np.allclose(far[:40], 0, atol=1e-6)
     assert far[40:].max() > 1e-4
-    rng = np.random.default_rng(0)
-    judged = rng.normal(size=2000)
-    assert unfamiliar(judged, judged).mean() == pytest.approx(0.05, abs=0.001)
-    assert unfamiliar(judged + 5, judged).mean() > 0.99

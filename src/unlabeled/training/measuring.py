@@ -85,13 +85,19 @@ def predict(
     with evaluating(model), runtime.autocast():
         for rows in batches(len(images), _EVALUATION_BATCH):
             batch = runtime.load(images.take(rows))
-            probabilities = model(batch).float().softmax(1)
-            if flip:
-                probabilities = (probabilities + model(batch.flip(3)).float().softmax(1)) / 2
-            parts.append(probabilities.cpu().numpy())
+            parts.append(_chances(model, batch, model(batch), flip=flip))
     if not parts:
         raise DataError("there are no images to predict; give one or more")
     return np.concatenate(parts)
+
+
+def _chances(model: nn.Module, batch: Tensor, logits: Tensor, *, flip: bool) -> NDArray[np.float32]:
+    """Return probabilities (n, classes) of a batch whose logits are known; with ``flip`` its mirror images are asked too."""
+    chances = logits.float().softmax(1)
+    if flip:
+        chances = (chances + model(batch.flip(3)).float().softmax(1)) / 2
+    found: NDArray[np.float32] = chances.cpu().numpy()
+    return found
 
 
 def predict_and_compare(
@@ -113,10 +119,7 @@ def predict_and_compare(
         for rows in batches(len(images), _EVALUATION_BATCH):
             batch = runtime.load(images.take(rows))
             codes = model.codes(batch)
-            probabilities = model.judge(codes).float().softmax(1)
-            if flip:
-                probabilities = (probabilities + model(batch.flip(3)).float().softmax(1)) / 2
-            told.append(probabilities.cpu().numpy())
+            told.append(_chances(model, batch, model.judge(codes), flip=flip))
             far.append(farness(codes.float().cpu().numpy(), known))
     if not told:
         raise DataError("there are no images to predict; give one or more")

@@ -116,12 +116,12 @@ def _join(device: torch.device) -> None:
     would read the addresses of the dead there, and all would wait for ever (pytorch/pytorch#135712). Agents of several machines count
     their restarts each for itself, so those need ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`` and are left to Fabric.
     """
-    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # documented, but not listed
-
     told, distributed = os.environ, torch.distributed
     kept = told.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and told.get("GROUP_WORLD_SIZE") == "1"
     if not kept or distributed.is_initialized():
         return
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # documented, but not listed
+
     store = TCPStore(told["MASTER_ADDR"], int(told["MASTER_PORT"]), is_master=False)
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
