@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -18,3 +19,9 @@ def square_and_grow(number):
 
 def be_killed():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def imported_by(work, *arguments):
+    """Do some work, and return the packages that this process has read since it began."""
+    work(*arguments)
+    return {name.partition(".")[0] for name in sys.modules}

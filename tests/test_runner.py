@@ -10,7 +10,8 @@ import pytest
 from joblib import delayed
 from rich.console import Console
 
-from growing import be_killed, square_and_grow
+from conftest import TINY_GAIN
+from growing import be_killed, imported_by, square_and_grow
 from unlabeled.console.progress import RunProgress
 from unlabeled.console.ticks import Ticker, read_share
 from unlabeled.errors import UserError
@@ -18,6 +19,7 @@ from unlabeled.experiments import machine
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import perform
 from unlabeled.experiments.runner import run_tasks
+from unlabeled.experiments.selftraining import TEACHER, StrongTask
 from unlabeled.keeping.results import Run
 from unlabeled.outcomes import AutoencoderOutcome
 from unlabeled.presets import resolve
@@ -155,3 +157,13 @@ def test_processes_that_were_replaced_do_not_add_up(monkeypatch):
         machine.remember_worker(number, 50.0 * (number + 1), among=2)
         machine.remember_worker(number, 10.0, among=2)
     assert machine.peak_of_all() == 100.0 + 500.0 + 450.0
+
+
+def test_a_process_that_trains_reads_no_package_of_other_stages(tmp_path):
+    """scikit-learn, with what it reads, is 80 MB and a second in each process; matplotlib's figures are the report's."""
+    config = resolve(TINY_GAIN, {"strong": {"widths": [6, 8, 10], "training": {"steps": 4}}, "precision": "fp32"})
+    lab = Lab(config, load(config), tmp_path)
+    training = delayed(imported_by)(perform, lab, StrongTask(TEACHER, config.strong, 0, 0))
+    for read in in_processes([training, training], jobs=2):
+        assert {"torch", "unlabeled"} <= read
+        assert not read & {"sklearn", "pandas", "matplotlib", "lightning_fabric"}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize
 
 _BINS = 15
 _WIDEST = 3.0  # log temperatures are looked for between minus and plus this
@@ -59,7 +59,7 @@ def find_temperature(probabilities: Floats, labels: NDArray[np.integer[Any]]) ->
         sums = np.log(np.exp(scaled - most[:, None]).sum(axis=1)) + most
         return float((sums - right / np.exp(log_temperature)).mean())
 
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-_WIDEST, _WIDEST), method="bounded").x))
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-_WIDEST, _WIDEST), method="bounded").x))
 
 
 def reliability(probabilities: Floats, labels: NDArray[np.integer[Any]]) -> tuple[float, tuple[Bin, ...]]:

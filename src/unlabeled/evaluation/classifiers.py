@@ -7,17 +7,18 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from unlabeled.config import ClassicalConfig
+
+# scikit-learn is imported where a model of its is fitted: 80 MB and a second in every process that trains networks only.
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import NearestNeighbors
 
 Scaling: TypeAlias = Literal["common", "each"]
 Step: TypeAlias = Callable[[int, int], None]
@@ -98,6 +99,8 @@ def choose_trees(
     step: Step = ignore,
 ) -> Chosen:
     """Fit a tree ensemble, on all cores or so many; choose the least size of a leaf by validation log loss."""
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+
     kind = RandomForestClassifier if config.ensemble == "forest" else ExtraTreesClassifier
     candidates = []
     for number, leaf in enumerate(config.min_samples_leaf):
@@ -117,6 +120,8 @@ def choose_trees(
 
 def choose_boosting(train: Labeled, valid: Labeled, *, classes: int, config: ClassicalConfig, seed: int) -> Chosen:
     """Fit histogram gradient boosting; choose how many rounds are kept by validation log loss."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     model = HistGradientBoostingClassifier(
         max_iter=config.boosting_iterations, learning_rate=config.boosting_rate, max_leaf_nodes=15, max_bins=63,
         early_stopping=False, random_state=seed,
@@ -138,6 +143,8 @@ def choose_neighbours(
     train: Labeled, valid: Labeled, *, classes: int, config: ClassicalConfig, scalings: Sequence[Scaling] = ("common",)
 ) -> Chosen:
     """Let the nearest training images vote; choose their number, and the scaling, by validation log loss."""
+    from sklearn.neighbors import NearestNeighbors
+
     candidates = []
     counts = sorted({min(count, len(train.labels)) for count in config.neighbours})
     for scaling in scalings:
@@ -173,6 +180,9 @@ def _path(
     scale: Scale, train: Labeled, valid: Labeled, classes: int, config: ClassicalConfig
 ) -> Iterator[tuple[dict[str, Any], LinearClassifier]]:
     """Fit one strength after the other, each from the last one's weights."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     features = scale.apply(train.features)
     # With an L2 penalty the weights lie in the span of the images, so with fewer images than features the same
     # problem is solved in as many coordinates as there are images: exact, and several times faster.

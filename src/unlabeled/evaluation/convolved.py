@@ -6,7 +6,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
@@ -154,6 +153,8 @@ def fit_centroids(patches: Images, count: int, *, stride: int, seed: int) -> Tri
     """
     if len(patches) < count:
         raise DataError(f"{len(patches)} patches for {count} centroids; cut more with --studies.sparse.patches")
+    from sklearn.cluster import MiniBatchKMeans
+
     flat = as_numbers(patches)
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.sqrt(flat.var(axis=1, keepdims=True) + _CONTRAST_OFFSET)

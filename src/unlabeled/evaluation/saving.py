@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
 
 from unlabeled.evaluation.statistics import LEAST_SEEDS, half_width, mean_squares
 
@@ -357,7 +357,7 @@ def _fit(places: Numbers, means: Numbers, floor: float) -> tuple[float, float, N
 
     design = np.stack([np.ones_like(places), -places], axis=1)
     start = np.linalg.lstsq(design, np.log(means - floor), rcond=None)[0]
-    fitted = optimize.least_squares(left, start, jac=lambda given: slopes(given) / means[:, None], method="lm").x
+    fitted = scipy.optimize.least_squares(left, start, jac=lambda given: slopes(given) / means[:, None], method="lm").x
     return (float(fitted[0]), float(fitted[1]), slopes(fitted)) if fitted[1] > _LEAST_POWER else None
 
 

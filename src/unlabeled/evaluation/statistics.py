@@ -9,8 +9,8 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
 
 from unlabeled.records import Effect
 
@@ -185,10 +185,10 @@ def smallest_effect(
         return 0.0
 
     def missing(true: float) -> float:
-        found = special.ndtr((true - half) / error) + special.ndtr((-true - half) / error)
+        found = scipy.special.ndtr((true - half) / error) + scipy.special.ndtr((-true - half) / error)
         return float(found.mean()) - power
 
-    return float(optimize.brentq(missing, 0.0, float(half.max()) + 10 * error))
+    return float(scipy.optimize.brentq(missing, 0.0, float(half.max()) + 10 * error))
 
 
 def needed(effect: Effect, below: float, *, level: float = 0.95) -> Needed:
@@ -274,7 +274,7 @@ def _half_width(
 
 def _quantile(degrees: float, wrong: float) -> float:
     """Return the two-sided quantile of t, or of the normal distribution for infinite degrees; bounded, for it multiplies zeros."""
-    below = special.ndtri(wrong / 2) if degrees == math.inf else special.stdtrit(degrees, wrong / 2)
+    below = scipy.special.ndtri(wrong / 2) if degrees == math.inf else scipy.special.stdtrit(degrees, wrong / 2)
     # Far out SciPy's inversion ends in an infinity of either sign.
     return min(abs(float(below)), 1e100)
 
@@ -294,8 +294,10 @@ def _degrees(squares: Squares, folds: int, seeds: int) -> float:
 
 def _least_p(distance: float, squares: Squares, folds: int, seeds: int, test_variance: float) -> float:
     """Return what p can't be below: Student's of all runs, and that of the test images, for the interval is no narrower."""
-    students = 2 * special.stdtr(folds * seeds - 1, -distance / math.sqrt(squares.every)) if squares.every > 0 else 0.0
-    normal = 2 * special.ndtr(-distance / math.sqrt(test_variance)) if test_variance > 0 else 0.0
+    students = (
+        2 * scipy.special.stdtr(folds * seeds - 1, -distance / math.sqrt(squares.every)) if squares.every > 0 else 0.0
+    )
+    normal = 2 * scipy.special.ndtr(-distance / math.sqrt(test_variance)) if test_variance > 0 else 0.0
     return float(max(students, normal))
 
 
@@ -308,7 +310,7 @@ def _p_value(distance: float, half: Callable[[float], float], least: float) -> f
         return low
     # A little below, for low itself may be the answer, but for rounding.
     start = math.log(low) - 0.001
-    return math.exp(optimize.brentq(lambda log: half(math.exp(log)) - distance, start, 0.0, xtol=1e-13))
+    return math.exp(scipy.optimize.brentq(lambda log: half(math.exp(log)) - distance, start, 0.0, xtol=1e-13))
 
 
 def _expect(effect: Effect, folds: int, seeds: int) -> tuple[Squares, float, tuple[int, int]]:
@@ -329,7 +331,7 @@ def _expect(effect: Effect, folds: int, seeds: int) -> tuple[Squares, float, tup
 def _even(degrees: int) -> Numbers:
     """Return a mean square of expectation 1 at even quantiles; zero without degrees of freedom."""
     tails = (np.arange(_NODES) + 0.5) / _NODES
-    return special.chdtri(degrees, tails) / degrees if degrees else np.zeros(1)
+    return scipy.special.chdtri(degrees, tails) / degrees if degrees else np.zeros(1)
 
 
 def _least(enough: Callable[[int], bool], start: int) -> int | None:

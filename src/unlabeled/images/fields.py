@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -83,9 +83,9 @@ def agreement(first: Floats, second: Floats) -> Floats:
     """
     height, width = first.shape[2:]
     reach = max(1, round(min(height, width) / 10))
-    size = (fft.next_fast_len(height + reach, real=True), fft.next_fast_len(width + reach, real=True))
-    spectra = [fft.rfft2(fields, size) for fields in (first, second)]
-    products = fft.irfft2((spectra[0] * spectra[1].conj()).sum(axis=1), size)
+    size = (scipy.fft.next_fast_len(height + reach, real=True), scipy.fft.next_fast_len(width + reach, real=True))
+    spectra = [scipy.fft.rfft2(fields, size) for fields in (first, second)]
+    products = scipy.fft.irfft2((spectra[0] * spectra[1].conj()).sum(axis=1), size)
     lengths = [_summed((fields**2).sum(axis=1)) for fields in (first, second)]
     best = np.full(len(first), -1.0, dtype=np.float32)
     for down in range(-reach, reach + 1):

@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import scipy.optimize
+import scipy
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
