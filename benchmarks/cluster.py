@@ -23,7 +23,7 @@ from typing import Any
 from unlabeled.config import Config
 from unlabeled.console.progress import RunProgress
 from unlabeled.experiments.clusters import DaskEngine
-from unlabeled.experiments.distributing import run_on
+from unlabeled.experiments.distributing import engine_of, run_on
 from unlabeled.experiments.lab import Lab
 from unlabeled.keeping.results import Run
 from unlabeled.outcomes import AutoencoderOutcome
@@ -128,26 +128,30 @@ def main() -> None:
         tempfile.TemporaryDirectory() as place,
         LocalCluster(n_workers=asked.workers, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
     ):
-        lab, engine = Lab(_config(asked), splits, Path(place) / "empty"), DaskEngine(cluster.scheduler_address)
+        address = f"dask:{cluster.scheduler_address}"
+        lab = Lab(_config(asked, cluster=address), splits, Path(place) / "empty")
+        engine = engine_of(lab)  # the study's own: of two, one would look for workers that are gone
+        assert isinstance(engine, DaskEngine)
         _empty(asked, lab, engine)
         serial = asked.beside
         if serial is None:
             serial = Path(place) / "jobs"
             start = time.perf_counter()
             run_gain(_config(asked, jobs=asked.workers), splits, folder=serial)
-            taken = f"{time.perf_counter() - start:.0f} s with --jobs {asked.workers}"
+            beside = time.perf_counter() - start
+            taken = f"{beside:.0f} s with --jobs {asked.workers}"
         else:
-            taken = f"{_seconds_of_runs(lab, serial):.0f} s of trainings in {serial.name}"
+            trained = _seconds_of_runs(lab, serial)
+            beside = trained / asked.workers
+            taken = f"{trained:.0f} s of trainings in {serial.name}, were they spread without loss {beside:.0f} s"
         with _killing(engine.client, asked.kill_every) as killed:
             start = time.perf_counter()
-            run_gain(
-                _config(asked, cluster=f"dask:{cluster.scheduler_address}"), splits, folder=Path(place) / "cluster"
-            )
+            run_gain(_config(asked, cluster=address), splits, folder=Path(place) / "cluster")
             seconds = time.perf_counter() - start
         same = _finished(Path(place) / "cluster")["digest"] == _finished(serial)["digest"]
         print(
             f"the main job on {asked.data}: {seconds:.0f} s over the cluster, {len(killed)} workers killed; {taken}: "
-            f"{'the same result' if same else 'ANOTHER RESULT'}"
+            f"{beside / seconds:.2f} of that speed, {'the same result' if same else 'ANOTHER RESULT'}"
         )
         engine.close()
 
