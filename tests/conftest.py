@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -81,6 +82,23 @@ TINY_STRONG = {
     "strong": {"widths": [4, 6], "training": {"steps": 6, "batch_size": 16}}, "classical": {"trees": 5, "strengths": [0.1]},
     "curve": {"labels": "none"},
 }  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiles_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compile the kernels once for all tests, though most caches are new."""
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        yield
+        return
+    folder = shared_folder(tmp_path_factory, "compiled")
+    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("compiling.py")), str(folder), compiler]
+    script = tmp_path_factory.mktemp("compiler") / "cc"
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
+    script.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CC", str(script))
+        yield
 
 
 @contextmanager

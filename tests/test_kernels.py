@@ -327,7 +327,7 @@ OUTPUT = 'while [ "$1" != -o ]; do shift; done'
         ("sleep 100", "gave no answer within 1 s"),
         ('case "$*" in *--version*) echo x;; esac', "made no library"),
         (
-            'case "$*" in *--version*) echo x;; *) cc "$@"; while [ "$1" != -o ]; do shift; done; truncate -s 9000 "$2";; esac',
+            'case "$*" in *--version*) echo x;; *) cc "$@" -O0; while [ "$1" != -o ]; do shift; done; truncate -s 9000 "$2";; esac',
             "can't be loaded",
         ),
         (
@@ -353,6 +353,7 @@ def test_a_compiler_that_can_not_is_said_in_one_line_and_leaves_nothing(
 def test_a_compiler_is_given_with_its_arguments(compiled, monkeypatch, tmp_path):
     monkeypatch.setenv("UNLABELED_CACHE", str(tmp_path))
     monkeypatch.setenv("CC", "cc -m64 -DX='a b'")
+    monkeypatch.setattr(building, "_FLAGS", (*building._FLAGS, "-O0"))
     assert building._load(building._find_or_build()).encode
 
 
