@@ -1,9 +1,11 @@
 """Spreading tasks over processes."""
 
+import ctypes
 import os
 import time
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,3 +169,29 @@ def test_a_process_that_trains_reads_no_package_of_other_stages(tmp_path):
     for read in in_processes([training, training], jobs=2):
         assert {"torch", "unlabeled"} <= read
         assert not read & {"sklearn", "pandas", "matplotlib", "lightning_fabric"}
+
+
+def test_what_a_run_has_freed_goes_back_to_the_system(tmp_path):
+    """The C library keeps what lies below anything still held; the next run of the process would come on top."""
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("this C library decides by itself")
+
+    class Hoarding(Plain):
+        def run(self, lab, folder, needed, watcher):
+            blocks = [
+                np.ones(10_000) for _ in range(4_000)
+            ]  # 320 MB, in pieces that the library does not map one by one
+            _kept.append(blocks[-1])
+            return super().run(lab, folder, needed, watcher)
+
+    config = resolve({"data": "digits", "device": "cpu"})
+    lab = Lab(config, load(config), tmp_path)
+    perform(lab, Plain(0))
+    before = resident()
+    perform(lab, Hoarding(1))
+    assert resident() < before + 100
+
+
+def resident():
+    """Return the memory of this process, in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

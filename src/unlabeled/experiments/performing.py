@@ -14,6 +14,7 @@ from unlabeled.console.plain import printable
 from unlabeled.errors import TrainingDiverged
 from unlabeled.evaluation.classifiers import log_losses, score
 from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.machine import give_memory_back
 from unlabeled.experiments.tasks import Task
 from unlabeled.images import Images
 from unlabeled.keeping.files import write_arrays
@@ -43,6 +44,7 @@ def perform(lab: Lab, task: Task, watcher: Watcher | None = None) -> Outcome:
             outcome = _attempt(lab, task, run, watcher)
         except TrainingDiverged as error:
             outcome = Diverged(str(error), 0.0)
+        give_memory_back()
         run.finish(as_json(outcome))
     return read_as(Outcome, read_result(run.folder).content)  # type: ignore[arg-type]
 

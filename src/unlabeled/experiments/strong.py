@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from unlabeled.config import StrongConfig, TrainingConfig
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
+from unlabeled.experiments.machine import give_memory_back
 from unlabeled.experiments.performing import median_speed, operations_of_training, score_test
 from unlabeled.experiments.selftraining import PretrainingTask, StrongTask
 from unlabeled.images import Images
@@ -190,6 +191,7 @@ def _teacher(task: StrongTask, lab: Lab, train: Images) -> StrongNet:
 def _pseudo_labeled(task: StrongTask, lab: Lab, train: Images, pool: Images) -> tuple[Beside, float]:
     """Return a pool with what the teacher makes of it, and which share of it looks foreign."""
     targets, kept, foreign = pseudo_labels(task, lab, train, pool)
+    give_memory_back()  # batches of another size come next
     return Beside(pool.subset(kept), targets), foreign
 
 
