@@ -178,9 +178,8 @@ def test_what_a_run_has_freed_goes_back_to_the_system(tmp_path):
 
     class Hoarding(Plain):
         def run(self, lab, folder, needed, watcher):
-            blocks = [
-                np.ones(10_000) for _ in range(4_000)
-            ]  # 320 MB, in pieces that the library does not map one by one
+            # 320 MB, in pieces that the library does not map one by one.
+            blocks = [np.ones(10_000) for _ in range(4_000)]
             _kept.append(blocks[-1])
             return super().run(lab, folder, needed, watcher)
 

@@ -81,14 +81,12 @@ def predict(
     With ``flip`` they are the mean of those of each image and its mirror image.
     """
     runtime = runtime or Runtime.of()
-    if not len(images):
-        raise DataError("there are no images to predict; give one or more")
-    told = _Rows(len(images))
+    told = _Rows(images, "predict")
     with evaluating(model), runtime.autocast():
         for rows in batches(len(images), _EVALUATION_BATCH):
             batch = runtime.load(images.take(rows))
             told.add(_chances(model, batch, model(batch), flip=flip))
-    return told.all
+    return told.whole
 
 
 def _chances(model: nn.Module, batch: Tensor, logits: Tensor, *, flip: bool) -> NDArray[np.float32]:
@@ -113,45 +111,43 @@ def predict_and_compare(
     One pass does both, and the codes of a large pool are never all there.
     """
     runtime = runtime or Runtime.of()
-    if not len(images):
-        raise DataError("there are no images to predict; give one or more")
-    told, far = _Rows(len(images)), _Rows(len(images))
+    told, far = _Rows(images, "predict"), _Rows(images, "predict")
     with evaluating(model), runtime.autocast():
         for rows in batches(len(images), _EVALUATION_BATCH):
             batch = runtime.load(images.take(rows))
             codes = model.codes(batch)
             told.add(_chances(model, batch, model.judge(codes), flip=flip))
             far.add(farness(codes.float().cpu().numpy(), known))
-    return told.all, far.all
+    return told.whole, far.whole
 
 
 def codes_of(model: StrongNet, images: Images, *, runtime: Runtime | None = None) -> NDArray[np.float32]:
     """Return the codes (n, d) that a model's head sees; the model stays in the mode it was in."""
     runtime = runtime or Runtime.of()
-    if not len(images):
-        raise DataError("there are no images to encode; give one or more")
-    codes = _Rows(len(images))
+    codes = _Rows(images, "encode")
     with evaluating(model), runtime.autocast():
         for rows in batches(len(images), _EVALUATION_BATCH):
             codes.add(model.codes(runtime.load(images.take(rows))).float().cpu().numpy())
-    return codes.all
+    return codes.whole
 
 
 class _Rows:
-    """So many rows, one batch after the other, in one array from the first on.
+    """What is found of images, one batch after the other, in one array from the first on; at least one image has to be there.
 
     Small results of many batches would lie between the large buffers of these, which the C library then can't use again: at 48x48 a
     process that labeled 100,000 images grew by 300 MB.
     """
 
-    all: NDArray[np.float32]
+    whole: NDArray[np.float32]
 
-    def __init__(self, number: int) -> None:
-        self.number, self.done = number, 0
+    def __init__(self, images: Images, doing: str) -> None:
+        if not len(images):
+            raise DataError(f"there are no images to {doing}; give one or more")
+        self.number, self.done = len(images), 0
 
     def add(self, part: NDArray[np.float32]) -> None:
         """Take the next rows (k, ...)."""
         if not self.done:
-            self.all = np.empty((self.number, *part.shape[1:]), dtype=part.dtype)
-        self.all[self.done : self.done + len(part)] = part
+            self.whole = np.empty((self.number, *part.shape[1:]), dtype=part.dtype)
+        self.whole[self.done : self.done + len(part)] = part
         self.done += len(part)
