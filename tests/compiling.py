@@ -1,4 +1,4 @@
-"""A C compiler that makes the same library of the same source only once for all tests: the kernels take it 10 to 20 s.
+"""A C compiler that makes the same library of the same source only once for all tests: the kernels take it some seconds.
 
 Tests give the command a cache of its own again and again, so that it builds its kernels in each. ``CC`` names this one, started as
 ``python compiling.py FOLDER COMPILER ARGUMENT...``; tests of the building name compilers of their own.

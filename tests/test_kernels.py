@@ -1,6 +1,12 @@
 import ctypes
+import functools
+import os
+import platform
+import re
+import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
 
 import pytest
 import torch
@@ -58,11 +64,41 @@ def fused(x, weight, bias, back, back_bias, *, block, relu):
     return values, to_switches(places, block), out
 
 
+CASES = {
+    "block": blocks(), "n": st.sampled_from([1, 2, 3, 19]), "relu": st.booleans(), "last": st.booleans(), "seed": st.integers(0, 99),
+}  # fmt: skip
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    block=blocks(), n=st.sampled_from([1, 2, 3, 19]), relu=st.booleans(), last=st.booleans(), seed=st.integers(0, 99)
-)
-def test_blocks_equal_their_twin_in_values_winners_and_gradients_ties_included(compiled, block, n, relu, last, seed):
+@given(**CASES)
+def test_blocks_equal_their_twin_in_values_winners_and_gradients_ties_included(compiled, **case):
+    assert_equals_its_twin(**case)
+
+
+# Without -march the compiler knows no more than the oldest processor of the kind.
+@pytest.mark.parametrize("flags", [["-O1"], ["-O3", "-march=x86-64-v3"]], ids=["oldest", "avx2"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(**CASES)
+def test_any_processor_computes_the_same(compiled, monkeypatch, tmp_path_factory, flags, **case):
+    if "-march=x86-64-v3" in flags and "avx2" not in building.processor().split():
+        pytest.skip("this processor has no AVX2")
+    other = built_with(tuple(flags), tmp_path_factory.getbasetemp() / "processors")
+    with monkeypatch.context() as patch:
+        patch.setattr("unlabeled.kernels.blocks.library", lambda: other)
+        assert_equals_its_twin(**case)
+
+
+@functools.cache
+def built_with(flags, cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNLABELED_CACHE", str(cache))
+        patch.setattr(
+            building, "_FLAGS", (*flags, *(flag for flag in building._FLAGS if flag not in {"-march=native", "-O3"}))
+        )
+        return building._load(building._find_or_build())
+
+
+def assert_equals_its_twin(*, block, n, relu, last, seed):
     random = torch.Generator().manual_seed(seed)
     c, f, kernel = block.in_channels, block.out_channels, block.conv_kernel
     shapes = [(n, c, *block.input_size), (f, c, *kernel), (f,), (f, c, *kernel), (c,)]
@@ -193,22 +229,23 @@ def test_other_blocks_are_left_to_pytorch(more):
     assert not runs(block, torch.zeros(1, 3, 13, 18))
 
 
-def test_any_processor_computes_the_same(compiled, monkeypatch, tmp_path):
-    # Without -march=native the compiler knows no more than the oldest processor of the kind; vectors are split.
-    monkeypatch.setenv("UNLABELED_CACHE", str(tmp_path))
-    kept = [flag for flag in building._FLAGS if flag not in {"-march=native", "-O3"}]
-    monkeypatch.setattr(building, "_FLAGS", ("-O1", *kept))
-    plain = building._load(building._find_or_build())
-    for shape, filters in (((3, 9, 12), 18), ((17, 8, 9), 5)):
-        block = solve(shape, 1, conv_out_channels=filters, conv_kernel_size=3, conv_stride=1, conv_padding=1,
-                      pool_kernel_size=2, pool_stride=2, pool_padding=0).blocks[0]  # fmt: skip
-        convolution = torch.nn.Conv2d(shape[0], filters, 3)
-        expected = _one_block(block, convolution)
-        with monkeypatch.context() as patch:
-            patch.setattr("unlabeled.kernels.blocks.library", lambda: plain)
-            found = _one_block(block, convolution)
-        for one, other in zip(found, expected, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the assembly of one kind of processor is read")
+@pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3", "x86-64-v4"])
+def test_sums_of_the_dense_product_stay_in_registers(compiled, tmp_path, processor):
+    """Vectors longer than a register are kept in memory: the same numbers, thirty times as slowly, and no other test sees it."""
+    flags = [flag for flag in building._FLAGS if flag not in {"-march=native", "-shared", "-lpthread"}]
+    source, made = files("unlabeled.kernels") / "blocks.c", tmp_path / "blocks.s"
+    options = ["-o", str(made), *flags, f"-march={processor}", "-S"]
+    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), str(source), *options], check=True)
+    product = re.search(r"^encode_image[\w.]*:\n(.*?)^\t\.size", made.read_text(), re.MULTILINE | re.DOTALL)[1]
+    instructions = re.findall(r"^\t(v?(?:mul|add|fmadd|mov)\w*ps)\t(.*)$", product, re.MULTILINE)
+    kept = [
+        f"{name} {to}"
+        for name, to in instructions
+        if name.lstrip("v").startswith("mov") and re.search(r"%[re](sp|bp)\)$", to)
+    ]
+    assert sum("mov" not in name for name, _ in instructions) >= 16
+    assert len(kept) < 20, kept
 
 
 def test_other_numbers_are_left_to_pytorch(compiled):

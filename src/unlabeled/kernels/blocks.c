@@ -11,19 +11,30 @@
 
    Maps are float (n, h, w, channels) without gaps; filters (f, c, kh, kw) with any strides. An image is worked on by one
    thread. Sums over images go by chunks of fixed size, added in a fixed order: the result has the same bytes for any
-   number of threads. Vectors are those of GCC and Clang, 16 floats; the compiler splits them where registers are shorter. */
+   number of threads. Vectors are those of GCC and Clang, as long as the processor's registers. */
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__AVX__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
+/* As many floats as a register holds: GCC keeps longer vectors in memory, and spreads a number over one by one.
+   The dense product works on TILE cells of the map and two vectors of filters at a time, so that its sums fill the registers. */
+#if defined(__AVX512F__)
 #define LANES 16
-#define TILE 8        /* cells of the map that the dense product works on at a time */
+#define TILE 8
+#elif defined(__AVX2__)
+#define LANES 8
+#define TILE 6
+#else
+#define LANES 4
+#define TILE 6
+#endif
+#define WIDE 16 /* channels from which on a map's vectors are of channels */
 #define MOST_CHUNKS 16
 #define MOST_PLACES 16
 #define INLINE static inline __attribute__((always_inline))
@@ -53,7 +64,7 @@ INLINE vec select_(ivec mask, vec a, vec b) { return (vec)(((ivec)a & mask) | ((
 
 static sizes measure(const block *b) {
   sizes s;
-  s.wide = b->c >= LANES;
+  s.wide = b->c >= WIDE;
   s.cells = b->oh * b->ow;
   s.places = b->sh * b->sw;
   s.filters = up(b->f, LANES);
@@ -63,7 +74,7 @@ static sizes measure(const block *b) {
   s.taps = b->kh * s.run;
   s.row = (b->w + 2 * b->pw) * s.channels;
   s.rows = b->h + 2 * b->ph;
-  s.slack = 4 * LANES;
+  s.slack = 64;
   return s;
 }
 
@@ -608,22 +619,9 @@ INLINE vec pick(const int width, const float *p, ivec index) {
   if (width == 4) return (vec)_mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(p)), (__m512i)index);
   return (vec)_mm512_permutexvar_ps((__m512i)index, _mm512_loadu_ps(p));
 #else
-#if defined(__AVX__)
-  if (width == 4) {
-    const __m256 numbers = _mm256_broadcast_ps((const __m128 *)p);
-    union {
-      __m256 half[2];
-      vec whole;
-    } found;
-    union {
-      __m256i half[2];
-      ivec whole;
-    } wanted;
-    wanted.whole = index;
-    found.half[0] = _mm256_permutevar_ps(numbers, wanted.half[0]);
-    found.half[1] = _mm256_permutevar_ps(numbers, wanted.half[1]);
-    return found.whole;
-  }
+#if defined(__AVX2__)
+  if (width == 4) return (vec)_mm256_permutevar_ps(_mm256_broadcast_ps((const __m128 *)p), (__m256i)index);
+  return (vec)_mm256_i32gather_ps(p, (__m256i)index, 4);
 #endif
   (void)width;
   vec found;
