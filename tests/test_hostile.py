@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import read_findings, read_json, read_study, write_json
+from conftest import own_cache, read_findings, read_json, read_study, write_json
 from test_cli import SMALL, fails
 from unlabeled.cli import main
 from unlabeled.errors import DataError
@@ -29,33 +29,34 @@ from unlabeled.sources import load
 from unlabeled.sources.stl10 import store_stl10
 
 
+# The least that the main job can be asked for.
+LITTLE = [
+    *SMALL, "--curve.labels", "none", "--curve.unlabeled", "none",
+    "--leave-out", "pca", "frozen-twin", "denoised", "denoised-network", "joint", "random", "scaled", "strong", "self-training",
+]  # fmt: skip
+
+
+def finished(factory, arguments):
+    folder = factory.mktemp("answer") / "out"
+    with own_cache(factory):
+        main(["run", *arguments, "--jobs", "1", "--out", str(folder)])
+    return folder
+
+
 @pytest.fixture(scope="module")
 def finished_answer(tmp_path_factory):
-    """The main job at its smallest, run once for all tests that damage it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        folder = tmp_path_factory.mktemp("answer") / "out"
-        main(["run", *SMALL, "--jobs", "1", "--out", str(folder)])
-        return folder
+    """The main job with its curve, for tests that look at all of an answer."""
+    return finished(tmp_path_factory, SMALL)
+
+
+@pytest.fixture(scope="module")
+def little_answer(tmp_path_factory):
+    """The least of it, for tests that have it made anew."""
+    return finished(tmp_path_factory, LITTLE)
 
 
 def in_folder(root, **options):
     return load(resolve({"data": f"folder:{root}", **options}))
-
-
-# The least that the main job can be asked for, where a command of its own has to run it.
-FEW = (
-    "--leave-out",
-    "pca",
-    "frozen-twin",
-    "denoised",
-    "denoised-network",
-    "joint",
-    "random",
-    "scaled",
-    "strong",
-    "self-training",
-)
 
 
 # Files that are no images
@@ -422,7 +423,7 @@ def test_another_question_gets_another_folder(tmp_path, monkeypatch):
 
 
 def test_a_finished_answer_is_kept_when_its_folder_is_given_for_another_question(tmp_path, capsys):
-    command = ["run", *SMALL, "--jobs", "1", "--out", str(tmp_path / "out")]
+    command = ["run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")]
     main(command)
     first = read_json(tmp_path / "out" / "result.json")
     main(command)
@@ -449,9 +450,9 @@ def test_a_finished_answer_is_kept_when_its_folder_is_given_for_another_question
 @pytest.mark.parametrize(
     "name", ["result.json", "config.json", "test.npz", "runs/autoencoder/*/history.jsonl", "runs/*-*/*/test.npz"]
 )
-def test_a_damaged_answer_is_made_anew_by_the_same_command(finished_answer, tmp_path, capsys, name):
-    command = ["run", *SMALL, "--jobs", "1", "--out", str(tmp_path / "out")]
-    shutil.copytree(finished_answer, tmp_path / "out")
+def test_a_damaged_answer_is_made_anew_by_the_same_command(little_answer, tmp_path, capsys, name):
+    command = ["run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")]
+    shutil.copytree(little_answer, tmp_path / "out")
     before = read_json(tmp_path / "out" / "result.json")
     for path in (tmp_path / "out").glob(name):
         path.write_bytes(path.read_bytes()[:-20])
@@ -516,7 +517,7 @@ def test_equal_runs_have_equal_digests(tmp_path):
 
 
 def test_what_computed_the_networks_is_part_of_every_runs_key_and_of_the_report(tmp_path, capsys, monkeypatch):
-    command = ["run", *SMALL, "--jobs", "1", "--out", str(tmp_path / "out")]
+    command = ["run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")]
     main(command)
     monkeypatch.setenv("UNLABELED_KERNELS", "off")
     capsys.readouterr()
@@ -549,7 +550,9 @@ def test_a_foreign_folder_is_data_to_the_notebook(finished_studies, tmp_path):
 
 def start(tmp_path, *more, env=None, epochs="4000"):
     """The command itself, with two processes that train for long."""
-    long = [epochs if SMALL[place - 1] == "--network.training.epochs" else option for place, option in enumerate(SMALL)]
+    long = [
+        epochs if LITTLE[place - 1] == "--network.training.epochs" else option for place, option in enumerate(LITTLE)
+    ]
     command = [
         sys.executable,
         "-m",
@@ -596,7 +599,7 @@ def alive(leader):
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are counted in /proc")
 @pytest.mark.parametrize(("what", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_workers_end_with_their_parent_and_nothing_half_written_stays(tmp_path, what, status):
-    process = start(tmp_path, *FEW)
+    process = start(tmp_path)
     wait_for_training(process, tmp_path / "out")
     process.send_signal(what)
     error = process.communicate(timeout=30)[1]
@@ -674,9 +677,9 @@ def test_sizes_that_are_none_are_refused(capsys, given):
 
 @pytest.mark.parametrize("name", ["result.json", "config.json", "test.npz", "runs/autoencoder/*/history.jsonl"])
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
-def test_an_own_file_that_is_something_else_is_told_and_made_anew(finished_answer, tmp_path, capsys, name, kind):
-    command = ["run", *SMALL, "--jobs", "1", "--out", str(tmp_path / "out")]
-    shutil.copytree(finished_answer, tmp_path / "out")
+def test_an_own_file_that_is_something_else_is_told_and_made_anew(little_answer, tmp_path, capsys, name, kind):
+    command = ["run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")]
+    shutil.copytree(little_answer, tmp_path / "out")
     path = next((tmp_path / "out").glob(name))
     path.unlink()
     if kind == "pipe":
@@ -693,7 +696,7 @@ def test_an_own_file_that_is_something_else_is_told_and_made_anew(finished_answe
 
 
 def test_a_full_standard_error_does_not_stop_a_run(tmp_path):
-    command = [sys.executable, "-m", "unlabeled", "run", *SMALL, *FEW, "--jobs", "1", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "unlabeled", "run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, text=True, check=False)
     assert done.returncode == 0
@@ -743,11 +746,11 @@ def test_colours_of_16_bits_are_told(folder_of_images, tmp_path):
 
 
 def test_the_main_job_and_the_studies_do_not_overwrite_each_others_report(tmp_path, capsys):
-    main(["run", *SMALL, "--jobs", "1", "--out", str(tmp_path / "out")])
-    said = _last_error(capsys, "run", "--study", "baselines", *SMALL, "--jobs", "1", "--out", str(tmp_path / "out"))
+    main(["run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")])
+    said = _last_error(capsys, "run", "--study", "baselines", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out"))
     assert "holds an answer of the main job" in said
     quick = [*SMALL, "--classical.boosting-iterations", "2", "--jobs", "1"]
     main(["run", "--study", "baselines", *quick, "--out", str(tmp_path / "studies")])
     assert "holds answers of studies" in _last_error(
-        capsys, "run", *SMALL, "--jobs", "1", "--out", str(tmp_path / "studies")
+        capsys, "run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "studies")
     )
