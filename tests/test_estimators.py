@@ -39,7 +39,7 @@ def output(estimator, images):
         (ConvAutoEncoderTransformer(epochs=1), 46),
         (SparsePatchTransformer(patches=200, iterations=20), 46),
         (ConvNetClassifier(conv_out_channels=(8,), epochs=20), 53),
-        (SelfTrainedClassifier(widths=(16,), steps=60), 53),
+        (SelfTrainedClassifier(widths=(16,), steps=40), 53),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, int) else "",
 )
