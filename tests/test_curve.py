@@ -184,7 +184,7 @@ def told(finished, code="en", verdict="helps", **changes):
         page=GAIN.pages[0],
         protocol=replace(context.protocol, unlabeled=45_000),
     )
-    return lead(context), labels_parts(context)
+    return lead(context), list(labels_parts(context))
 
 
 def test_the_headline_is_in_labels_where_labels_are_saved(finished):

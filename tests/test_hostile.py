@@ -28,7 +28,6 @@ from unlabeled.presets import resolve
 from unlabeled.sources import load
 from unlabeled.sources.stl10 import store_stl10
 
-
 # The least that the main job can be asked for.
 LITTLE = [
     *SMALL, "--curve.labels", "none", "--curve.unlabeled", "none",

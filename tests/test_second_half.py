@@ -29,7 +29,7 @@ from unlabeled.sources.shapes import write_shapes
 from unlabeled.studies.course import run_studies
 from unlabeled.studies.depths import error_effect, make_pairs, make_variants
 from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH
-from unlabeled.studies.maps import FROM_FILTERS, Kind
+from unlabeled.studies.maps import FROM_FILTERS
 from unlabeled.studies.penalties import BASE, IN_BATCHES, UNPENALISED, UNTRAINED, changed, prepared
 from unlabeled.training import Fitted
 from unlabeled.training.runtime import evaluating
@@ -177,8 +177,8 @@ def test_features_of_patches_are_filters_times_cells(finished_studies):
     # Digits are 8x8 and patches 4x4: 5x5 places at stride 1, 2x2 at stride 4.
     expected = {("pixels", None): 64, ("sparse", 4): 8 * 4, ("sparse", 1): 8 * 16, ("report", 4): 8 * 4, ("deep", 4): 5 * 4,
                 ("random", None): 8 * 4, ("centroids", None): 8 * 4, ("hand-made", None): 8 * 4, ("autoencoder", None): 8 * 4}  # fmt: skip
-    for (kind, count), model in itertools.product(expected.items(), ("logistic", "trees")):
-        arm = compared.arm(Kind(*kind).arm(model))
+    for ((source, stride), count), model in itertools.product(expected.items(), ("logistic", "trees")):
+        arm = compared.arm(ArmKey(source, model, stride=stride))
         assert arm.medians["features"] == count
         assert arm.runs == 4
 
@@ -288,7 +288,7 @@ def test_runs_that_diverged_are_told_in_every_section(finished_studies, tmp_path
     shutil.copytree(finished_studies, copy)
     deep, shallow = (ArmKey("autoencoder", depth=depth, way=way) for depth, way in ((2, "greedy"), (1, "whole")))
     for name, arms in (("stacked", (deep, replace(shallow, model="network"))), ("sparse", (BASE, changed("rho", 0.2))),
-                       ("convolved", (FROM_FILTERS, Kind("centroids").arm("logistic"))), ("joint", (JOINT,))):  # fmt: skip
+                       ("convolved", (FROM_FILTERS, ArmKey("centroids").on("logistic"))), ("joint", (JOINT,))):  # fmt: skip
         for arm in arms:
             findings = read_findings(finished_studies, name)
             rows = (*findings.rows, *getattr(findings, "autoencoders", ()))
@@ -348,10 +348,10 @@ def test_the_set_up_of_2016_runs_on_images_in_stl_10s_layout(tmp_path):
     assert not read_study(tmp_path / "run" / "convolved").protocol.folds.own
     arms = read_findings(tmp_path / "run", "convolved").comparison.arms
     counts = {arm.arm: arm.medians.get("features") for arm in arms}
-    assert counts[Kind("pixels").arm("logistic")] == 3 * 96 * 96
-    assert counts[Kind("report", 8).arm("logistic")] == 5 * 12 * 12
-    assert counts[Kind("report", 4).arm("logistic")] == 5 * 23 * 23
-    assert counts[Kind("deep", 8).arm("trees")] == 3 * 12 * 12
+    assert counts[ArmKey("pixels").on("logistic")] == 3 * 96 * 96
+    assert counts[ArmKey("report", stride=8).on("logistic")] == 5 * 12 * 12
+    assert counts[ArmKey("report", stride=4).on("logistic")] == 5 * 23 * 23
+    assert counts[ArmKey("deep", stride=8).on("trees")] == 3 * 12 * 12
     section = Document(tmp_path / "run", "en").sections("convolved")[0]
     assert "A course report of 2016" in " ".join(section.conclusion)
 

@@ -381,7 +381,7 @@ def test_what_diverged_is_called_by_its_name(contexts):
     """Codes and the network are compared; either can be what diverged."""
     lines = {
         NETWORK: "The network of study 2 diverged.",
-        CODES.arm("logistic"): "The autoencoder diverged, so there are no codes",
+        CODES.on("logistic"): "The autoencoder diverged, so there are no codes",
     }
     for arm in lines:
 

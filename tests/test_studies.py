@@ -25,7 +25,6 @@ from unlabeled.records import ArmKey, as_json
 from unlabeled.report.page import write_report
 from unlabeled.sources import load
 from unlabeled.studies import COURSE, course
-from unlabeled.studies.codes import Kind
 from unlabeled.studies.course import run_studies
 from unlabeled.studies.features import CODES, QUADRANTS
 from unlabeled.studies.points import TWIN, from_random, is_gain, tuned
@@ -283,16 +282,16 @@ def test_features_of_quadrants_are_four_a_filter(finished):
     findings = read_findings(finished, "features")
     counts = {arm.arm: arm.medians.get("features") for arm in findings.comparison.arms}
     shapes = {shape.kind: shape for shape in findings.shapes}
-    assert counts[QUADRANTS.arm("logistic")] == 4 * findings.encoder["conv_out_channels"]
-    assert counts[Kind("filters").arm("logistic")] == counts[CODES.arm("logistic")] == findings.code_length
+    assert counts[QUADRANTS.on("logistic")] == 4 * findings.encoder["conv_out_channels"]
+    assert counts[ArmKey("filters").on("logistic")] == counts[CODES.on("logistic")] == findings.code_length
     assert shapes[CODES].features == findings.code_length
-    assert 1 <= shapes[Kind("pixels")].directions <= 64
+    assert 1 <= shapes[ArmKey("pixels")].directions <= 64
 
 
 def test_standardising_is_one_of_the_scalings_that_the_free_arm_chose_from(finished):
     rows = {(row.arm, row.fold, row.seed): row.outcome for row in read_findings(finished, "features").rows}
     for fold in (0, 1):
-        free, common, each = (rows[CODES.arm("logistic", scaling), fold, 0] for scaling in ("", "common", "each"))
+        free, common, each = (rows[CODES.on("logistic", scaling), fold, 0] for scaling in ("", "common", "each"))
         assert free.valid_log_loss == pytest.approx(min(common.valid_log_loss, each.valid_log_loss))
         assert (common.choice["scaling"], each.choice["scaling"]) == ("common", "each")
 
@@ -337,7 +336,7 @@ def test_each_way_is_compared_with_itself_from_random_weights(finished):
 def test_only_the_comparison_named_beforehand_is_spared_the_correction(finished):
     findings = read_findings(finished, "finetune")
     every = [c for point in findings.labels for c in point.comparison.contrasts]
-    main = findings.named
+    main = findings.all_labels.comparison.named
     assert (main.treated, main.control) == (tuned("plain"), from_random("plain"))
     assert main.p == main.accuracy.p
     others = [c for c in every if not c.contrast.named]
@@ -366,8 +365,8 @@ def test_an_autoencoder_that_diverges_takes_what_stands_on_it_along_and_nothing_
         shutil.rmtree(place)
     study(tmp_path / "copy")
     compared = read_findings(tmp_path / "copy", "features").comparison
-    assert compared.arm(CODES.arm("logistic")).diverged == 2
-    assert compared.arm(CODES.arm("logistic")).accuracy is None
+    assert compared.arm(CODES.on("logistic")).diverged == 2
+    assert compared.arm(CODES.on("logistic")).accuracy is None
     assert compared.arm(ArmKey("pixels", "logistic")).accuracy is not None
     findings = read_findings(tmp_path / "copy", "finetune")
     assert {c.verdict for c in findings.all_labels.comparison.contrasts if is_gain(c)} == {"diverged"}

@@ -6,7 +6,7 @@ Knows nothing of torch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -88,6 +88,10 @@ class ArmKey:
     images: int | None = None
     factor: str = ""
     value: str = ""
+
+    def on(self, model: str, scaling: str = "") -> ArmKey:
+        """Return the arm of a model on these features or first weights."""
+        return replace(self, model=model, scaling=scaling)
 
     def __str__(self) -> str:
         words = [f"{number} {name}" for name in ("labels", "images") if (number := getattr(self, name)) is not None]

@@ -95,9 +95,11 @@ def _for_page(svg: str, name: str) -> str:
 
 
 def legend(axes: Axes) -> None:
-    """Put the legend above the axes, where it hides nothing, and make the figure as much higher."""
+    """Put the legend above the axes, where it hides nothing, and make the figure as much higher; without names there is none."""
     assert isinstance(axes.figure, Figure)
     handles, labels = axes.get_legend_handles_labels()
+    if not labels:
+        return
     half = -(-len(labels) // 2)
     beside = max(map(len, labels[:half])) + max(map(len, labels[half:]), default=0)
     columns = 2 if beside <= _LETTERS else 1

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from unlabeled.grammar.drawing import COLOURS, figure, legend
+from unlabeled.grammar.drawing import COLOURS, figure
 from unlabeled.grammar.drawing import colour as colour_of
-from unlabeled.grammar.plots import Curve, write_numbers
+from unlabeled.grammar.plots import Curve, name_axes, write_numbers
 from unlabeled.grammar.words import Language
 
 
@@ -48,8 +48,5 @@ def learning_figure(
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xticks([float(n) for n in ticks], [language.number(n, 0) for n in ticks])
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.grid(axis="y")
-        legend(axes)
+        name_axes(axes, x, y)
     return finished.svg

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from unlabeled.grammar.drawing import COLOURS, figure, legend, panels, png, tile
 from unlabeled.grammar.drawing import colour as colour_of
 from unlabeled.grammar.words import Language
+from unlabeled.records import Effect
 
 _LETTERS = 30
 
@@ -43,6 +44,13 @@ class Curve:
     high: Sequence[float] = ()
     dashed: bool = False
 
+    @classmethod
+    def of(cls, name: str, points: Iterable[tuple[float, Effect]], colour: str, *, dashed: bool = False) -> Curve:
+        """Return the curve of means (x, effect), their intervals as bars."""
+        known = list(points)
+        y, low, high = ([getattr(effect, end) for _, effect in known] for end in ("mean", "low", "high"))
+        return cls(name, [x for x, _ in known], y, colour, low, high, dashed)
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -61,6 +69,14 @@ class Level:
     name: str
     value: float
     colour: str = "pixels"
+
+
+def name_axes(axes: Axes, x: str, y: str) -> None:
+    """Name both axes and, above them, what has a name; lines across lead from the y axis to what is drawn."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(axis="y")
+    legend(axes)
 
 
 def write_numbers(axes: Axes, language: Language, which: str = "xy") -> None:
@@ -90,8 +106,7 @@ def lines_figure(
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         write_numbers(axes, language, "x")
-        if levels:
-            legend(axes)
+        legend(axes)
     return finished.svg
 
 
@@ -115,8 +130,7 @@ def factor_figure(
             axes.tick_params(axis="y", length=0)
             axes.locator_params(axis="x", nbins=4 if axes is left else 3)
             write_numbers(axes, language, "x")
-        if levels:
-            legend(left)
+        legend(left)
     return finished.svg
 
 
@@ -148,11 +162,7 @@ def curves_figure(
         for across, up, colour in points:
             axes.plot(across, up, "o", markersize=5, color=colour_of(colour), alpha=0.8)
         _scales(axes, language, log, ticks)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.grid(axis="y")
-        if curves or levels:
-            legend(axes)
+        name_axes(axes, x, y)
     return finished.svg
 
 
@@ -187,11 +197,7 @@ def frontier_figure(
             # A number, which the caption explains: names of neighbours would meet.
             axes.annotate(str(number), (across, up), xytext=(-4, 5), textcoords="offset points", fontsize=8, ha="right")
         _scales(axes, language, "x", ())
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.grid(axis="y")
-        if levels:
-            legend(axes)
+        name_axes(axes, x, y)
     return finished.svg
 
 
@@ -243,11 +249,8 @@ def pairs_figure(
                 shown = label if number == 0 else None
                 axes.plot(at, value, "o", color=colour_of(colour), markersize=5.5, label=shown)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.grid(axis="y")
         write_numbers(axes, language, "y")
-        legend(axes)
+        name_axes(axes, x, y)
     return finished.svg
 
 
@@ -270,10 +273,7 @@ def training_figure(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if all(len(run) == 1 for _title, runs, _colour in series for run in runs):
             axes.set(xlim=(0.5, 1.5), xticks=[1])
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.grid(axis="y")
-        legend(axes)
+        name_axes(axes, x, y)
     return finished.svg
 
 
@@ -387,10 +387,7 @@ def histogram_figure(
             axes.stairs(counts, edges, color=colour_of(colour), fill=True, alpha=0.35)
             axes.stairs(counts, edges, color=colour_of(colour), label=title, linewidth=1.4)
         axes.axvline(level[1], color=COLOURS["ink"], linewidth=0.9, linestyle="--", label=level[0])
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.grid(axis="y")
         axes.set_axisbelow(True)
         write_numbers(axes, language)
-        legend(axes)
+        name_axes(axes, x, y)
     return finished.svg

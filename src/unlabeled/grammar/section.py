@@ -104,7 +104,7 @@ class Context(Generic[F]):
 
 
 # A sentence, or what makes a part or several; nothing (None) is left out.
-Entry: TypeAlias = str | Callable[[Context[F]], Part | Sequence[Part] | None]
+Entry: TypeAlias = str | Callable[[Context[F]], Part | Iterable[Part] | None]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Page(Generic[F]):
 def _parts(context: Context[F], entries: Iterable[Entry[F]]) -> Iterable[Part]:
     for entry in entries:
         made = context.say(entry) if isinstance(entry, str) else entry(context)
-        if isinstance(made, Sequence) and not isinstance(made, str):
+        if isinstance(made, Iterable) and not isinstance(made, str):
             yield from made
         elif made is not None:
             yield made

@@ -95,7 +95,7 @@ class Language:
         if isinstance(value, Effect):
             return self._effect(value, form)
         if isinstance(value, Iterable):
-            return self.listed([self.write(entry, form) for entry in value])
+            return ", ".join(self.write(entry, form) for entry in value)
         return self._number(value, form)
 
     def _number(self, value: float, form: str) -> str:
@@ -161,6 +161,10 @@ class Language:
         write = self.signed if signed else self.number
         return self.gettext("{low} to {high}").format(low=write(low, digits), high=write(high, digits))
 
+    def ends(self, values: Iterable[float], digits: int = 0) -> str:
+        """Write the least and the most of values, or the one that they are."""
+        return "–".join(dict.fromkeys(self.number(value, digits) for value in values))
+
     def duration(self, seconds: float) -> str:
         """Write a time as people say it."""
         if seconds < 60:
@@ -168,10 +172,6 @@ class Language:
         if seconds < 5400:
             return self.gettext("{n} min").format(n=self.number(seconds / 60, 1))
         return self.gettext("{n} h").format(n=self.number(seconds / 3600, 1))
-
-    def listed(self, items: Iterable[str]) -> str:
-        """Join items with commas."""
-        return ", ".join(items)
 
 
 class _Sentence(string.Formatter):

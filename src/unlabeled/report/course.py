@@ -8,8 +8,7 @@ from typing import TypeVar
 from unlabeled.grammar.parts import Answer
 from unlabeled.grammar.tables import answer
 from unlabeled.grammar.words import Language, model_name, words
-from unlabeled.records import ContrastResult, StudyResult, read_as
-from unlabeled.studies.codes import Kind
+from unlabeled.records import ArmKey, ContrastResult, StudyResult, read_as
 from unlabeled.studies.features import CODES, FeaturesFindings
 from unlabeled.studies.finetune import FinetuneFindings
 from unlabeled.studies.joint import JOINT, LABELED_ONLY, SCRATCH, JointFindings
@@ -61,7 +60,7 @@ def _further(results: Mapping[str, StudyResult], language: Language) -> list[tup
     rows: list[tuple[str, ContrastResult | None]] = []
     if (features := _findings(results, "features", FeaturesFindings)) is not None:
         for model, source, text in _CODES:
-            contrast = features.comparison.find(CODES.arm(model), Kind(source).arm(model))
+            contrast = features.comparison.find(CODES.on(model), ArmKey(source, model))
             rows.append((language.say(text, model=model_name(model, language)), contrast))
     if (joint := _findings(results, "joint", JointFindings)) is not None:
         rows += [

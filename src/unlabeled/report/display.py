@@ -8,8 +8,7 @@ from pathlib import Path
 from unlabeled.grammar.parts import Section
 from unlabeled.grammar.words import Language
 from unlabeled.report.document import Document
-from unlabeled.report.environment import methods_css
-from unlabeled.report.page import environment
+from unlabeled.report.environment import environment, methods_css
 
 _STYLE = """
 .unlabeled { %s --ink: currentColor; --muted: currentColor; --line: #8886; max-width: 66rem; }

@@ -13,10 +13,11 @@ from unlabeled.grammar.section import Context
 from unlabeled.grammar.words import Language, words
 from unlabeled.keeping.results import has_result, read_result
 from unlabeled.records import Protocol, StudyResult, read_as
+from unlabeled.report.course import course_answer
 from unlabeled.report.environment import reading
 from unlabeled.report.protocol import protocol_line
-from unlabeled.report.summary import answer_of
 from unlabeled.studies import GAIN, STUDIES
+from unlabeled.studies.lead import lead
 
 _KNOWN = {study.name: study for study in (GAIN, *STUDIES)}
 _PARTS = {"labeled": words("labeled images"), "unlabeled": words("unlabeled images"), "test": words("test images")}
@@ -47,7 +48,11 @@ class Document:
         if len(self.results) == 1 and not {"gain", "finetune"} & set(self.results):
             section = self.all_sections[0]
             return Answer("", (section.conclusion or section.setup)[0], Table("", [], []))
-        return answer_of(self.folder, self.results, self.language)
+        with reading(self.folder):
+            if not self.main:
+                return course_answer(self.results, self.language)
+            context: Context[Any] = Context.of(GAIN.findings, self.results["gain"], self.folder, self.language)
+            return lead(replace(context, page=GAIN.pages[0]))
 
     @cached_property
     def protocols(self) -> list[Protocol]:
@@ -110,6 +115,6 @@ def _sections(name: str, result: StudyResult, folder: Path, language: Language) 
     if result.failed:
         reason = language.say("This study could not be run: {reason}", reason=result.failed)
     else:
-        needed = language.listed(language.say(_PARTS[part]) for part in result.missing)
+        needed = ", ".join(language.say(_PARTS[part]) for part in result.missing)
         reason = language.say("This study was not run: it needs {needed}, and there are none.", needed=needed)
     return [Section(name, language.say(study.pages[0].title), setup=[reason])]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from gettext import NullTranslations
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
+from markupsafe import Markup
 
 from unlabeled.errors import DamagedFile, UserError
+from unlabeled.grammar.parts import Code, Listing, Matrix, Photographs, Picture, Points, Table
+from unlabeled.grammar.words import Language
 from unlabeled.keeping.files import AGAIN
 from unlabeled.methods import METHODS
 
@@ -39,9 +41,9 @@ def reading(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def make_environment(translations: NullTranslations | None = None) -> Environment:
-    """Return the templates: text is escaped, an unknown name is an error, ``_`` translates."""
-    environment = Environment(
+def environment(language: Language) -> Environment:
+    """Return the templates with a language's words: text is escaped, an unknown name is an error, ``_`` translates."""
+    made = Environment(
         loader=PackageLoader("unlabeled.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -49,9 +51,12 @@ def make_environment(translations: NullTranslations | None = None) -> Environmen
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
-    environment.globals["methods_css"] = methods_css
-    environment.install_gettext_translations(translations or NullTranslations(), newstyle=True)  # type: ignore[attr-defined]
-    return environment
+    made.globals["methods_css"] = methods_css
+    made.install_gettext_translations(language.translations, newstyle=True)  # type: ignore[attr-defined]
+    made.filters["svg"] = Markup
+    kinds = (Table, Picture, Photographs, Listing, Points, Code, Matrix)
+    made.tests |= {kind.__name__.lower(): lambda part, kind=kind: isinstance(part, kind) for kind in kinds}
+    return made
 
 
 def methods_css() -> str:

@@ -21,8 +21,8 @@ from unlabeled.grammar.words import Language, model_name, words
 from unlabeled.keeping.files import write_atomically
 from unlabeled.methods import arm_name
 from unlabeled.records import ArmKey
+from unlabeled.report.environment import environment
 from unlabeled.report.explored import SPLITS, Explored
-from unlabeled.report.page import environment
 from unlabeled.report.sprites import Tiles, encode, sheets_of
 from unlabeled.report.strips import strips_of
 
@@ -144,8 +144,8 @@ class _Page:
             language.say("{n:0} of {total:0} {name}", n=n, total=total, name=language.say(_SPLIT_NAMES[name]))
             for n, total, name in zip(counts, explored.totals, SPLITS, strict=True)
         ]
-        sample = language.say("A sample: {parts}.", parts=language.listed(parts))
-        whole = language.say("All images of the run: {parts}.", parts=language.listed(parts))
+        sample = language.say("A sample: {parts}.", parts=parts)
+        whole = language.say("All images of the run: {parts}.", parts=parts)
         asked = language.say(
             "Probabilities are the mean of {n:0} networks, one a fold; labeled images are judged by those that were not trained on them. "
             "The map is of the first network's codes (t-SNE): who is near whom says something, how far apart groups lie and how large they "

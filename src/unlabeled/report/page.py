@@ -5,15 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from pathlib import Path
 
-from jinja2 import Environment
-from markupsafe import Markup
-
-from unlabeled.grammar.parts import Code, Listing, Matrix, Photographs, Picture, Points, Table
-from unlabeled.grammar.words import LANGUAGES, Language, together
+from unlabeled.grammar.words import LANGUAGES, together
 from unlabeled.keeping.files import write_atomically
 from unlabeled.presets import command_of
 from unlabeled.report.document import Document
-from unlabeled.report.environment import make_environment, reading
+from unlabeled.report.environment import environment, reading
 from unlabeled.report.protocol import interval_note, protocol_line
 
 
@@ -80,12 +76,3 @@ def explorer_of(folder: Path, code: str) -> str:
     """Return the name of the page to explore beside a report, in its language if there is one; empty where there is none."""
     names = (page_name("explore", one) for one in (code, *LANGUAGES))
     return next((name for name in names if (folder / name).is_file()), "")
-
-
-def environment(language: Language) -> Environment:
-    """Return the templates, with the language's words."""
-    made = make_environment(language.translations)
-    made.filters["svg"] = Markup
-    kinds = (Table, Picture, Photographs, Listing, Points, Code, Matrix)
-    made.tests |= {kind.__name__.lower(): lambda part, kind=kind: isinstance(part, kind) for kind in kinds}
-    return made

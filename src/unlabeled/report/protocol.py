@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from unlabeled.grammar.words import Language, words
 from unlabeled.records import FoldsSummary, Protocol
 
@@ -37,14 +35,9 @@ def _folds(folds: FoldsSummary, language: Language) -> str:
         "{folds} ({origin}), each with {train} labels to train and {valid} to choose with",
         folds=language.count("{n} fold", "{n} folds", folds.count),
         origin=language.gettext(origin),
-        train=_range(folds.train, language),
-        valid=_range(folds.valid, language),
+        train=language.ends(folds.train),
+        valid=language.ends(folds.valid),
     )
-
-
-def _range(ends: Sequence[int], language: Language) -> str:
-    numbers = dict.fromkeys(language.number(end, 0) for end in ends)
-    return "–".join(numbers)
 
 
 def interval_note(language: Language) -> str:

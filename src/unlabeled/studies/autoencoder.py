@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -114,30 +114,23 @@ def run(lab: Lab, do: Perform) -> AutoencoderFindings:
     )
 
 
-def _parts(context: Context[AutoencoderFindings]) -> list[Part]:
-    findings, pictures = context.findings, context.pictures
-    parts: list[Part] = [
-        _table(context),
-        Picture(
-            _lengths_figure(context),
-            _lengths(context) + " " + context.say("Dots: candidates, the chosen one in another colour."),
-        ),
-        Points([*_by_factor(context), *_on_test(context)]),
-        _reconstructions(context),
-    ]
+def _parts(context: Context[AutoencoderFindings]) -> Iterator[Part]:
+    findings = context.findings
+    yield _table(context)
+    dots = context.say("Dots: candidates, the chosen one in another colour.")
+    yield Picture(_lengths_figure(context), f"{_lengths(context)} {dots}")
+    yield Points([*_by_factor(context), *_on_test(context)])
+    yield _reconstructions(context)
     if findings.switches is not None:
-        parts.append(_switches(context, findings.switches))
+        yield _switches(context, findings.switches)
     filters = context.say(
         "The filters of {name}, seed 0, each stretched to its own range: grey is zero.", name=findings.chosen.value
     )
-    parts += [
-        Photographs([(context.say("filters"), filter_sheet(pictures["filters"]))], filters),
-        _error_map(context),
-    ]
+    yield Photographs([(context.say("filters"), filter_sheet(context.pictures["filters"]))], filters)
+    yield _error_map(context)
     if findings.illegal:
         lines = [illegal_line(entry.arm.value, entry.reason, context.language) for entry in findings.illegal]
-        parts.append(Listing(context.say("Candidates whose sizes do not close: {n}", n=len(lines)), lines))
-    return parts
+        yield Listing(context.say("Candidates whose sizes do not close: {n}", n=len(lines)), lines)
 
 
 def _table(context: Context[AutoencoderFindings]) -> Table:
@@ -266,17 +259,14 @@ def _choice(context: Context[AutoencoderFindings]) -> str:
     )
 
 
-def _on_test(context: Context[AutoencoderFindings]) -> list[str]:
+def _on_test(context: Context[AutoencoderFindings]) -> Iterator[str]:
     """Repeat the comparison where nothing was chosen by."""
-    if context.findings.confirmed is None:
-        return []
-    return [
-        context.say(
+    if context.findings.confirmed is not None:
+        yield context.say(
             "On {c.images:0} test images, by which nothing was chosen (seed 0): autoencoder {c.autoencoder:4}, PCA {c.pca:4}, "
             "bicubic {c.bicubic:4}.",
             c=context.findings.confirmed,
         )
-    ]
 
 
 def _against_rivals(context: Context[AutoencoderFindings]) -> str:
@@ -317,7 +307,7 @@ def _weigh_switches(context: Context[AutoencoderFindings]) -> str | None:
     return context.say(text, name=name, code=without_code, switches=without_switches, more=more)
 
 
-def _by_factor(context: Context[AutoencoderFindings]) -> list[str]:
+def _by_factor(context: Context[AutoencoderFindings]) -> Iterator[str]:
     """Say for each property what the best candidate with each of its values reaches."""
 
     def value(line: Line, factor: str) -> str:
@@ -325,55 +315,41 @@ def _by_factor(context: Context[AutoencoderFindings]) -> list[str]:
             return str(getattr(line, factor))
         return context.say(_POOLS[line.pool]) + (f" {line.pool_size}" if line.pool != "none" else "")
 
-    sentences = []
     for factor, name in _FACTORS.items():
         best: dict[str, float] = {}
         for line, mse in comparable(context.findings.measured, factor):
             best.setdefault(value(line, factor), mse)
         if len(best) > 1:
-            values = context.each("{i[0]}: {i[1]:4}", best.items())
-            sentences.append(
-                context.say(
-                    "Least error by {factor}, all else being tried alike: {values}.",
-                    factor=context.say(name),
-                    values=values,
-                )
+            yield context.say(
+                "Least error by {factor}, all else being tried alike: {values}.",
+                factor=context.say(name),
+                values=context.each("{i[0]}: {i[1]:4}", best.items()),
             )
-    return sentences
 
 
-AUTOENCODER = Study(
+PAGE = Page[AutoencoderFindings](
     "autoencoder",
-    ("unlabeled",),
-    AutoencoderFindings,
-    run,
-    (
-        Page(
-            "autoencoder",
-            words("One-layer autoencoder"),
-            words(
-                "Which one-layer autoencoder reconstructs images that it has not seen best, and what does its code hold?"
-            ),
-            setup=(
-                lambda context: context.say(
-                    "Every candidate is trained on the same {f.images:0} unlabeled images, {length} of batches of "
-                    "{t[batch_size]} with {t[optimizer]} and learning rate {t[learning_rate]:g}; its mean squared error on pixels in "
-                    "[−1, 1] is measured on {f.held_out:0} other unlabeled images. No label and no test image is used.",
-                    t=context.config["studies"]["autoencoder"]["training"],
-                    length=context.length(context.config["studies"]["autoencoder"]["training"]),
-                ),
-                words(
-                    "Names: k kernel, p padding, s stride, pool and its side, f filters, loss. The other losses and the average pool "
-                    "are tried for the geometry with the least error. Codes of more than {f.longest:0} numbers are measured but not "
-                    "chosen: a longer one can copy the image."
-                ),
-                words(
-                    "A max-pool's switches (which cell of each window was the largest) go round the code to the decoder; the table "
-                    "gives them in bits. PCA and the average pool have none."
-                ),
-            ),
-            parts=(_parts,),
-            conclusion=(_choice, _against_rivals, _weigh_switches),
+    words("One-layer autoencoder"),
+    words("Which one-layer autoencoder reconstructs images that it has not seen best, and what does its code hold?"),
+    setup=(
+        lambda context: context.say(
+            "Every candidate is trained on the same {f.images:0} unlabeled images, {length} of batches of "
+            "{t[batch_size]} with {t[optimizer]} and learning rate {t[learning_rate]:g}; its mean squared error on pixels in "
+            "[−1, 1] is measured on {f.held_out:0} other unlabeled images. No label and no test image is used.",
+            t=context.config["studies"]["autoencoder"]["training"],
+            length=context.length(context.config["studies"]["autoencoder"]["training"]),
+        ),
+        words(
+            "Names: k kernel, p padding, s stride, pool and its side, f filters, loss. The other losses and the average pool "
+            "are tried for the geometry with the least error. Codes of more than {f.longest:0} numbers are measured but not "
+            "chosen: a longer one can copy the image."
+        ),
+        words(
+            "A max-pool's switches (which cell of each window was the largest) go round the code to the decoder; the table "
+            "gives them in bits. PCA and the average pool have none."
         ),
     ),
+    parts=(_parts,),
+    conclusion=(_choice, _against_rivals, _weigh_switches),
 )
+AUTOENCODER = Study("autoencoder", ("unlabeled",), AutoencoderFindings, run, (PAGE,))

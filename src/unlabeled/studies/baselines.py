@@ -111,48 +111,39 @@ def _both_ways(context: Context[BaselinesFindings]) -> str:
     )
 
 
-BASELINES = Study(
+PAGE = Page[BaselinesFindings](
     "baselines",
-    ("labeled", "test"),
-    BaselinesFindings,
-    run,
-    (
-        Page(
-            "baselines",
-            words("Baselines"),
-            words("How well do classical models do on the pixels themselves?"),
-            setup=(
-                lambda context: context.say(
-                    "Every image is a row of {n:0} numbers in [−1, 1].", n=int(np.prod(context.protocol.image))
-                ),
-                words(
-                    "Multinomial logistic regression with an L2 penalty (strength and scaling chosen by validation log loss), a "
-                    "random forest and histogram gradient boosting (number of rounds chosen in the same way)."
-                ),
-                lambda context: context.say(
-                    "Logistic regression is fitted in two ways: by scikit-learn, and as a network of one linear layer with the same "
-                    "penalty, trained on all images at once by L-BFGS until no entry of the gradient exceeds {gradient:f1}. The study "
-                    "reports scikit-learn's; they agree if they answer alike on at least 99 % of the test images and their log losses "
-                    "differ by at most 0.005 nats.",
-                    gradient=max(context.findings.agreement.gradient, 1e-5),
-                ),
-                SPEEDS,
-            ),
-            parts=(
-                ArmTable(
-                    words("model on pixels"),
-                    {words("fit, s"): "seconds:s", words("predict, s"): "predict_seconds:s"},
-                    words("Seconds: median of a run, choices included."),
-                    swatches=False,
-                ),
-                lambda context: Picture(
-                    arms_figure(context, "baselines", context.findings.comparison.arms), _best(context)
-                ),
-                ContrastTable(merely=lambda _: True),
-            ),
-            conclusion=(_best, _compared, _both_ways),
-            names=lambda context, arm: context.model(arm.model),
-            colours=lambda _: "pixels",
+    words("Baselines"),
+    words("How well do classical models do on the pixels themselves?"),
+    setup=(
+        lambda context: context.say(
+            "Every image is a row of {n:0} numbers in [−1, 1].", n=int(np.prod(context.protocol.image))
         ),
+        words(
+            "Multinomial logistic regression with an L2 penalty (strength and scaling chosen by validation log loss), a "
+            "random forest and histogram gradient boosting (number of rounds chosen in the same way)."
+        ),
+        lambda context: context.say(
+            "Logistic regression is fitted in two ways: by scikit-learn, and as a network of one linear layer with the same "
+            "penalty, trained on all images at once by L-BFGS until no entry of the gradient exceeds {gradient:f1}. The study "
+            "reports scikit-learn's; they agree if they answer alike on at least 99 % of the test images and their log losses "
+            "differ by at most 0.005 nats.",
+            gradient=max(context.findings.agreement.gradient, 1e-5),
+        ),
+        SPEEDS,
     ),
+    parts=(
+        ArmTable(
+            words("model on pixels"),
+            {words("fit, s"): "seconds:s", words("predict, s"): "predict_seconds:s"},
+            words("Seconds: median of a run, choices included."),
+            swatches=False,
+        ),
+        lambda context: Picture(arms_figure(context, "baselines", context.findings.comparison.arms), _best(context)),
+        ContrastTable(merely=lambda _: True),
+    ),
+    conclusion=(_best, _compared, _both_ways),
+    names=lambda context, arm: context.model(arm.model),
+    colours=lambda _: "pixels",
 )
+BASELINES = Study("baselines", ("labeled", "test"), BaselinesFindings, run, (PAGE,))

@@ -15,22 +15,10 @@ _MOST_COLUMNS = 512
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of features: where they come from, and how they are pooled."""
-
-    source: str
-    pooling: str = ""
-
-    def arm(self, model: str, scaling: str = "") -> ArmKey:
-        """Return the arm of a model on them."""
-        return ArmKey(self.source, model, pooling=self.pooling, scaling=scaling)
-
-
-@dataclass(frozen=True)
 class Shape:
     """How features hang together: how many there are and vary, their mean absolute correlation, directions, share of zeros."""
 
-    kind: Kind
+    kind: ArmKey
     features: int
     alive: int
     correlation: float
@@ -47,7 +35,7 @@ class Fit:
     depth: float | None = None
 
 
-def describe(kind: Kind, features: NDArray[np.float32]) -> Shape:
+def describe(kind: ArmKey, features: NDArray[np.float32]) -> Shape:
     """Return how features hang together: mean absolute correlation, and how many directions hold the variance.
 
     The second is the participation ratio (sum of the covariance's eigenvalues)^2 / sum of their squares; it needs no

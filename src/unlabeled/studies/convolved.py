@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ from unlabeled.studies.maps import (
     PIXELS,
     SCRATCH,
     SCRATCH_RELU,
-    Kind,
     chosen_stride,
     fits,
     learning,
@@ -67,7 +67,7 @@ class ConvolvedFindings:
     """Findings of study 8."""
 
     comparison: Comparison
-    kinds: tuple[Kind, ...]
+    kinds: tuple[ArmKey, ...]
     strides: tuple[int, ...]
     stride: int
     grid: int
@@ -131,7 +131,7 @@ def _name(context: Context[ConvolvedFindings], arm: ArmKey) -> str:
 
 
 def _arms(context: Context[ConvolvedFindings]) -> Table:
-    keys = [kind.arm(model) for model in MODELS for kind in context.findings.kinds] + [
+    keys = [kind.on(model) for model in MODELS for kind in context.findings.kinds] + [
         SCRATCH,
         SCRATCH_RELU,
         FROM_FILTERS,
@@ -144,7 +144,7 @@ def _arms(context: Context[ConvolvedFindings]) -> Table:
 def _figure(context: Context[ConvolvedFindings], model: str) -> Picture:
     """Draw a model's arms; the sentence says what the sparse filters gain over each other kind."""
     findings, beside = context.findings, []
-    marks = [(PIXELS.arm(other), context.say("pixels") + f", {context.model(other)}") for other in MODELS]
+    marks = [(PIXELS.on(other), context.say("pixels") + f", {context.model(other)}") for other in MODELS]
     for key, name in [*marks, (SCRATCH_RELU, context.name(SCRATCH_RELU))]:
         accuracy = findings.comparison.arm(key).accuracy
         if accuracy is not None:
@@ -152,7 +152,7 @@ def _figure(context: Context[ConvolvedFindings], model: str) -> Picture:
     figure = arms_figure(
         context,
         f"convolved-{model}",
-        [findings.comparison.arm(kind.arm(model)) for kind in findings.kinds if kind != PIXELS],
+        [findings.comparison.arm(kind.on(model)) for kind in findings.kinds if kind != PIXELS],
         name=lambda arm: _features_name(context, arm),
         label=f"{context.model(model)}: " + context.say("test accuracy, %"),
         levels=beside,
@@ -169,15 +169,13 @@ def _figure(context: Context[ConvolvedFindings], model: str) -> Picture:
     return Picture(figure, text)
 
 
-def _verdicts(context: Context[ConvolvedFindings]) -> list[str]:
+def _verdicts(context: Context[ConvolvedFindings]) -> Iterator[str]:
     """Say over which other filters the sparse ones help each model."""
-    sentences = []
     for model in MODELS:
         contrasts = context.findings.comparison.family(model)
         named = context.verdicts((_features_name(context, c.control), c.verdict) for c in contrasts)
         text = words("Sparse filters vs others, {model}: {verdicts}.")
-        sentences.append(context.say(text, model=context.model(model), verdicts=named))
-    return sentences
+        yield context.say(text, model=context.model(model), verdicts=named)
 
 
 def _filters(context: Context[ConvolvedFindings]) -> Photographs | None:
@@ -260,60 +258,50 @@ def _network(context: Context[ConvolvedFindings]) -> str:
     )
 
 
-CONVOLVED = Study(
+PAGE = Page[ConvolvedFindings](
     "convolved",
-    ("labeled", "unlabeled", "test"),
-    ConvolvedFindings,
-    run,
-    (
-        Page(
-            "convolved",
-            words("Filters of patches as a convolution"),
-            words(
-                "What are filters learned on patches worth when they are applied to whole images, against other "
-                "filters of the same number?"
-            ),
-            setup=(
-                lambda context: context.say(
-                    "The sparse autoencoder of study 7 ({preparation}, ρ = {s[rho]:g}, β = {s[beta]:g}, λ = {s[decay]:g}) has "
-                    "{f.filters} filters of {f.side}×{f.side}; they are applied as a convolution, with preparation and offsets folded "
-                    "in exactly, every {strides} pixels, and the maps are pooled to {f.grid}×{f.grid} means at the most.",
-                    preparation=prepared_by(context, context.config["studies"]["sparse"]),
-                    strides=context.say(" or ").join(map(str, context.findings.strides)),
-                    s=context.config["studies"]["sparse"],
-                ),
-                words(
-                    "Against them, at stride {f.stride} and as many: the same autoencoder before training, random filters with the "
-                    "learned ones' lengths and thresholds, k-means centroids with the triangle activation (Coates, Ng and Lee 2011), "
-                    "hand-made filters, and a convolutional autoencoder of one layer. Logistic regression and forest choose on "
-                    "validation data."
-                ),
-                lambda context: context.say(
-                    "Whole maps at strides {f.unpooled} have the settings of a course report of 2016: clip at three sigma, ρ = 0.06, "
-                    "β = 3, λ = 0.0001, one hidden layer or three ({deep}).",
-                    deep="-".join(map(str, context.findings.deep)) or "–",
-                ),
-                words(
-                    "The network has the filters as its first layer (sigmoid, max-pool {f.network[pool_kernel_size]}, linear layer), "
-                    "all trained on, against the same network from scratch."
-                ),
-            ),
-            parts=(
-                _arms,
-                lambda context: [_figure(context, model) for model in MODELS],
-                ContrastTable(
-                    words("Every comparison"),
-                    words(
-                        "p values are corrected within a model's rivals, its strides and its whole maps, each apart."
-                    ),
-                ),
-                lambda context: Points([_strides(context), *_whole_maps(context), _network(context)]),
-                _filters,
-            ),
-            conclusion=(_verdicts, _as_in_2016),
-            names=_name,
-            colours=lambda arm: _COLOURS[arm.source],
+    words("Filters of patches as a convolution"),
+    words(
+        "What are filters learned on patches worth when they are applied to whole images, against other "
+        "filters of the same number?"
+    ),
+    setup=(
+        lambda context: context.say(
+            "The sparse autoencoder of study 7 ({preparation}, ρ = {s[rho]:g}, β = {s[beta]:g}, λ = {s[decay]:g}) has "
+            "{f.filters} filters of {f.side}×{f.side}; they are applied as a convolution, with preparation and offsets folded "
+            "in exactly, every {strides} pixels, and the maps are pooled to {f.grid}×{f.grid} means at the most.",
+            preparation=prepared_by(context, context.config["studies"]["sparse"]),
+            strides=context.say(" or ").join(map(str, context.findings.strides)),
+            s=context.config["studies"]["sparse"],
+        ),
+        words(
+            "Against them, at stride {f.stride} and as many: the same autoencoder before training, random filters with the "
+            "learned ones' lengths and thresholds, k-means centroids with the triangle activation (Coates, Ng and Lee 2011), "
+            "hand-made filters, and a convolutional autoencoder of one layer. Logistic regression and forest choose on "
+            "validation data."
+        ),
+        lambda context: context.say(
+            "Whole maps at strides {f.unpooled} have the settings of a course report of 2016: clip at three sigma, ρ = 0.06, "
+            "β = 3, λ = 0.0001, one hidden layer or three ({deep}).",
+            deep="-".join(map(str, context.findings.deep)) or "–",
+        ),
+        words(
+            "The network has the filters as its first layer (sigmoid, max-pool {f.network[pool_kernel_size]}, linear layer), "
+            "all trained on, against the same network from scratch."
         ),
     ),
-    check,
+    parts=(
+        _arms,
+        lambda context: [_figure(context, model) for model in MODELS],
+        ContrastTable(
+            words("Every comparison"),
+            words("p values are corrected within a model's rivals, its strides and its whole maps, each apart."),
+        ),
+        lambda context: Points([_strides(context), *_whole_maps(context), _network(context)]),
+        _filters,
+    ),
+    conclusion=(_verdicts, _as_in_2016),
+    names=_name,
+    colours=lambda arm: _COLOURS[arm.source],
 )
+CONVOLVED = Study("convolved", ("labeled", "unlabeled", "test"), ConvolvedFindings, run, (PAGE,), check)

@@ -110,11 +110,6 @@ def _per_layer(shape: dict[str, Any], depth: int) -> dict[str, Any]:
     return {name: value * depth for name, value in shape.items()}
 
 
-def of_model(arm: ArmKey, model: str) -> ArmKey:
-    """Return the arm of the model that stands on an autoencoder."""
-    return replace(arm, model=model)
-
-
 def untrained(arm: ArmKey, model: str) -> ArmKey:
     """Return the arm of random weights of the same shape."""
     return ArmKey("random", model, depth=arm.depth)
@@ -147,8 +142,8 @@ def plan(lab: Lab, variants: Sequence[Variant]) -> Iterator[Task]:
         for v in variants:
             learned = Learned(v.encoder, v.config, seed)
             for fold in range(len(lab.folds.folds)):
-                yield ClassicalTask(of_model(v.arm, "logistic"), LearnedCodes(learned), "logistic", fold, seed)
-                yield NetworkTask(of_model(v.arm, "network"), v.encoder, network, fold, seed, learned)
+                yield ClassicalTask(v.arm.on("logistic"), LearnedCodes(learned), "logistic", fold, seed)
+                yield NetworkTask(v.arm.on("network"), v.encoder, network, fold, seed, learned)
 
 
 def compare_errors(pairs: Sequence[Pair], errors: Errors) -> tuple[PairErrors, ...]:

@@ -24,7 +24,7 @@ from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import ArmTable, Column, ContrastTable, arms_figure, levels, table
 from unlabeled.grammar.words import words
 from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, ContrastResult, Row
-from unlabeled.studies.codes import Fit, Kind, Shape, describe, make_fits
+from unlabeled.studies.codes import Fit, Shape, describe, make_fits
 from unlabeled.studies.search import search
 from unlabeled.studies.study import Study, experiment, train_autoencoders
 from unlabeled.studies.variants import base_network, base_rates
@@ -49,9 +49,9 @@ CONTROLS = ("pixels", "pca", "filters", "random")
 NETWORK = ArmKey("random", "network")
 
 
-CODES, QUADRANTS = Kind("autoencoder"), Kind("autoencoder", "quadrants")
+CODES, QUADRANTS = ArmKey("autoencoder"), ArmKey("autoencoder", pooling="quadrants")
 # In the order of tables.
-KINDS = (*(Kind(source) for source in CONTROLS), CODES, Kind("random", "quadrants"), QUADRANTS)
+KINDS = (*(ArmKey(source) for source in CONTROLS), CODES, ArmKey("random", pooling="quadrants"), QUADRANTS)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def run(lab: Lab, do: Perform) -> FeaturesFindings:
     shapes = tuple(
         describe(kind, lab.features(spec).labeled)
         for kind, spec in kinds.items()
-        if any(kind.arm(model) in fitted for model in MODELS)
+        if any(kind.on(model) in fitted for model in MODELS)
     )
     shape, length = encoder.model_dump(mode="json"), lab.geometry(encoder).code_length
     return FeaturesFindings(comparison, shape, config.loss, length, shapes, make_fits(rows), rows)
@@ -109,21 +109,21 @@ def chosen_autoencoder(lab: Lab, do: Perform) -> tuple[EncoderConfig, Autoencode
     return chosen.encoder, config.model_copy(update={"loss": chosen.config.loss})
 
 
-def _specs(encoder: EncoderConfig, trained: AutoencoderConfig, seed: int) -> dict[Kind, FeatureSpec]:
+def _specs(encoder: EncoderConfig, trained: AutoencoderConfig, seed: int) -> dict[ArmKey, FeatureSpec]:
     """Return the kinds of features of a seed."""
     learned = Learned(encoder, trained, seed)
-    kinds: dict[Kind, FeatureSpec] = {
-        Kind("pixels"): PixelFeatures(),
-        Kind("pca"): ComponentFeatures(encoder),
-        Kind("filters"): HandMadeCodes(encoder),
-        Kind("random"): RandomCodes(encoder, seed),
+    kinds: dict[ArmKey, FeatureSpec] = {
+        ArmKey("pixels"): PixelFeatures(),
+        ArmKey("pca"): ComponentFeatures(encoder),
+        ArmKey("filters"): HandMadeCodes(encoder),
+        ArmKey("random"): RandomCodes(encoder, seed),
         CODES: LearnedCodes(learned),
-        Kind("random", "quadrants"): RandomCodes(encoder, seed, "quadrants"),
+        ArmKey("random", pooling="quadrants"): RandomCodes(encoder, seed, "quadrants"),
         QUADRANTS: LearnedCodes(learned, "quadrants"),
     }
     if len(encoder.conv_out_channels) > 1:
         # The hand-made filters are one layer.
-        del kinds[Kind("filters")]
+        del kinds[ArmKey("filters")]
     return kinds
 
 
@@ -133,32 +133,32 @@ def _plan(lab: Lab, encoder: EncoderConfig, trained: AutoencoderConfig) -> Itera
         for kind, spec in _specs(encoder, trained, seed).items():
             for model in MODELS:
                 for fold in folds:
-                    yield ClassicalTask(kind.arm(model), spec, model, fold, seed)
+                    yield ClassicalTask(kind.on(model), spec, model, fold, seed)
                     if kind.source != "autoencoder" or model not in SCALED:
                         continue
                     for scaling in _SCALINGS:
-                        yield ClassicalTask(kind.arm(model, scaling), spec, model, fold, seed, (scaling,))
+                        yield ClassicalTask(kind.on(model, scaling), spec, model, fold, seed, (scaling,))
         for fold in folds:
             yield NetworkTask(NETWORK, grid.encoder, base_network(grid.training, base_rates(grid)), fold, seed)
 
 
-def _contrasts(kinds: Collection[Kind]) -> list[Contrast]:
+def _contrasts(kinds: Collection[ArmKey]) -> list[Contrast]:
     """Return the comparisons, in families of a model each."""
-    random = Kind("random", "quadrants")
+    random = ArmKey("random", pooling="quadrants")
     contrasts = []
     for model in MODELS:
-        codes = CODES.arm(model)
-        contrasts += [Contrast(codes, k.arm(model), model) for k in kinds if k.source in CONTROLS and not k.pooling]
-        contrasts += [Contrast(QUADRANTS.arm(model), other.arm(model), model) for other in (CODES, random)]
+        codes = CODES.on(model)
+        contrasts += [Contrast(codes, k.on(model), model) for k in kinds if k.source in CONTROLS and not k.pooling]
+        contrasts += [Contrast(QUADRANTS.on(model), other.on(model), model) for other in (CODES, random)]
     contrasts += [
-        Contrast(kind.arm(model, "each"), kind.arm(model, "common"), "scaling")
+        Contrast(kind.on(model, "each"), kind.on(model, "common"), "scaling")
         for model in SCALED
         for kind in (CODES, QUADRANTS)
     ]
-    return [*contrasts, Contrast(CODES.arm("logistic"), NETWORK, "network")]
+    return [*contrasts, Contrast(CODES.on("logistic"), NETWORK, "network")]
 
 
-def _kind_name(context: Context[FeaturesFindings], arm: ArmKey | Kind) -> str:
+def _kind_name(context: Context[FeaturesFindings], arm: ArmKey) -> str:
     return context.say(_SOURCES[arm.source, arm.pooling])
 
 
@@ -193,7 +193,7 @@ def _hand_made(context: Context[FeaturesFindings]) -> str:
 def _arms_of(context: Context[FeaturesFindings], model: str) -> list[ArmSummary]:
     """Return a model's arms, each scaled as validation chose, in the order of tables."""
     arms = {arm.arm: arm for arm in context.findings.comparison.arms}
-    return [arms[kind.arm(model)] for kind in KINDS if kind.arm(model) in arms]
+    return [arms[kind.on(model)] for kind in KINDS if kind.on(model) in arms]
 
 
 def _arms(context: Context[FeaturesFindings]) -> Table:
@@ -213,9 +213,9 @@ def _figure(context: Context[FeaturesFindings], model: str) -> Picture:
         context, f"features-{model}", _arms_of(context, model), name=lambda arm: _kind_name(context, arm), label=label, levels=beside
     )  # fmt: skip
     effects = [
-        context.say("over {source} {effect:effect}", source=_kind_name(context, Kind(source)), effect=contrast)
+        context.say("over {source} {effect:effect}", source=_kind_name(context, ArmKey(source)), effect=contrast)
         for source in ("pixels", "random", "filters", "pca")
-        if (contrast := context.findings.comparison.find(CODES.arm(model), ArmKey(source, model))) is not None
+        if (contrast := _against(context, model, source))
     ]
     text = context.say(
         "The autoencoder's codes for {model}, in points: {items}.", model=context.model(model), items="; ".join(effects)
@@ -224,13 +224,12 @@ def _figure(context: Context[FeaturesFindings], model: str) -> Picture:
 
 
 def _against(context: Context[FeaturesFindings], model: str, source: str) -> ContrastResult | None:
-    """Return what the codes gain over another kind of features, if that could be measured."""
-    contrast = context.findings.comparison.find(CODES.arm(model), ArmKey(source, model))
-    return contrast if contrast is not None and contrast.accuracy is not None else None
+    """Return what the codes gain over another kind of features, if they were compared."""
+    return context.findings.comparison.find(CODES.on(model), ArmKey(source, model))
 
 
-def _fit(context: Context[FeaturesFindings], kind: Kind, model: str) -> Fit | None:
-    return next((fit for fit in context.findings.fits if fit.arm == kind.arm(model)), None)
+def _fit(context: Context[FeaturesFindings], kind: ArmKey, model: str) -> Fit | None:
+    return next((fit for fit in context.findings.fits if fit.arm == kind.on(model)), None)
 
 
 def _why(context: Context[FeaturesFindings]) -> Table:
@@ -258,19 +257,17 @@ def _verdicts(source: str, text: str) -> Callable[[Context[FeaturesFindings]], s
     """Say which models gain from the codes over another kind of features."""
 
     def say(context: Context[FeaturesFindings]) -> str:
-        find = context.findings.comparison.find
-        contrasts = [(model, find(CODES.arm(model), ArmKey(source, model))) for model in MODELS]
-        named = [(context.model(model), contrast.verdict) for model, contrast in contrasts if contrast is not None]
+        named = [(context.model(model), c.verdict) for model in MODELS if (c := _against(context, model, source))]
         return context.say(text, verdicts=context.verdicts(named))
 
     return say
 
 
-def _gains(context: Context[FeaturesFindings]) -> list[str]:
+def _gains(context: Context[FeaturesFindings]) -> Iterator[str]:
     """Say which model gains most over pixels, and how much of that a random encoder has too."""
     over = [(c.accuracy.mean, c) for model in MODELS if (c := _against(context, model, "pixels")) and c.accuracy]
     if not over:
-        return []
+        return
     mean, most = max(over, key=lambda pair: pair[0])
     text = (
         words("In the mean {model} gains most from the codes over pixels: {c.accuracy:e} points, {c:verdict}.")
@@ -279,43 +276,37 @@ def _gains(context: Context[FeaturesFindings]) -> list[str]:
             "No model gains from the codes over pixels; the least loss is {model}'s: {c.accuracy:e} points, {c:verdict}."
         )
     )
-    sentences = [context.say(text, model=context.model(most.treated.model), c=most)]
+    yield context.say(text, model=context.model(most.treated.model), c=most)
     for source in ("pixels", "random", "filters"):
-        contrasts = [c for model in MODELS if (c := _against(context, model, source)) is not None]
+        contrasts = [c for model in MODELS if (c := _against(context, model, source)) and c.accuracy]
         if contrasts and contrasts[0].treated.model == "logistic":
             effects = context.effects(contrasts, lambda c: context.model(c.treated.model))
-            name = _kind_name(context, Kind(source))
-            sentences.append(context.say("Over {source}, in points: {items}.", source=name, items=effects))
-    return sentences
+            name = _kind_name(context, ArmKey(source))
+            yield context.say("Over {source}, in points: {items}.", source=name, items=effects)
 
 
-def _reasons(context: Context[FeaturesFindings]) -> list[str]:
-    sentences, kinds = [], (CODES, Kind("pixels"))
+def _reasons(context: Context[FeaturesFindings]) -> Iterator[str]:
+    kinds = (CODES, ArmKey("pixels"))
     ours, theirs = (_fit(context, kind, "logistic") for kind in kinds)
     if ours and theirs:
-        sentences.append(
-            context.say(
-                "Linear separability: logistic regression is right on {ours.train_accuracy:%} % of its own training images with codes "
-                "and on {theirs.train_accuracy:%} % with pixels, at the penalties that validation chose.",
-                ours=ours,
-                theirs=theirs,
-            )
+        yield context.say(
+            "Linear separability: logistic regression is right on {ours.train_accuracy:%} % of its own training images with codes "
+            "and on {theirs.train_accuracy:%} % with pixels, at the penalties that validation chose.",
+            ours=ours,
+            theirs=theirs,
         )
     ours, theirs = (_fit(context, kind, "trees") for kind in kinds)
     codes, pixels = (next((s for s in context.findings.shapes if s.kind == kind), None) for kind in kinds)
     if ours and theirs and codes and pixels and ours.depth is not None and theirs.depth is not None:
-        sentences.append(
-            context.say(
-                "Trees are {ours.depth:1} deep on codes and {theirs.depth:1} on pixels; features correlate by {codes.correlation:2} "
-                "in the mean for codes and by {pixels.correlation:2} for pixels, and {codes.directions:1} directions hold the codes' "
-                "variance against {pixels.directions:1} of the pixels'.",
-                ours=ours,
-                theirs=theirs,
-                codes=codes,
-                pixels=pixels,
-            )
+        yield context.say(
+            "Trees are {ours.depth:1} deep on codes and {theirs.depth:1} on pixels; features correlate by {codes.correlation:2} "
+            "in the mean for codes and by {pixels.correlation:2} for pixels, and {codes.directions:1} directions hold the codes' "
+            "variance against {pixels.directions:1} of the pixels'.",
+            ours=ours,
+            theirs=theirs,
+            codes=codes,
+            pixels=pixels,
         )
-    return sentences
 
 
 def _scalings(context: Context[FeaturesFindings]) -> list[str]:
@@ -326,7 +317,7 @@ def _scalings(context: Context[FeaturesFindings]) -> list[str]:
 
 
 def _network(context: Context[FeaturesFindings]) -> str:
-    contrast = context.findings.comparison.find(CODES.arm("logistic"), NETWORK)
+    contrast = context.findings.comparison.find(CODES.on("logistic"), NETWORK)
     if context.findings.comparison.arm(NETWORK).accuracy is None:
         return context.say("The network of study 2 diverged.")
     if contrast is None or contrast.accuracy is None:
@@ -337,47 +328,39 @@ def _network(context: Context[FeaturesFindings]) -> str:
     )
 
 
-FEATURES = Study(
+PAGE = Page[FeaturesFindings](
     "features",
-    ("labeled", "unlabeled", "test"),
-    FeaturesFindings,
-    run,
-    (
-        Page(
-            "features",
-            words("Features of the autoencoder for classical models"),
-            words("What are the frozen codes of the autoencoder worth to logistic regression, trees and neighbours?"),
-            setup=(
-                _origin,
-                words(
-                    "Codes are taken whole, or as each filter's mean over each quadrant (Coates, Ng and Lee 2011). Against them: "
-                    "pixels, PCA of the unlabeled images of the same length, and an encoder of the same shape with random weights."
-                ),
-                _hand_made,
-                words(
-                    "Every model chooses its strength, scaling, rounds or neighbours on validation data; the network is "
-                    "that of study 2."
-                ),
-            ),
-            parts=(
-                _arms,
-                lambda context: [_figure(context, model) for model in MODELS],
-                ContrastTable(
-                    words("Every comparison"),
-                    words("p values are corrected within a model's comparisons."),
-                    lambda c: c.contrast.family in ("scaling", "network"),
-                ),
-                _why,
-                lambda context: Points([*_gains(context), *_reasons(context), *_scalings(context)]),
-            ),
-            conclusion=(
-                _verdicts("pixels", words("Frozen codes vs pixels: {verdicts}.")),
-                _verdicts("random", words("Frozen codes vs those of a random encoder: {verdicts}.")),
-                _network,
-            ),
-            names=_name,
-            colours=lambda arm: "frozen" if arm == NETWORK else arm.source,
+    words("Features of the autoencoder for classical models"),
+    words("What are the frozen codes of the autoencoder worth to logistic regression, trees and neighbours?"),
+    setup=(
+        _origin,
+        words(
+            "Codes are taken whole, or as each filter's mean over each quadrant (Coates, Ng and Lee 2011). Against them: "
+            "pixels, PCA of the unlabeled images of the same length, and an encoder of the same shape with random weights."
+        ),
+        _hand_made,
+        words(
+            "Every model chooses its strength, scaling, rounds or neighbours on validation data; the network is "
+            "that of study 2."
         ),
     ),
-    check,
+    parts=(
+        _arms,
+        lambda context: [_figure(context, model) for model in MODELS],
+        ContrastTable(
+            words("Every comparison"),
+            words("p values are corrected within a model's comparisons."),
+            lambda c: c.contrast.family in ("scaling", "network"),
+        ),
+        _why,
+        lambda context: Points([*_gains(context), *_reasons(context), *_scalings(context)]),
+    ),
+    conclusion=(
+        _verdicts("pixels", words("Frozen codes vs pixels: {verdicts}.")),
+        _verdicts("random", words("Frozen codes vs those of a random encoder: {verdicts}.")),
+        _network,
+    ),
+    names=_name,
+    colours=lambda arm: "frozen" if arm == NETWORK else arm.source,
 )
+FEATURES = Study("features", ("labeled", "unlabeled", "test"), FeaturesFindings, run, (PAGE,), check)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,11 +73,6 @@ class FinetuneFindings:
         """The point of all labels."""
         return next(point for point in self.labels if point.labels is None)
 
-    @property
-    def named(self) -> ContrastResult:
-        """The comparison that was named beforehand: plain fine-tuning vs scratch, with all labels and images."""
-        return self.all_labels.comparison.named
-
 
 def run(lab: Lab, do: Perform) -> FinetuneFindings:
     """Train from scratch and from the autoencoder, over ways, numbers of labels and of unlabeled images."""
@@ -123,26 +118,25 @@ def _at(context: Context[FinetuneFindings], labels: int | None) -> str:
     return context.say("all labels") if labels is None else context.say("{n} a class", n=labels)
 
 
-def _parts(context: Context[FinetuneFindings]) -> list[Part]:
+def _parts(context: Context[FinetuneFindings]) -> Iterator[Part]:
     findings = context.findings
+    yield _arms(context)
     ways = arms_figure(
         context, "ways", findings.all_labels.comparison.arms, levels=levels(context, findings.baselines),
         label=context.say("test accuracy, %, all labels (95 % interval; ticks: runs)"),
     )  # fmt: skip
-    parts: list[Part] = [_arms(context), Picture(ways, _ways(context)), _effects(context)]
+    yield Picture(ways, _ways(context))
+    yield _effects(context)
     if len(findings.labels) > 1:
-        parts += [
-            Picture(_labels_figure(context), _labels_caption(context)),
-            Picture(_gain_figure(context), _labels_sentence(context)),
-        ]
-    parts.append(_unlabeled(context))
-    missing = [
-        context.say("{n} labels a class: a fold has no more, or fewer", n=number) for number in findings.missing_labels
-    ] + [
-        context.say("{n:0} unlabeled images: there are no more, or fewer", n=number)
-        for number in findings.missing_images
+        yield Picture(_labels_figure(context), _labels_caption(context))
+        yield Picture(_gain_figure(context), _labels_sentence(context))
+    yield _unlabeled(context)
+    missing = [context.say("{n} labels a class: a fold has no more, or fewer", n=n) for n in findings.missing_labels]
+    missing += [
+        context.say("{n:0} unlabeled images: there are no more, or fewer", n=n) for n in findings.missing_images
     ]
-    return [*parts, Listing(context.say("Points that these images do not have"), missing)] if missing else parts
+    if missing:
+        yield Listing(context.say("Points that these images do not have"), missing)
 
 
 def _arms(context: Context[FinetuneFindings]) -> Table:
@@ -212,11 +206,8 @@ def _by_labels(context: Context[FinetuneFindings]) -> str:
 
 def _curve(context: Context[FinetuneFindings], way: ArmKey, measured: Sequence[tuple[float, Effect]]) -> Curve:
     """Draw what was measured at numbers of labels; a little aside, so that one way's intervals do not hide another's."""
-    aside, effects = 1.03 ** _CURVES.index(way), [effect for _train, effect in measured]
-    return Curve(
-        context.name(way), [train * aside for train, _effect in measured], [effect.mean for effect in effects], _COLOURS[way],
-        [effect.low for effect in effects], [effect.high for effect in effects],
-    )  # fmt: skip
+    aside = 1.03 ** _CURVES.index(way)
+    return Curve.of(context.name(way), [(train * aside, effect) for train, effect in measured], _COLOURS[way])
 
 
 def _labels_figure(context: Context[FinetuneFindings]) -> str:
@@ -331,44 +322,34 @@ def _answer(context: Context[FinetuneFindings]) -> str:
     return f"{text}."
 
 
-FINETUNE = Study(
+PAGE = Page[FinetuneFindings](
     "finetune",
-    ("labeled", "unlabeled", "test"),
-    FinetuneFindings,
-    run,
-    (
-        Page(
-            "finetune",
-            words("Fine-tuning"),
-            words(
-                "Does a network that starts from the autoencoder's weights beat the same network from scratch, and where?"
-            ),
-            setup=(
-                lambda context: context.say(
-                    "The encoder of study 4 and linear layers; all networks of a point have the same labels, first weights of the "
-                    "head, augmentation and budget: up to {length} of batches of {t[batch_size]}, {t[optimizer]}, learning "
-                    "rates {c[network][learning_rates]:g}, epoch and rate chosen by validation log loss.",
-                    t=context.config["network"]["training"],
-                    length=context.length(context.config["network"]["training"]),
-                ),
-                words(
-                    "Ways: fine-tuned (all layers alike), copied layers slower ({f.slow:g} of the learning rate), gradual unfreezing "
-                    "(the head alone for the first quarter with one block), frozen (the encoder keeps its bytes). Each way is run "
-                    "from random weights too. With all labels fine-tuning is held against two more: the same from an autoencoder that "
-                    "learned from the labeled images alone in as many steps, and random weights that are as large as the learned ones."
-                ),
-                words(
-                    "Fewer labels are drawn anew for each fold, a fifth of them to choose with; networks take the same number of steps at "
-                    "every number of labels (or, if epochs are asked for in place of steps, up to "
-                    "{c[studies][finetune][most_epochs]}-fold as many epochs). Autoencoders of fewer unlabeled images take as many steps "
-                    "as the one of all, and choose their epoch by the same held-out unlabeled images."
-                ),
-            ),
-            parts=(_parts,),
-            conclusion=(_answer, _by_way, _by_labels),
-            names=lambda context, arm: context.say(_NAMES[_way(arm)]),
-            colours=lambda arm: _COLOURS[_way(arm)],
+    words("Fine-tuning"),
+    words("Does a network that starts from the autoencoder's weights beat the same network from scratch, and where?"),
+    setup=(
+        lambda context: context.say(
+            "The encoder of study 4 and linear layers; all networks of a point have the same labels, first weights of the "
+            "head, augmentation and budget: up to {length} of batches of {t[batch_size]}, {t[optimizer]}, learning "
+            "rates {c[network][learning_rates]:g}, epoch and rate chosen by validation log loss.",
+            t=context.config["network"]["training"],
+            length=context.length(context.config["network"]["training"]),
+        ),
+        words(
+            "Ways: fine-tuned (all layers alike), copied layers slower ({f.slow:g} of the learning rate), gradual unfreezing "
+            "(the head alone for the first quarter with one block), frozen (the encoder keeps its bytes). Each way is run "
+            "from random weights too. With all labels fine-tuning is held against two more: the same from an autoencoder that "
+            "learned from the labeled images alone in as many steps, and random weights that are as large as the learned ones."
+        ),
+        words(
+            "Fewer labels are drawn anew for each fold, a fifth of them to choose with; networks take the same number of steps at "
+            "every number of labels (or, if epochs are asked for in place of steps, up to "
+            "{c[studies][finetune][most_epochs]}-fold as many epochs). Autoencoders of fewer unlabeled images take as many steps "
+            "as the one of all, and choose their epoch by the same held-out unlabeled images."
         ),
     ),
-    check_encoder,
+    parts=(_parts,),
+    conclusion=(_answer, _by_way, _by_labels),
+    names=lambda context, arm: context.say(_NAMES[_way(arm)]),
+    colours=lambda arm: _COLOURS[_way(arm)],
 )
+FINETUNE = Study("finetune", ("labeled", "unlabeled", "test"), FinetuneFindings, run, (PAGE,), check_encoder)

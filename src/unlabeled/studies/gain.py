@@ -22,15 +22,7 @@ from unlabeled.grammar.words import words
 from unlabeled.methods import METHODS, Method, all_contrasts, arm_name, is_of, method_of
 from unlabeled.methods.strong import STARTED, StrongMethod
 from unlabeled.outcomes import AutoencoderOutcome, ClassicalOutcome, Diverged
-from unlabeled.records import (
-    ArmKey,
-    ArmSummary,
-    Comparison,
-    Contrast,
-    Row,
-    of_arm,
-    outcomes_of,
-)  # fmt: skip
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, Row, of_arm, outcomes_of
 from unlabeled.studies.copies import copies
 from unlabeled.studies.costs import costs
 from unlabeled.studies.curve import LabelCurve, check_curve, measure_curve
@@ -292,7 +284,7 @@ def _errors(context: Context[GainFindings]) -> list[Part]:
     kept = [1 - o.held_out_mse / o.held_out_variance for o in outcomes if o.held_out_mse < o.held_out_variance]
     text = context.say(
         "On unlabeled images that it was not trained on its mean squared error is {error}",
-        error="–".join(dict.fromkeys(language.number(error, 4) for error in (min(errors), max(errors)))),
+        error=language.ends((min(errors), max(errors)), 4),
     )
     # The worst seed speaks for all.
     if len(kept) == len(outcomes):
@@ -373,7 +365,7 @@ GAIN = Study(
         _page("wrong-labels", words("Labels that look wrong"), wrong_labels),
         _page("probabilities", words("Can its probabilities be taken at their word?"), probabilities),
         _page("copies", words("Near-copies of test images"), copies),
-        _page("limits", words("What this does not show"), lambda context: Points(caveats(context))),
+        _page("limits", words("What this does not show"), lambda context: Points(list(caveats(context)))),
         _page(
             "configuration",
             words("Configuration"),

@@ -146,66 +146,55 @@ def _weights(context: Context[JointFindings]) -> str | None:
     return context.say("Weights that validation chose: {items}.", items=choices)
 
 
-JOINTLY = Study(
+PAGE = Page[JointFindings](
     "joint",
-    ("labeled", "unlabeled", "test"),
-    JointFindings,
-    run,
-    (
-        Page(
-            "joint",
-            words("Classifying and reconstructing at once"),
-            words("Are unlabeled images worth more to a network that reconstructs them while it learns to classify?"),
-            setup=(
-                words(
-                    "One encoder with a classifier and a decoder. Loss: cross-entropy of the labeled images + λ_rec · mean squared "
-                    "error of all images + λ_mid · those of the maps between the blocks (Zhao et al. 2015, what-where autoencoders). "
-                    "Every step sees a batch of {c[network][training][batch_size]} labeled images and as many unlabeled ones, "
-                    "augmented alike."
-                ),
-                lambda context: context.say(
-                    "Weights (λ_rec; λ_mid) to choose from by validation log loss: {weights}. The other networks are trained as many "
-                    "times over, with other orders and dropout, and choose too; up to {length} each, "
-                    "learning rates {c[network][learning_rates]:g}.",
-                    length=context.length(context.config["network"]["training"]),
-                    weights=context.each("({i[0]:g}; {i[1]:g})", context.findings.weights, ", "),
-                ),
-                words(
-                    "“Labeled images only” reconstructs too, but no unlabeled image: what it gains is the second task's merit, and "
-                    "not that of the unlabeled images."
-                ),
-            ),
-            parts=(
-                ArmTable(
-                    words("network"),
-                    {words("labeled images/s"): "images_per_second:0", words("training, s"): "seconds:s"},
-                ),
-                ArmFigure("joint"),
-                ContrastTable(
-                    words("Every comparison"),
-                    words(
-                        "The row in bold was named as the answer before any run; p values of the others are corrected for "
-                        "their number."
-                    ),
-                ),
-                lambda context: Points(
-                    [
-                        context.say(text, effect=context.findings.comparison.find(*pair))
-                        for pair, text in _SOURCES.items()
-                    ]
-                ),
-            ),
-            conclusion=(
-                lambda context: context.say(
-                    _ANSWERS[context.findings.comparison.named.verdict],
-                    effect=context.findings.comparison.named.accuracy,
-                ),
-                _verdicts,
-                _weights,
-            ),
-            names=_NAMES,
-            colours=_COLOURS,
+    words("Classifying and reconstructing at once"),
+    words("Are unlabeled images worth more to a network that reconstructs them while it learns to classify?"),
+    setup=(
+        words(
+            "One encoder with a classifier and a decoder. Loss: cross-entropy of the labeled images + λ_rec · mean squared "
+            "error of all images + λ_mid · those of the maps between the blocks (Zhao et al. 2015, what-where autoencoders). "
+            "Every step sees a batch of {c[network][training][batch_size]} labeled images and as many unlabeled ones, "
+            "augmented alike."
+        ),
+        lambda context: context.say(
+            "Weights (λ_rec; λ_mid) to choose from by validation log loss: {weights}. The other networks are trained as many "
+            "times over, with other orders and dropout, and choose too; up to {length} each, "
+            "learning rates {c[network][learning_rates]:g}.",
+            length=context.length(context.config["network"]["training"]),
+            weights=context.each("({i[0]:g}; {i[1]:g})", context.findings.weights, ", "),
+        ),
+        words(
+            "“Labeled images only” reconstructs too, but no unlabeled image: what it gains is the second task's merit, and "
+            "not that of the unlabeled images."
         ),
     ),
-    check,
+    parts=(
+        ArmTable(
+            words("network"),
+            {words("labeled images/s"): "images_per_second:0", words("training, s"): "seconds:s"},
+        ),
+        ArmFigure("joint"),
+        ContrastTable(
+            words("Every comparison"),
+            words(
+                "The row in bold was named as the answer before any run; p values of the others are corrected for "
+                "their number."
+            ),
+        ),
+        lambda context: Points(
+            [context.say(text, effect=context.findings.comparison.find(*pair)) for pair, text in _SOURCES.items()]
+        ),
+    ),
+    conclusion=(
+        lambda context: context.say(
+            _ANSWERS[context.findings.comparison.named.verdict],
+            effect=context.findings.comparison.named.accuracy,
+        ),
+        _verdicts,
+        _weights,
+    ),
+    names=_NAMES,
+    colours=_COLOURS,
 )
+JOINTLY = Study("joint", ("labeled", "unlabeled", "test"), JointFindings, run, (PAGE,), check)

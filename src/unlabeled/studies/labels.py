@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from unlabeled.evaluation.saving import Saving, rounded
@@ -11,7 +11,6 @@ from unlabeled.grammar.parts import Listing, Part, Picture, Points, Table
 from unlabeled.grammar.plots import Curve, curves_figure
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.words import words
-from unlabeled.records import Effect
 from unlabeled.studies.curve import CurveWay, LabelCurve
 
 _NEAR = 0.035  # a share that is called a simple one is no further from it
@@ -162,29 +161,23 @@ def face(context: Context[Any]) -> Picture | None:
 
 def _drawn(context: Context[Any], curve: LabelCurve, way: CurveWay, place: int) -> Curve:
     """Draw a way; a little aside, so that one way's intervals do not hide another's."""
-    aside = 1.015**place
-    return Curve(
-        context.name(way.arm), [n * aside for n in curve.labels], [one.mean for one in way.accuracies], context.colour(way.arm),
-        [one.low for one in way.accuracies], [one.high for one in way.accuracies],
-    )  # fmt: skip
+    points = zip((n * 1.015**place for n in curve.labels), way.accuracies, strict=True)
+    return Curve.of(context.name(way.arm), points, context.colour(way.arm))
 
 
-def labels_parts(context: Context[Any]) -> list[Part]:
+def labels_parts(context: Context[Any]) -> Iterator[Part]:
     """Make the section: numbers of the curves, what more would bring, the curve over unlabeled images, what is missing."""
     curve: LabelCurve | None = context.findings.curve
     if curve is None:
-        return [context.say("The curve over labels was left out; --curve.labels takes the shares to run.")]
-    parts: list[Part] = []
+        yield context.say("The curve over labels was left out; --curve.labels takes the shares to run.")
+        return
     if len(curve.labels) > 1:
-        parts += [
-            _table(context, curve),
-            Points([*([saved(context)] if saves(context) else []), *in_labels(context), *_more(context, curve)]),
-        ]
+        yield _table(context, curve)
+        yield Points([*([saved(context)] if saves(context) else []), *in_labels(context), *_more(context, curve)])
     if len(curve.images) > 1:
-        parts.append(_over_images(context, curve))
+        yield _over_images(context, curve)
     if curve.missing:
-        parts.append(Listing(context.say("Points that these images do not have"), list(curve.missing)))
-    return parts
+        yield Listing(context.say("Points that these images do not have"), list(curve.missing))
 
 
 def _table(context: Context[Any], curve: LabelCurve) -> Table:
@@ -230,11 +223,8 @@ def _more(context: Context[Any], curve: LabelCurve) -> list[str]:
 
 
 def _over_images(context: Context[Any], curve: LabelCurve) -> Picture:
-    effects: Sequence[Effect] = curve.over_images
-    drawn = Curve(
-        context.name(curve.best), curve.images, [one.mean for one in effects], context.colour(curve.best),
-        [one.low for one in effects], [one.high for one in effects],
-    )  # fmt: skip
+    points = zip(curve.images, curve.over_images, strict=True)
+    drawn = Curve.of(context.name(curve.best), points, context.colour(curve.best))
     figure = curves_figure(
         "images", [drawn], context.language, x=context.say("unlabeled images"), y=context.say("test accuracy, %"), log="x",
         ticks=[(float(n), context.language.number(n, 0)) for n in curve.images],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from unlabeled.grammar.section import Context
@@ -29,35 +30,28 @@ _STRATIFIED = words(
 )
 
 
-def caveats(context: Context[Any]) -> list[str]:
+def caveats(context: Context[Any]) -> Iterator[str]:
     """Say what the numbers do not show."""
     protocol, folds = context.protocol, context.protocol.folds
     assert folds is not None
-    labels = "–".join(dict.fromkeys(context.language.number(n, 0) for n in folds.train))
-    lines = [
-        context.say(
-            "It is about these ways, trained like this. Another network, another way, or the same with more time, can be worth more or "
-            "less."
-        ),
-        context.say(
-            "It is about {labels} training labels. With fewer or more the same images can be worth more or less.",
-            labels=labels,
-        ),
-        context.say(_OWN_FOLDS if folds.own else _STRATIFIED),
-    ]
-    if protocol.seeds in _FEW_SEEDS:
-        lines.append(context.say(_FEW_SEEDS[protocol.seeds]))
-    return (
-        lines
-        + _of_what_was_left_out(context)
-        + _of_networks(context)
-        + _of_strangers(context)
-        + _of_data(context)
-        + _of_convergence(context)
+    yield context.say(
+        "It is about these ways, trained like this. Another network, another way, or the same with more time, can be worth more or less."
     )
+    yield context.say(
+        "It is about {labels} training labels. With fewer or more the same images can be worth more or less.",
+        labels=context.language.ends(folds.train),
+    )
+    yield context.say(_OWN_FOLDS if folds.own else _STRATIFIED)
+    if protocol.seeds in _FEW_SEEDS:
+        yield context.say(_FEW_SEEDS[protocol.seeds])
+    yield from _of_what_was_left_out(context)
+    yield from _of_networks(context)
+    yield from _of_strangers(context)
+    yield from _of_data(context)
+    yield from _of_convergence(context)
 
 
-def _of_what_was_left_out(context: Context[Any]) -> list[str]:
+def _of_what_was_left_out(context: Context[Any]) -> Iterator[str]:
     """Name the ways of using the unlabeled images that could have been run on the network asked for, and were not."""
     names = [
         context.language.title(method.title)
@@ -66,42 +60,33 @@ def _of_what_was_left_out(context: Context[Any]) -> list[str]:
         and "unlabeled" in method.uses
         and is_of(method, context.config.get("classifier", ""))
     ]
-    if not names:
-        return []
-    return [
-        context.say(
+    if names:
+        yield context.say(
             "Left out: {names}. Another way can be worth more, and takes its time: --leave-out none runs all.",
             names="; ".join(names),
         )
-    ]
 
 
-def _of_networks(context: Context[Any]) -> list[str]:
+def _of_networks(context: Context[Any]) -> Iterator[str]:
     compared = context.findings.comparison
     level = next((arm.accuracy for arm in compared.arms if arm.arm == ArmKey("pixels", "logistic")), None)
-    lines = [
-        context.say(
-            "{name} was not trained to the end: in {arm.at_last} of {arm.runs} runs the last epoch is the best, or it is less "
-            "accurate than logistic regression on pixels. Raise {option}.",
-            option=_option(arm.arm) + ".training.steps",
-            name=context.name(arm.arm),
-            arm=arm,
-        )
-        for arm in compared.arms
-        if arm.arm.model == "network" and arm.accuracy is not None
-        if not arm.trained or (level is not None and arm.accuracy.mean < level.mean)
-    ]
-    best = most_accurate(arm for arm in context.findings.comparison.arms if arm.arm.model == "network")
-    if best is None or best[1] >= _LEARNED * 100 / len(context.protocol.class_names):
-        return lines
-    return [
-        *lines,
-        context.say(
+    networks = [arm for arm in compared.arms if arm.arm.model == "network" and arm.accuracy is not None]
+    for arm in networks:
+        if not arm.trained or (level is not None and arm.accuracy.mean < level.mean):
+            yield context.say(
+                "{name} was not trained to the end: in {arm.at_last} of {arm.runs} runs the last epoch is the best, or it is less "
+                "accurate than logistic regression on pixels. Raise {option}.",
+                option=_option(arm.arm) + ".training.steps",
+                name=context.name(arm.arm),
+                arm=arm,
+            )
+    best = most_accurate(networks)
+    if best is not None and best[1] < _LEARNED * 100 / len(context.protocol.class_names):
+        yield context.say(
             "No network is clearly better than guessing, so their difference says nothing yet: train them longer "
             "({option}), or with another learning rate.",
             option=_option(best[0]) + ".training.steps",
-        ),
-    ]
+        )
 
 
 def _option(arm: ArmKey) -> str:
@@ -109,54 +94,42 @@ def _option(arm: ArmKey) -> str:
     return "--strong" if isinstance(method_of(arm), StrongMethod) else "--network"
 
 
-def _of_data(context: Context[Any]) -> list[str]:
-    lines, leaks = [], context.protocol.leaks
+def _of_data(context: Context[Any]) -> Iterator[str]:
+    leaks = context.protocol.leaks
     if leaks.policy == "keep" and leaks.unlabeled_in_test:
-        lines.append(
-            context.say(
-                "Unlabeled images that stand in the test split too were kept ({n:0}): the autoencoder has seen test images, so "
-                "its numbers are transductive.",
-                n=leaks.unlabeled_in_test,
-            )
+        yield context.say(
+            "Unlabeled images that stand in the test split too were kept ({n:0}): the autoencoder has seen test images, so "
+            "its numbers are transductive.",
+            n=leaks.unlabeled_in_test,
         )
     if leaks.policy == "keep" and leaks.labeled_in_test:
-        lines.append(
-            context.say(
-                "Labeled images that stand in the test split too were kept ({n:0}): every accuracy is too high.",
-                n=leaks.labeled_in_test,
-            )
+        yield context.say(
+            "Labeled images that stand in the test split too were kept ({n:0}): every accuracy is too high.",
+            n=leaks.labeled_in_test,
         )
     if context.protocol.data == "shapes":
-        lines.append(
-            context.say(
-                "Drawn shapes are not photographs: this data set shows how the comparison works, not what your images are worth."
-            )
+        yield context.say(
+            "Drawn shapes are not photographs: this data set shows how the comparison works, not what your images are worth."
         )
-    return lines
 
 
-def _of_strangers(context: Context[Any]) -> list[str]:
+def _of_strangers(context: Context[Any]) -> Iterator[str]:
     """Say which share of the unlabeled images looks foreign, where students were told."""
     rows = [row.outcome for row in context.findings.rows if row.arm == SELF_TRAINED.arm]
     shares = [one.foreign for one in rows if isinstance(one, NetworkOutcome) and one.foreign is not None]
-    if not shares:
-        return []
-    return [
-        context.say(
+    if shares:
+        yield context.say(
             "{share:%} % of the unlabeled images look foreign: in the strong network's codes they lie further from all labeled images than "
             "95 % of the validation images do. Of images of the same kind it would be 5 %.",
             share=sum(shares) / len(shares),
         )
-    ]
 
 
-def _of_convergence(context: Context[Any]) -> list[str]:
-    return [
-        context.say(
-            "{name}: {arm.not_converged} of {arm.runs} runs had not converged; raise --classical.max-iter.",
-            name=context.name(arm.arm),
-            arm=arm,
-        )
-        for arm in context.findings.comparison.arms
-        if arm.not_converged
-    ]
+def _of_convergence(context: Context[Any]) -> Iterator[str]:
+    for arm in context.findings.comparison.arms:
+        if arm.not_converged:
+            yield context.say(
+                "{name}: {arm.not_converged} of {arm.runs} runs had not converged; raise --classical.max-iter.",
+                name=context.name(arm.arm),
+                arm=arm,
+            )

@@ -32,26 +32,14 @@ SCRATCH, FROM_FILTERS = ArmKey("random", "network"), ArmKey("sparse", "network")
 SCRATCH_RELU = ArmKey("random", "network", way="relu")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of features: the filters, and their stride where there are several."""
-
-    source: str
-    stride: int | None = None
-
-    def arm(self, model: str) -> ArmKey:
-        """Return the arm of a model on them."""
-        return ArmKey(self.source, model, stride=self.stride)
-
-
-PIXELS = Kind("pixels")
+PIXELS = ArmKey("pixels")
 
 
 @dataclass(frozen=True)
 class Plan:
     """The kinds of features of one seed, and what has to be learned for them."""
 
-    features: dict[Kind, FeatureSpec]
+    features: dict[ArmKey, FeatureSpec]
     sparse: PatchesLearned
     report: PatchesLearned
     deep: PatchesLearned | None
@@ -76,16 +64,16 @@ def make_plan(lab: Lab, strides: Sequence[int], seed: int) -> Plan:
     deep = PatchesLearned.of(sparse, seed, hidden=tuple(grid.deep), **_REPORT) if grid.deep else None
     stride, whole = chosen_stride(lab), [every for every in grid.unpooled if fits(lab, every)]
     autoencoder = Learned(_autoencoder_encoder(lab, stride), lab.config.autoencoder, seed)
-    features: dict[Kind, FeatureSpec] = {PIXELS: PixelFeatures()}
+    features: dict[ArmKey, FeatureSpec] = {PIXELS: PixelFeatures()}
     for every in dict.fromkeys([stride, *strides]):
-        features[Kind("sparse", every)] = PatchMaps(by_kind["sparse"], every, grid.grid)
+        features[ArmKey("sparse", stride=every)] = PatchMaps(by_kind["sparse"], every, grid.grid)
     for every in whole:
-        features[Kind("report", every)] = PatchMaps(report, every)
+        features[ArmKey("report", stride=every)] = PatchMaps(report, every)
     if deep is not None and grid.unpooled and grid.unpooled[0] in whole:
-        features[Kind("deep", grid.unpooled[0])] = PatchMaps(deep, grid.unpooled[0])
+        features[ArmKey("deep", stride=grid.unpooled[0])] = PatchMaps(deep, grid.unpooled[0])
     for kind in _KINDS[1:]:
-        features[Kind(kind)] = PatchMaps(by_kind[kind], stride, grid.grid)
-    features[Kind("autoencoder")] = LearnedMaps(autoencoder, grid.grid)
+        features[ArmKey(kind)] = PatchMaps(by_kind[kind], stride, grid.grid)
+    features[ArmKey("autoencoder")] = LearnedMaps(autoencoder, grid.grid)
     return Plan(features, by_kind["sparse"], report, deep, autoencoder)
 
 
@@ -132,27 +120,30 @@ def tasks(lab: Lab, plans: Sequence[Plan]) -> Iterator[Task]:
         for kind, spec in plan.features.items():
             for model in MODELS:
                 for fold in range(len(lab.folds.folds)):
-                    yield ClassicalTask(kind.arm(model), spec, model, fold, seed)
+                    yield ClassicalTask(kind.on(model), spec, model, fold, seed)
         for fold in range(len(lab.folds.folds)):
             yield NetworkTask(SCRATCH, encoder, lab.config.network, fold, seed)
             yield NetworkTask(SCRATCH_RELU, relu, lab.config.network, fold, seed)
             yield NetworkTask(FROM_FILTERS, encoder, lab.config.network, fold, seed, plan.sparse)
 
 
-def make_contrasts(kinds: Sequence[Kind], stride: int, strides: Sequence[int]) -> list[Contrast]:
+def make_contrasts(kinds: Sequence[ArmKey], stride: int, strides: Sequence[int]) -> list[Contrast]:
     """Return the comparisons: a model's rivals, its strides and its whole maps are a family each."""
     whole = [kind for kind in kinds if kind.source == "report"]
     deep = [kind for kind in kinds if kind.source == "deep"]
-    pairs: list[tuple[Kind, Kind, str]] = []
+    pairs: list[tuple[ArmKey, ArmKey, str]] = []
     # Random filters without the learned ones' lengths and thresholds are no rival that someone would name.
     rivals = ("pixels", "matched", "centroids", "hand-made", "autoencoder")
-    pairs += [(Kind("sparse", stride), Kind(rival), "") for rival in rivals]
+    pairs += [(ArmKey("sparse", stride=stride), ArmKey(rival), "") for rival in rivals]
     by_stride = sorted(strides, reverse=True)
-    pairs += [(Kind("sparse", fine), Kind("sparse", coarse), "stride ") for coarse, fine in pairwise(by_stride)]
+    pairs += [
+        (ArmKey("sparse", stride=fine), ArmKey("sparse", stride=coarse), "stride ")
+        for coarse, fine in pairwise(by_stride)
+    ]
     pairs += [(after, before, "pattern ") for before, after in pairwise([PIXELS, *whole])]
     pairs += [(kind, whole[0], "pattern ") for kind in deep if whole]
     contrasts = [
-        Contrast(treated.arm(model), control.arm(model), family + model)
+        Contrast(treated.on(model), control.on(model), family + model)
         for model in MODELS
         for treated, control, family in pairs
     ]

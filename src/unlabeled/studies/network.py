@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -14,15 +14,7 @@ from unlabeled.grammar.plots import Curve, curves_figure, factor_figure, frontie
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import Column, accuracy_cell, arm_line, frontier_names, levels, table, verdict_cell
 from unlabeled.grammar.words import illegal_line, words
-from unlabeled.records import (
-    ArmKey,
-    ArmSummary,
-    Comparison,
-    Contrast,
-    ContrastResult,
-    Illegal,
-    Row,
-)
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, ContrastResult, Illegal, Row
 from unlabeled.studies.baselines import SPEEDS
 from unlabeled.studies.study import Study, compared, pixel_arms, repetitions
 from unlabeled.studies.variants import (
@@ -143,18 +135,18 @@ def _base(context: Context[NetworkFindings]) -> str:
     )
 
 
-def _parts(context: Context[NetworkFindings]) -> list[Part]:
+def _parts(context: Context[NetworkFindings]) -> Iterator[Part]:
     findings = context.findings
-    parts: list[Part] = [Picture(_factor_figure(context, f), _factor_sentence(context, f)) for f in findings.factors]
-    if findings.gradients:
-        parts += [Picture(_gradient_figure(context, when), _gradients_at(context, when)) for when in ("first", "last")]
+    for factor in findings.factors:
+        yield Picture(_factor_figure(context, factor), _factor_sentence(context, factor))
+    for when in ("first", "last") if findings.gradients else ():
+        yield Picture(_gradient_figure(context, when), _gradients_at(context, when))
     if points := _points(context):
-        parts.append(_frontier(context, points))
-    parts.append(_table(context))
+        yield _frontier(context, points)
+    yield _table(context)
     if findings.illegal:
         lines = [illegal_line(context.name(entry.arm), entry.reason, context.language) for entry in findings.illegal]
-        parts.append(Listing(context.say("Not run, for their sizes do not close: {n}", n=len(lines)), lines))
-    return parts
+        yield Listing(context.say("Not run, for their sizes do not close: {n}", n=len(lines)), lines)
 
 
 def _factor_figure(context: Context[NetworkFindings], factor: Factor) -> str:
@@ -345,38 +337,31 @@ def _table(context: Context[NetworkFindings]) -> Table:
     return table(context, columns, rows, note=note)  # fmt: skip
 
 
-NETWORK = Study(
+PAGE = Page[NetworkFindings](
     "network",
-    ("labeled", "test"),
-    NetworkFindings,
-    run,
-    (
-        Page(
-            "network",
-            words("Convolutional network"),
-            words(
-                "What do kernel, filters, depth, momentum, optimiser and the rest do to a small network's quality and speed?"
-            ),
-            setup=(
-                _base,
-                words(
-                    "Every variant chooses its learning rate on validation data from the list of its optimiser and momentum, all lists "
-                    "equally long: the same budget. With momentum the rates are as much smaller as its steps add up. RMSprop "
-                    "runs without momentum. Epoch and learning rate are chosen by validation log loss."
-                ),
-                words(
-                    "The best SGD is the kind of momentum with the least validation log loss, one of several. "
-                    "p values are corrected within a property."
-                ),
-                SPEEDS,
-            ),
-            parts=(_parts,),
-            conclusion=(
-                _effects,
-                _preferred,
-                lambda context: _gradients_at(context) if context.findings.gradients else None,
-            ),
-            names=_arm_name,
-        ),
+    words("Convolutional network"),
+    words(
+        "What do kernel, filters, depth, momentum, optimiser and the rest do to a small network's quality and speed?"
     ),
+    setup=(
+        _base,
+        words(
+            "Every variant chooses its learning rate on validation data from the list of its optimiser and momentum, all lists "
+            "equally long: the same budget. With momentum the rates are as much smaller as its steps add up. RMSprop "
+            "runs without momentum. Epoch and learning rate are chosen by validation log loss."
+        ),
+        words(
+            "The best SGD is the kind of momentum with the least validation log loss, one of several. "
+            "p values are corrected within a property."
+        ),
+        SPEEDS,
+    ),
+    parts=(_parts,),
+    conclusion=(
+        _effects,
+        _preferred,
+        lambda context: _gradients_at(context) if context.findings.gradients else None,
+    ),
+    names=_arm_name,
 )
+NETWORK = Study("network", ("labeled", "test"), NetworkFindings, run, (PAGE,))

@@ -61,7 +61,37 @@ class Opened:
 
     def lab_of(self, lab: Lab) -> Lab:
         """Return the lab of the known classes."""
-        return _opened(lab, self.share)
+        from unlabeled.experiments.lab import Lab as OpenLab
+
+        parts, splits, asked = _parts(lab), lab.splits, lab.config.studies.open_set
+        numbers = np.zeros(lab.classes, dtype=np.int64)
+        numbers[list(parts.known)] = np.arange(len(parts.known))
+
+        def among(images: Images, rows: np.ndarray) -> Images:
+            """Number the known classes from 0 on."""
+            assert images.labels is not None
+            return Images(images.pixels, numbers[images.labels], images.rows).subset(rows)
+
+        strangers = round(self.share * len(parts.known_pool))
+        pool = np.concatenate([parts.known_pool[: len(parts.known_pool) - strangers], parts.foreign_pool[:strangers]])
+        made = Splits(
+            labeled=among(splits.labeled, parts.labeled),
+            unlabeled=replace(splits.labeled, labels=None).subset(np.sort(pool)),
+            test=among(splits.test, parts.test),
+            class_names=tuple(splits.class_names[number] for number in parts.known),
+            leaks=splits.leaks,
+            near=splits.near,
+            origin={
+                **splits.origin,
+                "part": f"open set, known {asked.known:g}, labels {asked.labels:g}, shares {max(asked.shares):g}",
+                "pool": f"{self.share:g} foreign",
+            },
+        )
+        config = lab.config.model_copy(update={"own_folds": False})
+        other = OpenLab(config, made, lab.folder)
+        if lab.config.precision == "auto":
+            other.strong_runtime = lab.strong_runtime
+        return other
 
 
 @dataclass(frozen=True)
@@ -100,41 +130,6 @@ def _parts(lab: Lab) -> _Parts:
 def opened(lab: Lab, share: float) -> Lab:
     """Return the lab of the known classes, with a pool of which a share is foreign; larger shares hold the smaller ones' strangers."""
     return lab_within(lab, Opened(share))
-
-
-def _opened(lab: Lab, share: float) -> Lab:
-    from unlabeled.experiments.lab import Lab as OpenLab
-
-    parts, splits = _parts(lab), lab.splits
-    numbers = np.zeros(lab.classes, dtype=np.int64)
-    numbers[list(parts.known)] = np.arange(len(parts.known))
-
-    def among(images: Images, rows: np.ndarray) -> Images:
-        """Number the known classes from 0 on."""
-        assert images.labels is not None
-        return Images(images.pixels, numbers[images.labels], images.rows).subset(rows)
-
-    strangers = round(share * len(parts.known_pool))
-    pool = np.concatenate([parts.known_pool[: len(parts.known_pool) - strangers], parts.foreign_pool[:strangers]])
-    made = Splits(
-        labeled=among(splits.labeled, parts.labeled),
-        unlabeled=replace(splits.labeled, labels=None).subset(np.sort(pool)),
-        test=among(splits.test, parts.test),
-        class_names=tuple(splits.class_names[number] for number in parts.known),
-        leaks=splits.leaks,
-        near=splits.near,
-        origin={**splits.origin, "part": _named(lab), "pool": f"{share:g} foreign"},
-    )
-    config = lab.config.model_copy(update={"own_folds": False})
-    other = OpenLab(config, made, lab.folder)
-    if lab.config.precision == "auto":
-        other.strong_runtime = lab.strong_runtime
-    return other
-
-
-def _named(lab: Lab) -> str:
-    asked = lab.config.studies.open_set
-    return f"open set, known {asked.known:g}, labels {asked.labels:g}, shares {max(asked.shares):g}"
 
 
 def check(lab: Lab) -> None:
@@ -214,12 +209,7 @@ def _figure(context: Context[OpenSetFindings]) -> Picture:
     for (source, guard), name in _NAMES.items():
         arms = [findings.comparison.arm(_arm(source, guard, share)) for share in findings.shares]
         points = [(100 * share, arm.accuracy) for share, arm in zip(findings.shares, arms, strict=True) if arm.accuracy]
-        curves.append(
-            Curve(
-                context.say(name), [x for x, _ in points], [effect.mean for _, effect in points], _COLOURS[source, guard],
-                [effect.low for _, effect in points], [effect.high for _, effect in points], dashed=bool(guard),
-            )
-        )  # fmt: skip
+        curves.append(Curve.of(context.say(name), points, _COLOURS[source, guard], dashed=bool(guard)))
     alone = findings.comparison.arm(TEACHER).accuracy
     levels = [Level(context.say("labels alone"), alone.mean, "method-strong")] if alone else []
     x, y = context.say("foreign images in the pool, %"), context.say("test accuracy, %")
@@ -265,43 +255,30 @@ def _conclusion(context: Context[OpenSetFindings]) -> str:
     )
 
 
-OPEN_SET = Study(
+PAGE = Page[OpenSetFindings](
     "open-set",
-    ("labeled", "test"),
-    OpenSetFindings,
-    run,
-    (
-        Page(
-            "open-set",
-            words("Foreign images among the unlabeled"),
-            words(
-                "What do unlabeled images of other classes take from each way of using them, and does a guard win it back?"
-            ),
-            setup=(
-                lambda context: context.say(
-                    "Known classes: {known}. Foreign: {foreign}. {f.labels:0} images of the known classes are labeled; the pool holds "
-                    "{f.pool:0} other images of the labeled split, their labels unused. Test images are those of the known classes.",
-                    known=", ".join(context.findings.known),
-                    foreign=", ".join(context.findings.foreign),
-                ),
-                words(
-                    "The guard by confidence leaves out images on which the teacher is less sure than on all but 5 % of the validation "
-                    "images; that by distance those whose codes lie further from all labeled ones."
-                ),
-            ),
-            parts=(
-                _figure,
-                _losses,
-                ArmTable(words("way"), {words("training, s"): "seconds:s"}),
-                ContrastTable(
-                    words("Every comparison"), words("p values are corrected for the comparisons of a kind (Holm).")
-                ),
-            ),
-            conclusion=(_conclusion,),
-            names=_name,
-            colours=_colour,
+    words("Foreign images among the unlabeled"),
+    words("What do unlabeled images of other classes take from each way of using them, and does a guard win it back?"),
+    setup=(
+        lambda context: context.say(
+            "Known classes: {known}. Foreign: {foreign}. {f.labels:0} images of the known classes are labeled; the pool holds "
+            "{f.pool:0} other images of the labeled split, their labels unused. Test images are those of the known classes.",
+            known=", ".join(context.findings.known),
+            foreign=", ".join(context.findings.foreign),
+        ),
+        words(
+            "The guard by confidence leaves out images on which the teacher is less sure than on all but 5 % of the validation "
+            "images; that by distance those whose codes lie further from all labeled ones."
         ),
     ),
-    check,
-    lambda lab: opened(lab, 0.0),
+    parts=(
+        _figure,
+        _losses,
+        ArmTable(words("way"), {words("training, s"): "seconds:s"}),
+        ContrastTable(words("Every comparison"), words("p values are corrected for the comparisons of a kind (Holm).")),
+    ),
+    conclusion=(_conclusion,),
+    names=_name,
+    colours=_colour,
 )
+OPEN_SET = Study("open-set", ("labeled", "test"), OpenSetFindings, run, (PAGE,), check, lambda lab: opened(lab, 0.0))

@@ -334,38 +334,30 @@ def _varied(context: Context[SparseFindings], setting: str) -> list[str]:
     ]
 
 
-SPARSE = Study(
+PAGE = Page[SparseFindings](
     "sparse",
-    ("unlabeled",),
-    SparseFindings,
-    run,
-    (
-        Page(
-            "sparse",
-            words("Sparse autoencoder on patches"),
-            words(
-                "What filters does a sparse linear autoencoder learn on patches, and what do ρ, β and λ do to its activations?"
-            ),
-            setup=(
-                words(
-                    "{f.settings[patches]:0} patches of {p.image[0]}×{f.settings[side]}×{f.settings[side]} are cut at random places "
-                    "of the unlabeled images, and half as many from others to measure on. {f.settings[hidden]} hidden units with "
-                    "sigmoid, a linear output. Loss on prepared patches: mean over patches of half the squared error + λ/2 · squared "
-                    "weights + β · Σ KL(ρ ‖ ρ_j), ρ_j the mean activation of unit j over the batch."
-                ),
-                lambda context: context.say(
-                    "Base: {preparation}, ρ = {f.settings[rho]:g}, β = {f.settings[beta]:g}, λ = {f.settings[decay]:g}; the full "
-                    "batch with L-BFGS in double precision, at most {f.settings[iterations]:0} iterations. Against it, one thing "
-                    "changed at a time; “batches” lowers the same loss with {f.settings[training][optimizer]} in batches of "
-                    "{f.settings[training][batch_size]:0}, {length}.",
-                    preparation=prepared_by(context, context.findings.settings),
-                    length=context.length(context.findings.settings["training"]),
-                ),
-            ),
-            parts=(_parts,),
-            conclusion=(_conclusion,),
-            names=_name,
+    words("Sparse autoencoder on patches"),
+    words(
+        "What filters does a sparse linear autoencoder learn on patches, and what do ρ, β and λ do to its activations?"
+    ),
+    setup=(
+        words(
+            "{f.settings[patches]:0} patches of {p.image[0]}×{f.settings[side]}×{f.settings[side]} are cut at random places "
+            "of the unlabeled images, and half as many from others to measure on. {f.settings[hidden]} hidden units with "
+            "sigmoid, a linear output. Loss on prepared patches: mean over patches of half the squared error + λ/2 · squared "
+            "weights + β · Σ KL(ρ ‖ ρ_j), ρ_j the mean activation of unit j over the batch."
+        ),
+        lambda context: context.say(
+            "Base: {preparation}, ρ = {f.settings[rho]:g}, β = {f.settings[beta]:g}, λ = {f.settings[decay]:g}; the full "
+            "batch with L-BFGS in double precision, at most {f.settings[iterations]:0} iterations. Against it, one thing "
+            "changed at a time; “batches” lowers the same loss with {f.settings[training][optimizer]} in batches of "
+            "{f.settings[training][batch_size]:0}, {length}.",
+            preparation=prepared_by(context, context.findings.settings),
+            length=context.length(context.findings.settings["training"]),
         ),
     ),
-    check,
+    parts=(_parts,),
+    conclusion=(_conclusion,),
+    names=_name,
 )
+SPARSE = Study("sparse", ("unlabeled",), SparseFindings, run, (PAGE,), check)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,16 +14,7 @@ from unlabeled.grammar.plots import Line, lines_figure, picture_row
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import Column, accuracy_cell, arms_figure, best_sentence, css, levels, table, verdict_cell
 from unlabeled.grammar.words import comparison_word, illegal_line, words
-from unlabeled.records import (
-    ArmKey,
-    ArmSummary,
-    Comparison,
-    Contrast,
-    ContrastResult,
-    Illegal,
-    Row,
-    of_arm,
-)
+from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, ContrastResult, Illegal, Row, of_arm
 from unlabeled.studies.depths import (
     PairErrors,
     VariantLine,
@@ -31,7 +22,6 @@ from unlabeled.studies.depths import (
     describe,
     make_pairs,
     make_variants,
-    of_model,
     plan,
     untrained,
 )  # fmt: skip
@@ -40,7 +30,6 @@ from unlabeled.studies.study import Study, experiment, pixel_arms
 if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
 
-FACTORS = ("depth", "way", "switches", "noise")
 # What is measured of an autoencoder beside its error: the model on its frozen codes, and the network that begins with it.
 MEASURES = ("logistic", "network")
 _COLOURS = {
@@ -104,8 +93,8 @@ def run(lab: Lab, do: Perform) -> StackedFindings:
         contrast
         for model in MEASURES
         for contrast in (
-            *(Contrast(of_model(p.treated, model), of_model(p.control, model), model) for p in pairs),
-            *(Contrast(of_model(v.arm, model), untrained(v.arm, model), model) for v in variants),
+            *(Contrast(p.treated.on(model), p.control.on(model), model) for p in pairs),
+            *(Contrast(v.arm.on(model), untrained(v.arm, model), model) for v in variants),
         )
     ]
     comparison, rows = experiment(lab, do, plan(lab, variants), contrasts)
@@ -144,27 +133,27 @@ def _name(context: Context[StackedFindings], arm: ArmKey) -> str:
 
 def _equal(context: Context[StackedFindings]) -> str:
     lengths = [variant.code_length for variant in context.findings.variants]
-    ends = dict.fromkeys(context.language.number(n, 0) for n in (min(lengths), max(lengths)))
     return context.say(
         "Every block halves the map, and the last one has as many filters as give codes of equal length: {lengths} numbers. All are "
         "trained on the same unlabeled images, {length} of batches of {t[batch_size]} with {t[optimizer]}, and measured on "
         "{f.held_out:0} others.",
-        lengths="–".join(ends),
+        lengths=context.language.ends((min(lengths), max(lengths))),
         t=context.config["autoencoder"]["training"],
         length=context.length(context.config["autoencoder"]["training"]),
     )
 
 
-def _parts(context: Context[StackedFindings]) -> list[Part]:
-    findings = context.findings
-    parts: list[Part] = [_table(context), _errors_figure(context)]
-    parts += [_figure(context, model) for model in MEASURES]
-    parts += [_pictures(context), _pairs(context)]
-    parts += [Points([_change(context, factor) for factor in _factors(context)]), _worth(context)]
-    if findings.illegal:
-        lines = [illegal_line(_depth(context, entry.arm), entry.reason, context.language) for entry in findings.illegal]
-        parts.append(Listing(context.say("Depths whose sizes do not close: {n}", n=len(lines)), lines))
-    return parts
+def _parts(context: Context[StackedFindings]) -> Iterator[Part]:
+    yield _table(context)
+    yield _errors_figure(context)
+    yield from (_figure(context, model) for model in MEASURES)
+    yield _pictures(context)
+    yield _pairs(context)
+    yield Points([_change(context, factor) for factor in _factors(context)])
+    yield _worth(context)
+    if illegal := context.findings.illegal:
+        lines = [illegal_line(_depth(context, entry.arm), entry.reason, context.language) for entry in illegal]
+        yield Listing(context.say("Depths whose sizes do not close: {n}", n=len(lines)), lines)
 
 
 def _table(context: Context[StackedFindings]) -> Table:
@@ -179,7 +168,7 @@ def _table(context: Context[StackedFindings]) -> Table:
         return context.language.write(share, "%")
 
     def accuracy(model: str) -> Callable[[VariantLine], str]:
-        return lambda v: accuracy_cell(context.findings.comparison.arm(of_model(v.arm, model)), context.language)
+        return lambda v: accuracy_cell(context.findings.comparison.arm(v.arm.on(model)), context.language)
 
     columns: dict[str, Column[VariantLine]] = {
         words("autoencoder"): lambda variant: context.name(variant.arm),
@@ -235,7 +224,7 @@ def _pictures(context: Context[StackedFindings]) -> Photographs:
 
 def _contrast(context: Context[StackedFindings], line: PairErrors, model: str) -> ContrastResult | None:
     """Return what a pair's codes or networks differ by."""
-    return context.findings.comparison.find(of_model(line.pair.treated, model), of_model(line.pair.control, model))
+    return context.findings.comparison.find(line.pair.treated.on(model), line.pair.control.on(model))
 
 
 def _error(context: Context[StackedFindings], line: PairErrors) -> str:
@@ -264,7 +253,7 @@ def _worth(context: Context[StackedFindings]) -> Table:
 
     def worth(model: str) -> Callable[[VariantLine], Cell]:
         find = context.findings.comparison.find
-        return lambda v: _cell(context, find(of_model(v.arm, model), untrained(v.arm, model)), "effect")
+        return lambda v: _cell(context, find(v.arm.on(model), untrained(v.arm, model)), "effect")
 
     columns: dict[str, Column[VariantLine]] = {
         words("autoencoder"): lambda variant: context.name(variant.arm),
@@ -276,7 +265,7 @@ def _worth(context: Context[StackedFindings]) -> Table:
 
 def _factors(context: Context[StackedFindings]) -> list[str]:
     present = {line.pair.factor for line in context.findings.errors}
-    return [factor for factor in FACTORS if factor in present]
+    return [factor for factor in _CHANGES if factor in present]
 
 
 def _change(context: Context[StackedFindings], factor: str) -> str:
@@ -311,52 +300,43 @@ def _deeper(context: Context[StackedFindings]) -> str | None:
     return context.say("Deeper vs one layer, at equal code length: {verdicts}.", verdicts=verdicts)
 
 
-def _over_random(context: Context[StackedFindings]) -> list[str]:
+def _over_random(context: Context[StackedFindings]) -> Iterator[str]:
     """Say which autoencoders are worth something over random weights."""
-    sentences = []
     for model, text in _WORTH.items():
         own = [c for c in context.findings.comparison.family(model) if c.control.source == "random"]
         # Names have commas of their own.
         named = [(f"({context.name(c.treated)})", c.verdict) for c in own]
-        sentences.append(context.say(text, verdicts=context.verdicts(named)))
-    return sentences
+        yield context.say(text, verdicts=context.verdicts(named))
 
 
-STACKED = Study(
+PAGE = Page[StackedFindings](
     "stacked",
-    ("labeled", "unlabeled", "test"),
-    StackedFindings,
-    run,
-    (
-        Page(
-            "stacked",
-            words("Deeper and stacked autoencoders"),
-            words(
-                "Does depth improve the reconstruction at equal code length, the frozen codes and the fine-tuned "
-                "network, and how is it best trained?"
-            ),
-            setup=(
-                _equal,
-                words(
-                    "Ways: as a whole; greedy, each new layer learns to reconstruct the codes of the layer below, in half of the "
-                    "epochs, then all learn together; joined, each layer in its share of all epochs, put together as they are. The "
-                    "number of passes over the images is the same."
-                ),
-                lambda context: context.say(
-                    "With switches a max-pool tells the decoder where each maximum stood: the “where” goes round the code. Without "
-                    "them a value is spread over its window. Noise is on the input alone ({level:g}: standard deviation, or share of "
-                    "grey pixels); the clean image is the target.",
-                    level=context.config["autoencoder"].get("noise_level", 0.3),
-                ),
-                words(
-                    "Frozen codes go to logistic regression; the network begins with the encoder and learns on. Both also start from "
-                    "random weights of the same shape."
-                ),
-            ),
-            parts=(_parts,),
-            conclusion=(_deeper, _over_random),
-            names=_name,
-            colours=lambda arm: _COLOURS.get(arm.way, "random"),
+    words("Deeper and stacked autoencoders"),
+    words(
+        "Does depth improve the reconstruction at equal code length, the frozen codes and the fine-tuned "
+        "network, and how is it best trained?"
+    ),
+    setup=(
+        _equal,
+        words(
+            "Ways: as a whole; greedy, each new layer learns to reconstruct the codes of the layer below, in half of the "
+            "epochs, then all learn together; joined, each layer in its share of all epochs, put together as they are. The "
+            "number of passes over the images is the same."
+        ),
+        lambda context: context.say(
+            "With switches a max-pool tells the decoder where each maximum stood: the “where” goes round the code. Without "
+            "them a value is spread over its window. Noise is on the input alone ({level:g}: standard deviation, or share of "
+            "grey pixels); the clean image is the target.",
+            level=context.config["autoencoder"].get("noise_level", 0.3),
+        ),
+        words(
+            "Frozen codes go to logistic regression; the network begins with the encoder and learns on. Both also start from "
+            "random weights of the same shape."
         ),
     ),
+    parts=(_parts,),
+    conclusion=(_deeper, _over_random),
+    names=_name,
+    colours=lambda arm: _COLOURS.get(arm.way, "random"),
 )
+STACKED = Study("stacked", ("labeled", "unlabeled", "test"), StackedFindings, run, (PAGE,))
