@@ -161,9 +161,9 @@ class Language:
         write = self.signed if signed else self.number
         return self.gettext("{low} to {high}").format(low=write(low, digits), high=write(high, digits))
 
-    def ends(self, values: Iterable[float], digits: int = 0) -> str:
-        """Write the least and the most of values, or the one that they are."""
-        return "–".join(dict.fromkeys(self.number(value, digits) for value in values))
+    def ends(self, both: Iterable[float], digits: int = 0) -> str:
+        """Write both ends of a range, or the one number that they are."""
+        return "–".join(dict.fromkeys(self.number(value, digits) for value in both))
 
     def duration(self, seconds: float) -> str:
         """Write a time as people say it."""

@@ -74,7 +74,7 @@ static sizes measure(const block *b) {
   s.taps = b->kh * s.run;
   s.row = (b->w + 2 * b->pw) * s.channels;
   s.rows = b->h + 2 * b->ph;
-  s.slack = 64;
+  s.slack = 64; /* floats that may be read behind the last row */
   return s;
 }
 
