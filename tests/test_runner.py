@@ -60,6 +60,7 @@ class Plain(Growing):
         return AutoencoderOutcome(float(self.number), 1.0, 1, [1, 1, 1], 1, 1, 1, "model", 1, 0.5, 1.0)
 
 
+@pytest.mark.slow
 def test_a_process_that_grows_is_replaced_without_a_word(tmp_path):
     """The pool warns when it replaces a process; as an error that ended its thread, and the study waited for ever."""
     config = resolve({"data": "digits", "jobs": 2, "threads": 2, "device": "cpu"})
@@ -103,6 +104,7 @@ class Slow(Plain):
         return super().run(lab, folder, needed, watcher)
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_how_far_runs_in_other_processes_are(tmp_path):
     config = resolve({"data": "digits", "jobs": 2, "threads": 2, "device": "cpu"})
     lab, shown = Lab(config, load(config), tmp_path), StringIO()
@@ -127,6 +129,7 @@ def test_half_a_note_is_none(tmp_path):
     Ticker(tmp_path / "gone" / "note").step(1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [True, False])
 def test_results_come_in_order_or_as_they_end_and_all_of_them(ordered):
     found = list(in_processes((delayed(square_and_grow)(n) for n in range(6)), jobs=2, ordered=ordered))
@@ -139,6 +142,18 @@ def test_a_process_that_is_killed_is_told_in_words():
         UserError, match="a process that computed was ended from outside, most often because memory ran out"
     ):
         list(in_processes((delayed(call)() for call in (be_killed, be_killed)), jobs=2))
+    assert list(in_processes((delayed(abs)(number) for number in (-1, -2)), jobs=2)) == [1, 2]
+
+
+def test_the_processes_are_where_their_parent_is(tmp_path, monkeypatch):
+    """The pool is kept from call to call: a relative path means the same in it as here, also after a change of the folder."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        Path("here").write_text(name)
+        assert set(in_processes((delayed(Path.read_text)(Path("here")) for _ in range(4)), jobs=2)) == {name}
+    (tmp_path / "second" / "here").unlink()
+    (tmp_path / "second").rmdir()  # nothing is relative to it any more
     assert list(in_processes((delayed(abs)(number) for number in (-1, -2)), jobs=2)) == [1, 2]
 
 
@@ -161,6 +176,7 @@ def test_processes_that_were_replaced_do_not_add_up(monkeypatch):
     assert machine.peak_of_all() == 100.0 + 500.0 + 450.0
 
 
+@pytest.mark.slow
 def test_a_process_that_trains_reads_no_package_of_other_stages(tmp_path):
     """scikit-learn, with what it reads, is 80 MB and a second in each process; matplotlib's figures are the report's."""
     config = resolve(TINY_GAIN, {"strong": {"widths": [6, 8, 10], "training": {"steps": 4}}, "precision": "fp32"})

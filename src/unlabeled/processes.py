@@ -9,6 +9,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -46,7 +48,7 @@ def in_processes(
     kind = "generator" if ordered else "generator_unordered"
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch=ahead, return_as=kind)
     parent, results = os.getpid(), SimpleQueue[tuple[str, Any]]()
-    guarded = (delayed(_as_child)(parent, call) for call in calls)
+    guarded = (delayed(_as_child)(parent, _here(), call) for call in calls)
     driver = threading.Thread(target=_drive, args=(pool, guarded, results), name="pool", daemon=True)
     driver.start()
     kind = "result"
@@ -96,9 +98,22 @@ def stop_processes() -> None:
         executor.shutdown(wait=True, kill_workers=True)
 
 
-def _as_child(parent: int, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> Any:
-    """Make a call in a process of the pool."""
+def _here() -> Path | None:
+    """Return the working directory, or nothing where it was removed."""
+    with suppress(OSError):
+        return Path.cwd()
+    return None
+
+
+def _as_child(
+    parent: int, folder: Path | None, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+) -> Any:
+    """Make a call in a process of the pool, in the parent's working directory."""
     _live_with(parent)
+    # The pool is kept from call to call, and its processes are where their parent was when it started them.
+    if folder is not None and folder != _here():
+        with suppress(OSError):
+            os.chdir(folder)
     # What there is to say of files is said by the parent, which looks at them first; one job is the parent's own.
     if os.getpid() != parent:
         logging.getLogger("unlabeled").setLevel(logging.CRITICAL)
