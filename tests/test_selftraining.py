@@ -50,6 +50,7 @@ def lab(tmp_path):
     return Lab(config, load(config), tmp_path)
 
 
+@pytest.mark.slow
 def test_no_way_draws_of_random_numbers_that_are_not_its_seeds(tmp_path):
     config, weights = resolve(TINY_GAIN, SMALL, {"folds": 2}), []
     for number in (1, 2):
@@ -75,6 +76,7 @@ def test_a_student_of_the_second_round_stands_on_all_before_it(lab):
     assert len(folders) == 4
 
 
+@pytest.mark.slow
 def test_nobody_learns_from_images_that_choose_or_that_judge(lab, monkeypatch):
     """Labeled training images for all, the unlabeled ones for students, and nothing else; validation images only measure."""
     seen, fit = [], strong.fit
@@ -247,6 +249,23 @@ def test_operations_are_those_of_the_shapes():
     assert count_operations(model, (3, 8, 9)) == 8 * 9 * 5 * 27 + 5 * 8 * 9 * 2
 
 
+@pytest.mark.parametrize(("half", "gain", "steps"), [(0.5, 2.0, 12), (1.25, 0.8, 12), (10.0, 0.1, 4)])
+def test_an_emulated_precision_is_not_waited_for(monkeypatch, half, gain, steps):
+    """Each takes a step to warm up; five turns of two follow, or one where half precision takes more than five times as long."""
+    now, asked = 0.0, []
+
+    def clock():
+        nonlocal now
+        asked.append(now)
+        if len(asked) % 2 == 0:
+            now += half if len(asked) % 4 == 0 else 1.0  # every second step is in half precision
+        return now
+
+    monkeypatch.setattr(precision.time, "perf_counter", clock)
+    assert precision._measure() == pytest.approx(gain)
+    assert len(asked) == 2 * steps
+
+
 def test_the_faster_precision_is_measured_once_and_kept(tmp_path, monkeypatch, caplog):
     device, asked = torch.device("cpu"), []
 
@@ -307,6 +326,7 @@ def _answer(folder):
     return run_gain(config, load(config), folder=folder, progress=Shown(Console(quiet=True))), said
 
 
+@pytest.mark.slow
 def test_each_run_is_told_once_with_its_own_seconds(answered):
     """Teachers are needed by others and asked for themselves: they are made, and told, once."""
     _, said = answered

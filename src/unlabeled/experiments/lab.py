@@ -31,7 +31,7 @@ from unlabeled.experiments.specs import (
     Pretrained,
     RandomCodes,
 )
-from unlabeled.geometry import Geometry
+from unlabeled.geometry import Geometry, solve
 from unlabeled.images import Images, Splits
 from unlabeled.images.patches import Prepared, cut_patches, prepare
 from unlabeled.keeping.files import fingerprint
@@ -164,8 +164,7 @@ class Lab:
 
     def geometry(self, encoder: EncoderConfig) -> Geometry:
         """Solve the sizes of an encoder on these images; no weights are made."""
-        with torch.device("meta"):
-            return self.new_encoder(encoder, 0).geometry
+        return solve(self.splits.labeled.shape, **encoder.model_dump(exclude={"pool", "activation"}))
 
     def check_network(self, encoder: EncoderConfig, network: NetworkConfig) -> None:
         """Refuse a network that does not fit this machine's memory, before anything is made.
