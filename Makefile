@@ -1,4 +1,5 @@
-# make run: install, and answer the question on the embedded data set.   make test: install, and run the tests.
+# make run: install, and answer the question on the embedded data set.
+# make test: install, and run the tests but for those marked slow.   make test-all: all of them, as every change is checked.
 # make reliability: install, and try to break the command for ten minutes.
 # make studies: install, and run the nine studies of the course on the embedded data set, report in two languages, notebook.
 PYTHON ?= python3
@@ -6,7 +7,7 @@ BIN := .venv/bin
 # torch comes first and alone: a range that admits a newer one would bring gigabytes of another build.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run studies test reliability bench lint wheel clean
+.PHONY: run studies test test-all reliability bench lint wheel clean
 
 run: .venv/installed
 	$(BIN)/unlabeled run
@@ -18,6 +19,9 @@ studies: .venv/installed
 
 # Whoever has nothing left takes half of what the other still has to do.
 test: .venv/installed-dev lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: .venv/installed-dev lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Kills, damaged and hostile files, odd surroundings, sanitizers: ten minutes. Some of it needs root, and is left out without.

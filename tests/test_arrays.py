@@ -490,6 +490,7 @@ def test_data_show_knows_them_all(table, mnist, tmp_path_factory, capsys):
             assert "images of 16x16" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_on_arrays_ends_with_an_answer(tmp_path):
     from unlabeled.studies.course import run_gain
 
@@ -521,6 +522,7 @@ def made_in_python():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_splits_made_in_python_are_run_and_looked_through_for_copies(tmp_path):
     folder = ul.run(made_in_python(), tmp_path / "run", **SMALL)
     assert {"result.json", "report.html", "classifier"} <= {path.name for path in folder.iterdir()}

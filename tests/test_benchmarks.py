@@ -62,6 +62,7 @@ def test_drawn_images_are_always_the_same_and_differ_from_each_other():
     assert len(np.unique(images.classes)) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ae1", "ae3", "net"])
 def test_the_plain_model_is_the_packages_model(name):
     case, images = CASES[name], draw_images(24)
@@ -78,6 +79,7 @@ def test_the_plain_model_is_the_packages_model(name):
     assert loss == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_case_ends_with_both_at_the_same_loss_and_its_table_reaches_the_readme(tmp_path):
     rows = run_training("ae1", images=512, repeats=1)
     assert [row.contender for row in rows[:2]] == ["plain PyTorch", "unlabeled"]
@@ -106,6 +108,7 @@ def test_a_case_ends_with_both_at_the_same_loss_and_its_table_reaches_the_readme
         refresh_readme(readme, content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [

@@ -96,6 +96,7 @@ def classifier(finished, tmp_path_factory):
         return ul.load_classifier(ul.keep_classifier(finished))
 
 
+@pytest.mark.slow
 def test_a_classical_winner_is_kept_and_asked_like_a_network(finished, classifier, tmp_path, capsys):
     opened = reopen(finished)
     folder = finished / "classifier"
@@ -121,6 +122,7 @@ def tasks_of(lab):
     return [task for method in METHODS if method.name in names for task in method.tasks(lab, 0, 0)]
 
 
+@pytest.mark.slow
 def test_each_kind_of_features_and_model_is_the_one_that_was_compared(finished, tmp_path):
     """Fitted on a fold's images with that run's choice, a module says of the test images what the run did."""
     lab = reopen(finished).lab
@@ -143,6 +145,7 @@ def test_each_kind_of_features_and_model_is_the_one_that_was_compared(finished, 
     assert {kind for kind, _ in kinds} == {Pixels, Components, Codes}
 
 
+@pytest.mark.slow
 def test_trees_are_exported_with_all_that_comes_before_them(finished, classifier, tmp_path):
     pytest.importorskip("onnxruntime")
     lab = reopen(finished).lab

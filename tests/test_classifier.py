@@ -153,6 +153,7 @@ def test_an_ensemble_is_the_mean_of_its_networks_and_comes_back_whole(finished, 
     assert "6 networks, whose probabilities are averaged" in (folder / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_small_networks_and_grey_images_are_kept_too(tmp_path):
     config = resolve(
         SMALL,
@@ -285,6 +286,7 @@ def test_many_files_come_in_batches_in_their_order(classifier, tmp_path, photos)
     assert len(np.unique(np.concatenate([b.probabilities for b in batches]).round(5), axis=0)) <= 18
 
 
+@pytest.mark.slow
 def test_processes_that_classify_say_the_same_in_the_same_order(classifier, pile, photos, monkeypatch):
     """Many files are worth processes that decode and ask the networks each by itself."""
     monkeypatch.setattr("unlabeled.finished.classifier.BATCH", 8)

@@ -257,6 +257,7 @@ def test_help_and_reports_do_not_wait_for_torch():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_a_real_interrupt_leaves_whole_files_and_status_130(tmp_path):
     """The command itself, interrupted by a signal in the middle of a training."""
     import signal
@@ -309,6 +310,7 @@ def test_a_study_prints_its_conclusion_and_writes_the_report_in_the_language(tmp
     assert (out / "baselines" / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_the_main_job_answers_in_the_language(capsys, tmp_path):
     main(["run", *SMALL, "--lang", "ru", "--jobs", "1", "--out", str(tmp_path)])
     output = capsys.readouterr().out

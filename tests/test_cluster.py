@@ -32,6 +32,7 @@ from unlabeled.studies.course import run_gain
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
+    pytest.mark.slow,
     # Dask's own sockets and loops are closed when it likes.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

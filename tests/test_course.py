@@ -14,7 +14,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 import unlabeled
-from conftest import read_json, write_json
+from conftest import copy_results, read_json, write_json
 from test_report import BROWSER, _Checker
 from unlabeled.cli import main
 from unlabeled.course.bundle import write_bundle
@@ -36,7 +36,7 @@ STUDIES = ("baselines", "network", "autoencoder", "features", "finetune", "stack
 @pytest.fixture(scope="module")
 def folder(finished_studies, tmp_path_factory):
     copy = tmp_path_factory.mktemp("course") / "run"
-    shutil.copytree(finished_studies, copy)
+    copy_results(finished_studies, copy)
     for code in ("en", "ru"):
         write_report(copy, code)
     return copy
@@ -136,6 +136,7 @@ def test_the_page_is_whole(folder, code):
     assert f'<html lang="{code}">' in page
 
 
+@pytest.mark.slow
 def test_the_page_is_the_same_each_time(folder):
     before = page_of(folder, "ru")
     write_report(folder, "ru")
@@ -190,7 +191,7 @@ def test_the_baselines_stand_in_every_later_figure_of_accuracy(folder):
 def test_conclusions_follow_the_numbers(folder, tmp_path):
     """The same study with another effect says otherwise: nothing is written by heart."""
     copy = tmp_path / "run"
-    shutil.copytree(folder, copy)
+    copy_results(folder, copy)
     path = copy / "finetune" / "result.json"
     found = read_json(path)
     expected = {"helps": ("Yes, the unlabeled images help: ", "The unlabeled images help: "),
@@ -212,9 +213,10 @@ def test_conclusions_follow_the_numbers(folder, tmp_path):
         assert "labeled images alone: −2.3 (−2.5 to −1.8) points" in section.conclusion[0]
 
 
+@pytest.mark.slow
 def test_a_missing_and_a_failed_study_are_told(folder, tmp_path):
     copy = tmp_path / "run"
-    shutil.copytree(folder, copy)
+    copy_results(folder, copy)
     write_json(
         copy / "features" / "result.json",
         as_json(StudyResult("features", "quick", {}, missing=("unlabeled", "test"))),
@@ -228,9 +230,10 @@ def test_a_missing_and_a_failed_study_are_told(folder, tmp_path):
     assert 'id="finetune"' not in page
 
 
+@pytest.mark.slow
 def test_a_diverged_arm_is_marked_in_the_page(folder, tmp_path):
     copy = tmp_path / "run"
-    shutil.copytree(folder, copy)
+    copy_results(folder, copy)
     path = copy / "network" / "result.json"
     found = read_json(path)
     adam = as_json(ArmKey("random", "network", factor="optimizer", value="adam"))
@@ -258,7 +261,7 @@ def test_studies_that_were_not_run_alike_are_flagged(folder, tmp_path):
 @pytest.mark.usefixtures("undrawn")
 def test_a_network_that_has_not_learned_is_told(folder, tmp_path):
     copy = tmp_path / "run"
-    shutil.copytree(folder, copy)
+    copy_results(folder, copy)
     found = read_json(copy / "finetune" / "result.json")
     arms = found["findings"]["labels"][-1]["comparison"]["arms"]
     scratch = next(arm for arm in arms if arm["arm"] == as_json(from_random("plain")))
@@ -274,6 +277,7 @@ def test_a_folder_without_studies_is_refused(tmp_path):
         write_report(tmp_path)
 
 
+@pytest.mark.slow
 def test_report_and_studies_by_command(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder.parent)
     main(["report", "run", "--lang", "ru"])
@@ -295,15 +299,16 @@ def test_a_section_shows_itself_in_a_notebook(folder):
 
 
 @pytest.fixture(scope="module")
-def archive(folder, tmp_path_factory):
+def archive(finished_studies, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         few, out = tmp_path_factory.mktemp("few"), tmp_path_factory.mktemp("bundle")
         for name in (*FEW, "runs"):
-            shutil.copytree(folder / name, few / name)
+            shutil.copytree(finished_studies / name, few / name)
         return few, write_bundle(few, surname="Иванова", name="Anna Maria", code="ru", out=out)
 
 
+@pytest.mark.slow
 def test_the_notebook_is_executed_and_every_cell_ended(archive):
     notebook = json.loads((archive[0] / "notebook.ru.ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -318,6 +323,7 @@ def test_the_notebook_is_executed_and_every_cell_ended(archive):
         assert f"ul.show(folder, '{name}', 'ru')" in "".join(cell["source"])
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_where_it_lies(archive, tmp_path, monkeypatch):
     """Whoever opens it is in its folder, and the results' paths are those of the folder that the studies were run in."""
     import nbformat
@@ -341,6 +347,7 @@ def test_a_cell_that_fails_is_the_users_to_know(folder, tmp_path):
         write_notebook(copy)
 
 
+@pytest.mark.slow
 def test_the_archive_is_what_the_course_asks_for(archive):
     folder, archive = archive
     assert archive.name == "task1_Иванова_Anna-Maria.zip"

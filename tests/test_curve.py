@@ -153,6 +153,7 @@ def test_shares_that_are_none_are_refused(shares):
         resolve(ASKED, {"curve": {"labels": shares}})
 
 
+@pytest.mark.slow
 def test_no_curve_is_run_where_none_is_asked_for(tmp_path, splits):
     config = resolve(ASKED, {"curve": {"labels": "none"}})
     folder = run_gain(config, splits, folder=tmp_path)

@@ -134,6 +134,7 @@ def commands(block):
     return [re.split(r"\s{2,}#", line)[0].strip() for line in block.splitlines() if line.startswith("unlabeled ")]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_and_every_piece_of_code_of_a_page_runs(page, workplace, tmp_path, monkeypatch, capsys):

@@ -33,6 +33,7 @@ def output(estimator, images):
     return estimator.predict_proba(images) if hasattr(estimator, "predict_proba") else estimator.transform(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "checks"),
     [
@@ -89,6 +90,7 @@ def test_numbers_between_0_and_1_are_the_bytes_that_they_are():
     np.testing.assert_array_equal(by_bytes.predict_proba(images), by_shares.predict_proba(images / 255))
 
 
+@pytest.mark.slow
 def test_rows_without_a_label_are_learned_from_and_get_one():
     images, labels = DIGITS[:300], LABELS[:300].copy()
     hidden = np.arange(300) >= 60
@@ -110,6 +112,7 @@ def test_minus_one_is_a_class_where_only_one_other_is_there():
     assert made.classes_.tolist() == [-1, 1]
 
 
+@pytest.mark.slow
 def test_they_run_in_several_processes():
     scores = cross_val_score(
         clone(SMALL[2]).set_params(image_shape=(1, 8, 8)), DIGITS[:80], LABELS[:80] % 2, cv=2, n_jobs=2
@@ -140,6 +143,7 @@ def test_images_of_another_size_than_those_fitted_are_refused():
         made.transform(np.zeros((4, 9, 8)))
 
 
+@pytest.mark.slow
 def test_the_pages_code_runs_and_its_student_beats_its_peers():
     page = (Path(__file__).parent.parent / "docs" / "ESTIMATORS.md").read_text(encoding="utf-8")
     names: dict = {}

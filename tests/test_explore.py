@@ -354,6 +354,7 @@ def test_russian_is_whole(gathered, tmp_path):
     assert "Pseudo-labels" not in " ".join(read.words)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_and_the_report_leads_to_it(finished_photos, tmp_path, capsys):
     run = shutil.copytree(finished_photos, tmp_path / "run")
     main(["report", str(run)])
@@ -367,6 +368,7 @@ def test_the_command_writes_the_page_and_the_report_leads_to_it(finished_photos,
     assert (tmp_path / "elsewhere" / told["base"].replace("%20", " ") / told["names"][3]).is_file()
 
 
+@pytest.mark.slow
 def test_other_networks_and_images_that_are_no_files(finished_gain, monkeypatch):
     kept = []
     monkeypatch.setattr(exploring, "write_explorer", lambda explored, path, code: kept.append(explored) or path)
@@ -631,6 +633,7 @@ def test_a_reader_looks_around_and_chooses(opened, gathered):
     assert {row["split"] for row in rows} == {"unlabeled"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_one_image_tells_what_it_is_taken_for_and_why(opened, gathered):
     tab, explored = opened(), gathered[1]
@@ -761,6 +764,7 @@ def test_the_wheel_goes_on_down_the_page_where_all_is_seen(opened):
     assert tab.evaluate("scrollY") > 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_on_a_phone_what_is_pressed_comes_into_sight(opened):
     tab = opened(390, 844, has_touch=True)

@@ -30,6 +30,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(tree=TREES, other=TREES)
 def test_a_digest_changes_with_every_value_and_not_with_the_order_of_names(tree, other):
     same = json.dumps(tree, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -145,6 +145,7 @@ def test_frozen_codes_are_those_of_the_bytes_that_were_written(finished):
     read_result(finished / rows[0].run).verify()
 
 
+@pytest.mark.slow
 def test_a_study_elsewhere_trains_the_same_autoencoders(finished, tmp_path):
     weights = sorted(finished.glob("runs/autoencoder/*/weights.safetensors"))
     assert len(weights) == 2 * 2  # with switches, and without
@@ -168,6 +169,7 @@ def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     assert results(finished) == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_and_ends_alike(finished, tmp_path, monkeypatch):
     class Interrupt(RunProgress):
         def done(self, name, outcome, took):
@@ -188,6 +190,7 @@ def test_an_interrupted_study_goes_on_and_ends_alike(finished, tmp_path, monkeyp
     assert results(tmp_path) == results(finished)
 
 
+@pytest.mark.slow
 def test_a_changed_field_repeats_only_what_depends_on_it(finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
@@ -197,6 +200,7 @@ def test_a_changed_field_repeats_only_what_depends_on_it(finished, tmp_path):
     assert new == {f"{source}-trees" for source in ("pixels", "random", "pca", "autoencoder")}
 
 
+@pytest.mark.slow
 def test_a_diverged_network_ends_the_study_in_words_and_keeps_the_rest(tmp_path):
     rates = {
         "learning_rates": [100.0],
@@ -254,6 +258,7 @@ def test_no_choice_of_the_held_out_share_leaves_nothing_to_train_on(tmp_path):
         assert len(watched) + len(held_out) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["standard", "full"])
 def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
     """Their own folds, epochs' schedules, learning rates and trees' choices; only the sizes are small."""
@@ -281,6 +286,7 @@ def test_larger_presets_run_end_to_end_at_shrunken_sizes(tmp_path, preset):
     assert all(arm.accuracy is not None for arm in findings.comparison.arms)
 
 
+@pytest.mark.slow
 def test_ways_can_be_left_out_but_not_what_the_answer_needs(tmp_path):
     folder = study(
         tmp_path / "few",

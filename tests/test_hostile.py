@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import own_cache, read_findings, read_json, read_study, write_json
+from conftest import copy_results, own_cache, read_findings, read_json, read_study, write_json
 from test_cli import SMALL, fails
 from unlabeled.cli import main
 from unlabeled.errors import DataError
@@ -421,6 +421,7 @@ def test_another_question_gets_another_folder(tmp_path, monkeypatch):
     assert resolve({"data": "digits", "out": "here", "seeds": 5}).folder == Path("here")
 
 
+@pytest.mark.slow
 def test_a_finished_answer_is_kept_when_its_folder_is_given_for_another_question(tmp_path, capsys):
     command = ["run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")]
     main(command)
@@ -446,6 +447,7 @@ def test_a_finished_answer_is_kept_when_its_folder_is_given_for_another_question
     assert (tmp_path / "out" / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["result.json", "config.json", "test.npz", "runs/autoencoder/*/history.jsonl", "runs/*-*/*/test.npz"]
 )
@@ -471,6 +473,7 @@ def _without_times(content):
     return [_without_times(value) for value in content] if isinstance(content, list) else content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3])
 def test_odd_results_with_sound_digests_are_refused_in_words(finished_studies, finished_answer, tmp_path, seed):
     """A stranger's folder can have sound digests; whichever field is missing or odd, there is one line."""
@@ -484,7 +487,7 @@ def test_odd_results_with_sound_digests_are_refused_in_words(finished_studies, f
     rng = random.Random(seed)
     shutil.copytree(finished_answer, tmp_path / "out")
     names = sorted(path.parent.name for path in finished_studies.glob("*/result.json"))
-    shutil.copytree(finished_studies, tmp_path / "studies")
+    copy_results(finished_studies, tmp_path / "studies")
     before = read_json(tmp_path / "out" / "result.json")
     for _ in range(4):
         with contextlib.suppress(ValueError):  # what is no JSON can't be written
@@ -508,6 +511,7 @@ def test_odd_results_with_sound_digests_are_refused_in_words(finished_studies, f
         write_json(tmp_path / "studies" / name / "result.json", whole)
 
 
+@pytest.mark.slow
 def test_equal_runs_have_equal_digests(tmp_path):
     for name in ("a", "b"):
         main(["run", *SMALL, "--jobs", "1", "--cache", str(tmp_path / f"cache {name}"), "--out", str(tmp_path / name)])
@@ -515,6 +519,7 @@ def test_equal_runs_have_equal_digests(tmp_path):
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
 def test_what_computed_the_networks_is_part_of_every_runs_key_and_of_the_report(tmp_path, capsys, monkeypatch):
     command = ["run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")]
     main(command)
@@ -537,7 +542,7 @@ def test_a_foreign_folder_is_data_to_the_notebook(finished_studies, tmp_path):
     from unlabeled.errors import UserError
 
     folder = tmp_path / "studies"
-    shutil.copytree(finished_studies, folder)
+    copy_results(finished_studies, folder)
     for name in ("features", "finetune"):
         found = read_json(folder / name / "result.json")
         found["findings"]["encoder"] = {f"**(open({str(tmp_path / 'ran')!r}, 'w').close() or {{}}), layers_num": 1}
@@ -595,6 +600,7 @@ def alive(leader):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="processes are counted in /proc")
 @pytest.mark.parametrize(("what", "status"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_workers_end_with_their_parent_and_nothing_half_written_stays(tmp_path, what, status):
@@ -614,6 +620,7 @@ def test_workers_end_with_their_parent_and_nothing_half_written_stays(tmp_path, 
         assert not list((tmp_path / "out").rglob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_at_once_ends_right_twice(tmp_path):
     env = {"UNLABELED_CACHE": str(tmp_path / "cache")}
     processes = [start(tmp_path, "--jobs", "1", env=env, epochs="1") for _ in range(2)]
@@ -624,6 +631,7 @@ def test_the_same_command_twice_at_once_ends_right_twice(tmp_path):
     read_result(tmp_path / "out").verify()
 
 
+@pytest.mark.slow
 def test_ascii_terminals_get_the_answer(tmp_path):
     process = start(tmp_path, "--jobs", "1", env={"PYTHONIOENCODING": "ascii"}, epochs="1")
     out, error = process.communicate(timeout=120)
@@ -674,6 +682,7 @@ def test_sizes_that_are_none_are_refused(capsys, given):
 # Own files and streams that are something else
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["result.json", "config.json", "test.npz", "runs/autoencoder/*/history.jsonl"])
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 def test_an_own_file_that_is_something_else_is_told_and_made_anew(little_answer, tmp_path, capsys, name, kind):
@@ -694,6 +703,7 @@ def test_an_own_file_that_is_something_else_is_told_and_made_anew(little_answer,
         main(["report", str(tmp_path / "out")])
 
 
+@pytest.mark.slow
 def test_a_full_standard_error_does_not_stop_a_run(tmp_path):
     command = [sys.executable, "-m", "unlabeled", "run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")]
     with Path("/dev/full").open("w") as full:
@@ -702,6 +712,7 @@ def test_a_full_standard_error_does_not_stop_a_run(tmp_path):
     assert "report: " in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["run", "--help", "all"], ["--help"], ["data", "show", "--data", "digits"]])
 def test_who_has_read_enough_of_the_output_made_no_mistake(arguments):
     process = subprocess.Popen(
@@ -744,6 +755,7 @@ def test_colours_of_16_bits_are_told(folder_of_images, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_main_job_and_the_studies_do_not_overwrite_each_others_report(tmp_path, capsys):
     main(["run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")])
     said = _last_error(capsys, "run", "--study", "baselines", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out"))

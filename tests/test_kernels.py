@@ -229,6 +229,7 @@ def test_other_blocks_are_left_to_pytorch(more):
     assert not runs(block, torch.zeros(1, 3, 13, 18))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the assembly of one kind of processor is read")
 @pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3", "x86-64-v4"])
 def test_sums_of_the_dense_product_stay_in_registers(compiled, tmp_path, processor):

@@ -154,7 +154,7 @@ def tasks_of(lab):
 
 def keys(config, folder):
     lab = Lab(config, load(config), folder)
-    needed = [task for task in tasks_of(lab) for task in (task, *task.needs)]
+    needed = dict.fromkeys(task for task in tasks_of(lab) for task in (task, *task.needs))
     return {task.key(lab).folder.relative_to(folder).as_posix() for task in needed}
 
 
@@ -230,6 +230,7 @@ def with_value(config, path, value):
     return config.model_copy(update={path[0]: value})
 
 
+@pytest.mark.slow
 def test_what_changes_no_key_changes_no_byte(base, tmp_path):
     """All of it is changed at once, and one run of each kind made anew."""
     config, known = base
@@ -304,6 +305,7 @@ NOT_IN_KEYS = {
 }
 
 
+@pytest.mark.slow
 def test_what_a_run_reads_of_the_configuration_is_in_its_key(tmp_path, monkeypatch):
     config = resolve(BASE)
     lab = Lab(config, load(config), tmp_path)
@@ -324,6 +326,7 @@ def test_what_a_run_reads_of_the_configuration_is_in_its_key(tmp_path, monkeypat
     assert not missing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [29, 37])
 def test_how_an_epoch_is_cut_is_in_the_key_where_it_is_not_as_it_was(tmp_path, monkeypatch, size):
     """Of a fold's 150 images, batches of 29 leave 5, and a student's, of 7, leave 3; of 37 they leave 2, and a student's, of 9, leave 6."""

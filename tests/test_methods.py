@@ -104,6 +104,7 @@ def test_another_option_is_another_run(toy, tmp_path):
     assert len(names) == 2
 
 
+@pytest.mark.slow
 def test_a_page_of_a_method_that_is_not_here_is_written(finished, toy, tmp_path, capsys):
     unregister(toy)
     try:

@@ -173,6 +173,7 @@ def test_digits_of_one_class_are_not_near_copies():
     assert len(labeled) + len(unlabeled) >= 1295
 
 
+@pytest.mark.slow
 def test_only_what_is_near_test_is_dropped_and_only_under_drop():
     splits = some_splits()
     near, labeled, unlabeled = find_near(**splits, policy="drop")

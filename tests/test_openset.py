@@ -87,6 +87,7 @@ def test_fewer_labels_and_a_smaller_pool_can_be_asked_for(config, splits, tmp_pa
     assert len(set(students)) == 4
 
 
+@pytest.mark.slow
 def test_labels_alone_are_trained_once_and_every_way_with_every_pool(finished):
     names = {path.parents[1].name.split("-fold")[0] for path in finished.glob("runs/*/*/result.json")}
     assert len(list(finished.glob("runs/strong-labels/*/result.json"))) == 2
@@ -95,6 +96,7 @@ def test_labels_alone_are_trained_once_and_every_way_with_every_pool(finished):
     assert len(list(finished.glob("runs/strong-consistency/*/result.json"))) == 2 * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["en", "ru"])
 def test_the_page_names_classes_shares_and_guards(finished, lang):
     page = write_report(finished, lang).read_text()

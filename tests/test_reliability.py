@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["damage", "kills", "sanitizers"])
 def test_a_few_trials_of_each_program_find_nothing(part):
     command = [sys.executable, "-W", "ignore", "-m", "reliability", "--short", "--seed", "1", part]

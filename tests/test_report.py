@@ -240,6 +240,7 @@ def test_a_damaged_run_is_said_in_words(run, tmp_path, name, content):
         write_report(folder)
 
 
+@pytest.mark.slow
 def test_the_main_job_has_a_notebook_and_its_page_too(run):
     page = write_notebook(run, html=True)
     assert page.name == "notebook.html"

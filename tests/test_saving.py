@@ -142,6 +142,7 @@ def test_no_law_is_told_where_none_fits():
     assert label_equivalent(LABELS, bumpy) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folds", [3, 5])
 def test_the_hidden_half_of_a_curve_lies_in_the_interval(folds):
     """From a half of the labels and less, the number at which all of them stand is told in 90 % or more of the cases."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conftest import TINY_STUDIES as TINY
-from conftest import read_arrays, read_findings, read_json, read_study, write_json
+from conftest import copy_results, read_arrays, read_findings, read_json, read_study, write_json
 from unlabeled.errors import UserError
 from unlabeled.evaluation.statistics import holm
 from unlabeled.experiments.lab import Lab
@@ -238,7 +238,7 @@ def test_a_joint_network_begins_where_the_one_from_scratch_does(lab):
 @pytest.mark.usefixtures("undrawn")
 def test_conclusions_of_joint_training_follow_the_numbers(finished_studies, tmp_path):
     copy = tmp_path / "run"
-    shutil.copytree(finished_studies, copy)
+    copy_results(finished_studies, copy)
     path = copy / "joint" / "result.json"
     found = read_json(path)
     starts = {
@@ -266,7 +266,7 @@ def test_conclusions_of_joint_training_follow_the_numbers(finished_studies, tmp_
 @pytest.mark.usefixtures("undrawn")
 def test_conclusions_on_the_penalty_follow_the_numbers(finished_studies, tmp_path):
     copy = tmp_path / "run"
-    shutil.copytree(finished_studies, copy)
+    copy_results(finished_studies, copy)
     path = copy / "sparse" / "result.json"
     found = read_json(path)
     lines = {read_as(ArmKey, line["arm"]): line["means"] for line in found["findings"]["variants"]}
@@ -282,10 +282,11 @@ def test_conclusions_on_the_penalty_follow_the_numbers(finished_studies, tmp_pat
         assert start in Document(copy, "en").sections("sparse")[0].conclusion[0]
 
 
+@pytest.mark.slow
 def test_runs_that_diverged_are_told_in_every_section(finished_studies, tmp_path):
     """Whatever a single run of the second half comes to, its section is written."""
     copy = tmp_path / "run"
-    shutil.copytree(finished_studies, copy)
+    copy_results(finished_studies, copy)
     deep, shallow = (ArmKey("autoencoder", depth=depth, way=way) for depth, way in ((2, "greedy"), (1, "whole")))
     for name, arms in (("stacked", (deep, replace(shallow, model="network"))), ("sparse", (BASE, changed("rho", 0.2))),
                        ("convolved", (FROM_FILTERS, ArmKey("centroids").on("logistic"))), ("joint", (JOINT,))):  # fmt: skip
@@ -327,6 +328,7 @@ def test_a_batch_that_is_too_small_ends_the_study_in_words(tmp_path):
         run_studies(config, load(config), folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_set_up_of_2016_runs_on_images_in_stl_10s_layout(tmp_path):
     """Few and drawn, but the same files, side, folds and settings; only the sizes are smaller."""
     base = resolve({"preset": "patches-2016"})

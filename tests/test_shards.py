@@ -280,6 +280,7 @@ def copied():
     return {"labeled": labeled, "unlabeled": unlabeled, "test": test}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("leaks", "near"), [("drop", "drop"), ("drop", "keep"), ("keep", "drop")])
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_copies_are_found_as_in_any_other_source(tmp_path, leaks, near, jobs):
@@ -309,6 +310,7 @@ def test_copies_are_found_as_in_any_other_source(tmp_path, leaks, near, jobs):
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.slow
 def test_shards_are_written_by_many_processes(tmp_path):
     whole = written(tmp_path / "alone", unlabeled=(4,) * 6)
     written(tmp_path / "together", unlabeled=(1,))
@@ -327,6 +329,7 @@ def test_one_job_does_not_silence_this_process(place):
     assert logging.getLogger("unlabeled").level == logging.INFO
 
 
+@pytest.mark.slow
 def test_packed_images_answer_as_the_source_does(tmp_path, photos, finished_photos):
     plain = load(resolve(TINY_STRONG, {"data": f"folder:{photos}", "side": 16}))
     index = pack(plain, tmp_path / "shards", shard_bytes=plain.test.pixels[0].nbytes * 12)

@@ -236,6 +236,7 @@ def test_finding_leaks_equals_comparing_every_pair(random):
 # Shapes
 
 
+@pytest.mark.slow
 def test_shapes_are_the_same_bytes_for_a_seed_and_go_through_the_reader(tmp_path):
     config = ShapesConfig(train=100, test=30, unlabeled=40, seed=3)
     for name in ("a", "b"):

@@ -258,6 +258,7 @@ def train_shared(out):
     return model
 
 
+@pytest.mark.slow
 def test_two_processes_end_in_the_weights_of_one(tmp_path):
     script, out = tmp_path / "script.py", tmp_path / "two.safetensors"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), out=str(out)))

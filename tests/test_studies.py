@@ -348,6 +348,7 @@ def test_only_the_comparison_named_beforehand_is_spared_the_correction(finished)
     assert next(point.contrast for point in findings.unlabeled if point.contrast not in curve).p == main.p
 
 
+@pytest.mark.slow
 def test_an_autoencoder_that_diverges_takes_what_stands_on_it_along_and_nothing_else(finished, tmp_path):
     """The final autoencoder of studies 4 and 5 is replaced by one that diverged; what does without it has its numbers."""
     shutil.copytree(finished, tmp_path / "copy")
@@ -374,6 +375,7 @@ def test_an_autoencoder_that_diverges_takes_what_stands_on_it_along_and_nothing_
     assert write_report(tmp_path / "copy").exists()
 
 
+@pytest.mark.slow
 def test_a_candidate_that_diverges_is_marked_and_not_chosen(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "copy")
     before = read_findings(finished, "autoencoder")
@@ -460,6 +462,7 @@ def test_scratch_and_copied_networks_of_a_point_differ_in_the_encoder_alone(lab)
         assert torch.equal(tensor, trained[name])
 
 
+@pytest.mark.slow
 def test_finished_runs_are_never_repeated(finished, monkeypatch):
     before = {entry.name: without_times(result(finished, entry.name)) for entry in COURSE}
     started = []
@@ -470,6 +473,7 @@ def test_finished_runs_are_never_repeated(finished, monkeypatch):
     assert {entry.name: without_times(result(finished, entry.name)) for entry in COURSE} == before
 
 
+@pytest.mark.slow
 def test_several_processes_end_in_the_results_of_one(finished, tmp_path):
     """Each run has one thread either way, so the numbers are the same to the last digit."""
     for name in ("baselines", "finetune"):
@@ -482,6 +486,7 @@ def test_several_processes_end_in_the_results_of_one(finished, tmp_path):
         assert mine == theirs
 
 
+@pytest.mark.slow
 def test_a_study_alone_is_the_study_of_all(finished, tmp_path):
     study(tmp_path, study="features")
     mine, theirs = (without_times(result(folder, "features")) for folder in (tmp_path, finished))
@@ -519,6 +524,7 @@ def photographs(root, *parts):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "missing"),
     [

@@ -235,6 +235,7 @@ def test_images_that_are_no_files_are_named_by_split_and_number(finished, tmp_pa
     assert all(task["data"]["image"].startswith("data:image/png;base64,") for task in tasks)
 
 
+@pytest.mark.slow
 def test_the_command_tries_it_on_known_labels_and_says_how_that_went(finished, capsys):
     main(["suggest", str(finished), "--count", "7"])
     said = capsys.readouterr().out

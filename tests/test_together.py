@@ -20,6 +20,8 @@ from unlabeled.presets import resolve
 from unlabeled.sources import load
 from unlabeled.training.checkpoints import load_weights
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "--data", "digits", "--device", "cpu", "--precision", "fp32", "--strong.training.steps", "60", "--strong.widths", "4,6",
     "--strong.training.batch-size", "40",

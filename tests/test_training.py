@@ -394,6 +394,7 @@ def test_one_process_in_full_precision_trains_to_the_bytes_it_would_with_fabric(
     assert all(torch.equal(one, other) for one, other in zip(alone[1:], fabric[1:], strict=True))
 
 
+@pytest.mark.slow
 def test_fabric_is_not_imported_where_it_has_nothing_to_do():
     code = """
 import sys
@@ -494,6 +495,7 @@ def joint_network(seed=0):
         return JointNetwork(ConvAutoEncoder((3, 9, 12), **SMALL), classes=3)
 
 
+@pytest.mark.slow
 def test_two_processes_under_torchrun_end_in_the_weights_of_one(tmp_path, capsys):
     losses = []
     for processes in (1, 2):
