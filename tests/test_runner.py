@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -143,6 +144,19 @@ def test_a_process_that_is_killed_is_told_in_words():
     ):
         list(in_processes((delayed(call)() for call in (be_killed, be_killed)), jobs=2))
     assert list(in_processes((delayed(abs)(number) for number in (-1, -2)), jobs=2)) == [1, 2]
+
+
+def test_one_job_leaves_its_caller_where_it_goes(tmp_path, monkeypatch):
+    """One job is done in this process, which may go elsewhere between two results."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    gone = Event()
+    results = in_processes([delayed(Path.cwd)(), delayed(gone.wait)(60), delayed(Path.cwd)()], jobs=1)
+    assert next(results) == tmp_path
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    gone.set()
+    assert list(results) == [True, tmp_path / "elsewhere"]
+    assert Path.cwd() == tmp_path / "elsewhere"
 
 
 def test_the_processes_are_where_their_parent_is(tmp_path, monkeypatch):

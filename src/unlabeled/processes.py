@@ -47,8 +47,8 @@ def in_processes(
 
     kind = "generator" if ordered else "generator_unordered"
     pool = Parallel(n_jobs=jobs, batch_size=1, pre_dispatch=ahead, return_as=kind)
-    parent, results = os.getpid(), SimpleQueue[tuple[str, Any]]()
-    guarded = (delayed(_as_child)(parent, _here(), call) for call in calls)
+    parent, folder, results = os.getpid(), _here(), SimpleQueue[tuple[str, Any]]()
+    guarded = (delayed(_as_child)(parent, folder, call) for call in calls)
     driver = threading.Thread(target=_drive, args=(pool, guarded, results), name="pool", daemon=True)
     driver.start()
     kind = "result"
@@ -108,15 +108,16 @@ def _here() -> Path | None:
 def _as_child(
     parent: int, folder: Path | None, call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 ) -> Any:
-    """Make a call in a process of the pool, in the parent's working directory."""
+    """Make a call in a process of the pool, in the working directory that the parent had when it asked."""
     _live_with(parent)
-    # The pool is kept from call to call, and its processes are where their parent was when it started them.
-    if folder is not None and folder != _here():
-        with suppress(OSError):
-            os.chdir(folder)
-    # What there is to say of files is said by the parent, which looks at them first; one job is the parent's own.
+    # One job is the parent's own, and where that is stays its own affair.
     if os.getpid() != parent:
+        # What there is to say of files is said by the parent, which looks at them first.
         logging.getLogger("unlabeled").setLevel(logging.CRITICAL)
+        # The pool is kept from call to call, and its processes are where their parent was when it started them.
+        if folder is not None:
+            with suppress(OSError):
+                os.chdir(folder)
     function, arguments, named = call
     return function(*arguments, **named)
 
