@@ -70,14 +70,22 @@ def main() -> None:
     parser.add_argument("--cache", help="where stores are kept")
     parser.add_argument("--out", type=Path, default=Path("runs/reach"), help="where checkpoints are kept")
     parser.add_argument("--steps", type=int, default=4800, help="of labels alone")
-    parser.add_argument("--more", type=int, default=48_000, help="steps of consistency")
+    parser.add_argument("--more", type=int, default=48_000, help="steps of consistency; 0 leaves it out")
+    parser.add_argument("--widths", help="channels of each block, as --strong.widths has them")
+    parser.add_argument("--precision", default="auto", help="as unlabeled run has it")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    strong = {"training": {"steps": given.steps}, "consistency": {"steps": given.more}}
+    strong: dict[str, Any] = {"training": {"steps": given.steps}, "consistency": {"steps": given.more or None}}
+    if given.widths:
+        strong["widths"] = [int(width) for width in given.widths.split(",")]
     cache = {"cache": given.cache} if given.cache else {}
-    config = resolve({"data": given.data, "preset": "standard", "strong": strong, **cache})
+    config = resolve(
+        {"data": given.data, "preset": "standard", "strong": strong, "precision": given.precision, **cache}
+    )
     for row in reach(config, given.out, given.seed):
         print(json.dumps(asdict(row) | {"threads": torch.get_num_threads()}), flush=True)
+        if not given.more:
+            return
 
 
 if __name__ == "__main__":

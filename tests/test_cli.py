@@ -3,9 +3,11 @@ import os
 import shlex
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from rich.console import Console
 
 from unlabeled import cli, commands
@@ -352,6 +354,8 @@ def test_the_last_studies_are_bundled_if_no_folder_is_given(capsys, tmp_path, mo
             "studies": {"joint": {"between": [0.5]}},
             "labels": 100,
         },
+        {"strong": {"training": {"operations": 0, "cutout": 0, "keep": "best"}}, "autoencoder": {"switches": True}},
+        {"strong": {"training": {"epochs": 7, "smoothing": 0.0}}, "network": {"training": {"epochs": 3}}},
     ],
 )
 def test_the_command_in_the_report_asks_for_the_same(layer, monkeypatch):
@@ -361,6 +365,54 @@ def test_the_command_in_the_report_asks_for_the_same(layer, monkeypatch):
     main(shlex.split(command_of(config.question))[1:])
     assert asked[0].question == config.question
     assert command_of({"data": "digits", "preset": "no such"}) == ""
+
+
+def left_out_of_keys(kind=Config, path=()):
+    """Yield the dotted name and the value of each field that keys leave out where it has that value, of all sections."""
+    for name, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from left_out_of_keys(field.annotation, (*path, name))
+        elif field.exclude_if is not None and field.default is not None:
+            yield ".".join((*path, name)), field.default
+
+
+@pytest.mark.parametrize(
+    "first", [["--preset", "quick"], ["--study", "network", "--preset", "standard"], ["--data", "digits"]]
+)
+def test_what_keys_leave_out_can_be_asked_for(first, monkeypatch):
+    """A preset may have another value; each was lost on its way from the command line, and from the folder's name."""
+    fields, asked = dict(left_out_of_keys()), []
+    monkeypatch.setattr("unlabeled.cli._run", asked.append)
+    words = [
+        (f"--{name}" if value is True else f"--{name}={value}").replace("_", "-") for name, value in fields.items()
+    ]
+    main(["run", *first])
+    main(["run", *first, *words])
+    usual, config = asked
+    got = {name: attrgetter(name)(config) for name in fields}
+    assert got == fields
+    changed = {name for name in fields if attrgetter(name)(usual) != fields[name]}
+    assert len(fields) > 50 and changed and usual.folder != config.folder
+    assert resolve(*(unflattened({name: fields[name]}) for name in fields), given_of(first)).folder == config.folder
+    for name in changed:
+        alone = resolve(unflattened({name: fields[name]}), given_of(first))
+        assert alone.folder != usual.folder
+        assert f"{name.replace('_', '-').rpartition('.')[2]}" in command_of(alone.question)
+
+
+def unflattened(values):
+    """Return a layer with values at their dotted names."""
+    layer = {}
+    for name, value in values.items():
+        inner = value
+        for part in reversed(name.split(".")):
+            inner = {part: inner}
+        layer = merge(layer, inner)
+    return layer
+
+
+def given_of(words):
+    return {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
 
 
 def test_a_wrong_value_of_a_file_names_the_file(tmp_path, capsys):

@@ -77,7 +77,7 @@ def run(
     A run that was interrupted goes on where it was; finished parts are never repeated. Defaults below are those of
     the preset "standard"; options win over --config, and both over the preset.
     """
-    given = options.model_dump(exclude_unset=True) if options else {}
+    given = options.in_full(given=True) if options else {}
     layers = [read_file(config) if config else {}, given]
     try:
         resolved = resolve(*layers)
@@ -109,7 +109,7 @@ def train(
 
     from unlabeled.finished.training import Model, train_large
 
-    given = options.model_dump(exclude_unset=True) if options else {}
+    given = options.in_full(given=True) if options else {}
     config = resolve(given)
     if config.out is None:
         config = config.model_copy(update={"out": Path("runs") / f"{config.data_name}-{model}"})

@@ -193,7 +193,7 @@ def resolve(*layers: dict[str, Any]) -> Config:
                 "--network.training.learning-rate goes without --network.learning-rates; give one of the two"
             )
         given = merge(given, {"network": {"learning_rates": [training["learning_rate"]]}})
-    before = merge(Config().model_dump(), base)
+    before = merge(Config().in_full(), base)
     before["encoder"] |= _of_depth(before["encoder"], given.get("encoder"))
     try:
         config = Config.model_validate(merge(before, given))
@@ -201,7 +201,7 @@ def resolve(*layers: dict[str, Any]) -> Config:
         raise UserError(explain(error)) from None
     check(config)
     usual = Config.model_validate(merge(before, {name: given[name] for name in _NAMED if name in given}))
-    return config.named(_differing(usual.question, config.question))
+    return config.named(_differing(usual.asked, config.asked))
 
 
 def _of_depth(usual: dict[str, Any], given: Any) -> dict[str, Any]:
@@ -233,8 +233,8 @@ def command_of(asked: dict[str, Any]) -> str:
     """Return the command that asks for a configuration, as results hold it, or nothing if it is none of this version's."""
     named = {name: asked[name] for name in _NAMED if name in asked}
     try:
-        usual = resolve(named).question
-    except UserError:
+        usual, asked = resolve(named).asked, Config.model_validate(asked).asked
+    except (UserError, ValidationError):
         return ""
     options = {name: asked[name] for name in _NAMED if asked.get(name) != getattr(Config(), name)}
     parts = ["unlabeled", "run"]
@@ -265,10 +265,10 @@ def _differing(usual: dict[str, Any], asked: dict[str, Any]) -> str:
 
 def _leaves(asked: Any, usual: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every value that is not the usual one, by its dotted name."""
-    if "steps" in usual and "steps" not in asked:
+    if "epochs" in usual and usual["steps"] is not None and asked["steps"] is None:
         # However many, epochs that are asked for are no steps.
         yield f"{path}epochs", asked["epochs"]
-        usual = usual | {"epochs": asked["epochs"]}
+        usual = usual | {"epochs": asked["epochs"], "steps": None}
     for name, value in asked.items():
         if isinstance(value, dict) and isinstance(usual.get(name), dict):
             yield from _leaves(value, usual[name], f"{path}{name}.")

@@ -162,7 +162,7 @@ class Config(Section):
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Processor threads; left out, all cores."""
     jobs: int | None = Field(default=None, ge=1, le=1024)
-    """Runs at the same time, on the processor only; left out, one a thread."""
+    """Runs at the same time; left out, one a thread of the processor, and one on a GPU."""
     cluster: str = "local"
     """Who computes the runs: local (this machine), dask:ADDRESS (a scheduler of Dask's distributed, or its .json file), slurm, or
     slurm:OPTION=VALUE,... as submitit names them. Images and results must be under paths that all machines see."""
@@ -214,6 +214,11 @@ class Config(Section):
     def question(self) -> dict[str, Any]:
         """What decides the answer: all fields but those of where and how quickly it is computed, and in what language it is said."""
         return self.model_dump(mode="json", exclude=set(PLACES))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The question with every field, to compare with another one; ``question`` leaves out what is as it was before the field came."""
+        return {name: value for name, value in self.in_full().items() if name not in PLACES}
 
     @property
     def source(self) -> str:

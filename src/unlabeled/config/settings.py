@@ -27,6 +27,20 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
+    def in_full(self, *, given: bool = False) -> dict[str, Any]:
+        """Return all fields in JSON's types, also those that keys leave out; or only those that were given.
+
+        What is merged or compared has to be whole: where a preset says otherwise, a field that is as the class has it tells something.
+        """
+        told = self.model_dump(mode="json", exclude_unset=given)
+        for name in self.model_fields_set if given else type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Section):
+                told[name] = value.in_full(given=given)
+            elif name not in told:
+                told[name] = value
+        return {name: told[name] for name in type(self).model_fields if name in told}
+
     @model_validator(mode="after")
     def _fits(self) -> Section:
         """Refuse numbers that single precision, or a count in the libraries below, can't hold."""

@@ -117,10 +117,10 @@ def _perform_apart(
 
 
 def _jobs(lab: Lab, tasks: int) -> int:
-    if lab.runtime.device.type != "cpu":
-        return 1
+    # A GPU is shared by as many as are asked for: each holds memory of it, and no more than one is sure to fit.
+    usual = _cores(lab) if lab.runtime.device.type == "cpu" else 1
     # More processes than some a core only wait for one another, and each takes memory.
-    return max(1, min(lab.config.jobs or _cores(lab), tasks, _MOST_A_CORE * (os.cpu_count() or 1)))
+    return max(1, min(lab.config.jobs or usual, tasks, _MOST_A_CORE * (os.cpu_count() or 1)))
 
 
 def spread(lab: Lab) -> Spread:
