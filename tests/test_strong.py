@@ -19,6 +19,9 @@ from unlabeled.errors import DataError
 from unlabeled.images import Images
 from unlabeled.images.augmentation import GREY, Augmentation, augment
 from unlabeled.images.policy import COLOURS, OPERATIONS, PLACES, TONES, draw_amounts, recolour, warp
+from unlabeled.kernels import building
+from unlabeled.kernels.blocks import convolve_pool
+from unlabeled.networks import strong
 from unlabeled.networks.rebuilding import StrongAutoencoder
 from unlabeled.networks.strong import Norm, StrongNet, most_blocks, whitening_of
 from unlabeled.training import fit
@@ -140,6 +143,56 @@ def test_a_single_image_trains_by_the_running_statistics():
     assert model(torch.rand(1, 3, 9, 12)).isfinite().all()
     assert torch.equal(model.blocks[2].norm.variance, before)
     assert not torch.equal(model.blocks[0].norm.variance, torch.ones(4))
+
+
+# ---- by the kernels
+
+
+def answers(model, images):
+    """Return logits and the gradients of all that learns."""
+    model.zero_grad()
+    logits = model(images)
+    logits.square().sum().backward()
+    return [logits.detach(), *(parameter.grad for parameter in model.parameters() if parameter.requires_grad)]
+
+
+@pytest.mark.skipif(building.kernels() is None, reason="this machine has no compiler, or UNLABELED_KERNELS=off")
+@pytest.mark.parametrize("learns", ["all", "head"])
+@pytest.mark.parametrize(
+    ("size", "widths"), [((1, 8, 8), (5,)), ((3, 24, 31), (4, 17, 33)), ((3, 32, 32), (16, 32, 64))]
+)
+def test_the_kernels_give_what_pytorchs_layers_give_in_double_precision(size, widths, learns, monkeypatch):
+    model, asked = StrongNet(size, classes=3, widths=widths), []
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(learns == "all" or name.startswith(learns))
+    monkeypatch.setattr(strong, "convolve_pool", lambda *a, **k: (asked.append(a), convolve_pool(*a, **k))[1])
+    images = (torch.rand(6, *size) * 2 - 1).contiguous(memory_format=torch.channels_last)
+    for training in (True, False):
+        model.train(training)
+        exact = copy.deepcopy(model).double()
+        mine = answers(model, images)
+        assert len(asked) == len(widths)
+        true = answers(exact, images.double())
+        with building.without_kernels():
+            theirs = answers(copy.deepcopy(model), images)
+        assert len(asked) == len(widths)
+        asked.clear()
+        for own, other, wanted in zip(mine, theirs, true, strict=True):
+            scale = wanted.abs().max()
+            assert (own - wanted).abs().max() < 1e-4 * scale
+            assert (other - wanted).abs().max() < 1e-4 * scale
+        model.load_state_dict(exact.float().state_dict())
+
+
+def test_what_listens_to_a_convolution_or_stands_in_its_place_is_called():
+    model, heard = network(), []
+    images = torch.rand(2, 3, 9, 12)
+    expected = model.eval()(images)
+    with model.blocks[0].first.register_forward_hook(lambda *_: heard.append(1)):
+        torch.testing.assert_close(model(images), expected)
+    assert heard == [1]
+    model.blocks[0].first = nn.Sequential(model.blocks[0].first)
+    torch.testing.assert_close(model(images), expected)
 
 
 # ---- under fit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unlabeled.geometry import Block, solve
 from unlabeled.images import Images
+from unlabeled.kernels.blocks import convolve_pool, takes
 
 LEAST_SIDE = 8
 _PATCH = 2  # side of whitened patches, pixels
@@ -65,7 +68,7 @@ class StrongNet(nn.Module):
         self.whitening = Whitening(self.input_size[0])
         ins = (self.whitening.channels, *self.widths[:-1])
         self.blocks = nn.ModuleList(
-            _Block(narrow, wide, depth) for narrow, wide, depth in zip(ins, self.widths, self.layers, strict=True)
+            StrongBlock(narrow, wide, depth) for narrow, wide, depth in zip(ins, self.widths, self.layers, strict=True)
         )
         self.drop = nn.Dropout(dropout) if dropout else nn.Identity()
         self.head = nn.Linear(self.widths[-1], classes)
@@ -182,8 +185,11 @@ def whitening_of(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float6
     return directions / np.sqrt(variances + _LEAST_SHARE * variances.mean() + _ROUNDING)[:, None], mean
 
 
-class _Block(nn.Module):
-    """Convolution, max-pool, normalisation, ReLU; then so many times convolution, normalisation, ReLU, added to what came in."""
+class StrongBlock(nn.Module):
+    """Convolution, max-pool, normalisation, ReLU; then ``layers`` times convolution, normalisation, ReLU, added to what came in.
+
+    Takes maps (n, ins, h, w) to (n, outs, h // 2, w // 2).
+    """
 
     def __init__(self, ins: int, outs: int, layers: int) -> None:
         super().__init__()
@@ -192,10 +198,27 @@ class _Block(nn.Module):
         self.layers = nn.ModuleList(_Layer(outs) for _ in range(layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm(F.max_pool2d(self.first(x), 2)))
+        x = F.relu(self.norm(self._shrink(x)))
         for layer in self.layers:
             x = layer(x)
         return x
+
+    def _shrink(self, x: Tensor) -> Tensor:
+        """Convolve and max-pool; by the kernels where these can, which on their way back touch a quarter of the map alone."""
+        if not torch.compiler.is_compiling() and x.device.type == "cpu":
+            block = _halving(*x.shape[1:], len(self.norm.weight))
+            if takes(block, self.first, x):
+                return convolve_pool(x, self.first.weight, None, block, relu=False)[0]
+        return F.max_pool2d(self.first(x), 2)
+
+
+@cache
+def _halving(ins: int, height: int, width: int, outs: int) -> Block:
+    """Return the sizes of a block's first convolution and its pool."""
+    how = {"conv_kernel_size": 3, "conv_stride": 1, "conv_padding": 1}
+    return solve(
+        (ins, height, width), 1, conv_out_channels=outs, **how, pool_kernel_size=2, pool_stride=2, pool_padding=0
+    ).blocks[0]
 
 
 class _Layer(nn.Module):

@@ -14,7 +14,8 @@ from torch import nn
 
 from unlabeled.keeping.caching import cache_folder
 from unlabeled.keeping.files import fingerprint, write_atomically
-from unlabeled.kernels.building import processor
+from unlabeled.kernels.building import kernels, processor
+from unlabeled.networks.strong import StrongBlock
 
 _log = logging.getLogger("unlabeled")
 
@@ -28,7 +29,7 @@ _BATCH = 64
 
 
 def faster_precision(device: torch.device, cache: Path | None = None) -> Precision:
-    """Return the arithmetic in which convolutions are trained faster: "bf16" if it is at least 1.2 times as fast as fp32.
+    """Return the arithmetic in which the strong network is trained faster: "bf16" if it is at least 1.2 times as fast as fp32.
 
     On a processor it is measured, once for each kind of it and each number of threads; the cache keeps what was found, so that a
     study which goes on later, and one in several processes, computes in one way. A GPU has bf16 or has it not.
@@ -38,7 +39,7 @@ def faster_precision(device: torch.device, cache: Path | None = None) -> Precisi
     if device.type != "cpu":
         return "fp32"
     threads = torch.get_num_threads()
-    known = cache_folder(cache) / f"precision-{fingerprint([processor(), torch.__version__, threads])[:16]}.json"
+    known = cache_folder(cache) / f"precision-{fingerprint([processor(), torch.__version__, threads, kernels() is None])[:16]}.json"
     try:
         found = json.loads(known.read_text())["faster"]
         if found in ("fp32", "bf16"):
@@ -57,7 +58,7 @@ def faster_precision(device: torch.device, cache: Path | None = None) -> Precisi
 
 def _measure() -> float:
     """Return how many times as fast bf16 is, forward and backward, in the median of turns."""
-    layers = nn.Sequential(nn.Conv2d(24, 32, 3, padding=1), nn.Conv2d(32, 96, 3, padding=1, stride=2), nn.ReLU())
+    layers = nn.Sequential(StrongBlock(24, 32, 1), StrongBlock(32, 96, 1))
     layers = layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.zeros(_BATCH, 24, 31, 31).contiguous(memory_format=torch.channels_last)
 
