@@ -198,6 +198,7 @@ class StrongBlock(nn.Module):
         self.layers = nn.ModuleList(_Layer(outs) for _ in range(layers))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the map, half as high and wide."""
         x = F.relu(self.norm(self._shrink(x)))
         for layer in self.layers:
             x = layer(x)

@@ -39,7 +39,10 @@ def faster_precision(device: torch.device, cache: Path | None = None) -> Precisi
     if device.type != "cpu":
         return "fp32"
     threads = torch.get_num_threads()
-    known = cache_folder(cache) / f"precision-{fingerprint([processor(), torch.__version__, threads, kernels() is None])[:16]}.json"
+    known = (
+        cache_folder(cache)
+        / f"precision-{fingerprint([processor(), torch.__version__, threads, kernels() is None])[:16]}.json"
+    )
     try:
         found = json.loads(known.read_text())["faster"]
         if found in ("fp32", "bf16"):
