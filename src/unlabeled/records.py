@@ -1,7 +1,4 @@
-"""What tasks, comparisons and reports hand to one another: typed, frozen, written as JSON, and checked when it is read.
-
-Knows nothing of torch.
-"""
+"""What tasks, comparisons and reports hand to one another: typed, frozen, JSON, checked when it is read; knows nothing of torch."""
 
 from __future__ import annotations
 
@@ -308,6 +305,7 @@ class Protocol:
     precision: str
     kernels: bool
     strong_precision: str = ""
+    strong_kernels: bool = False
     cutout: int = 0
     operations: int = 0
     small_network: Augmented | None = None

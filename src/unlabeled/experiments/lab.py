@@ -73,10 +73,7 @@ class Lab:
 
     @cached_property
     def strong_runtime(self) -> Runtime:
-        """Where the strong network computes: of the two precisions in the faster one, unless one is asked for.
-
-        The other networks stay in fp32, in which the compiled kernels are faster than either.
-        """
+        """Where the strong network computes: in the faster precision, unless one is asked for; by the kernels others are faster in fp32."""
         if self.config.precision != "auto":
             return self.runtime
         return replace(self.runtime, precision=faster_precision(self.runtime.device, self.config.cache))
@@ -129,8 +126,7 @@ class Lab:
         """Return the images that an autoencoder is trained on, and those that choose its epoch; without labels."""
         if learned.fold is None:
             return self.training_images(learned.images), self.held_out
-        part = self.folds.folds[learned.fold]
-        labeled = replace(self.splits.labeled, labels=None)
+        part, labeled = self.folds.folds[learned.fold], replace(self.splits.labeled, labels=None)
         return labeled.subset(part.train), labeled.subset(part.valid)
 
     def twin(self, learned: Learned, fold: int) -> Learned:
@@ -161,6 +157,16 @@ class Lab:
     def arithmetic(self) -> dict[str, Any]:
         """What decides the last digits of a network's numbers, and so belongs to every key of a run that computes one."""
         return {"precision": self.runtime.precision, "kernels": self.kernels}
+
+    @cached_property
+    def strong_kernels(self) -> bool:
+        """Whether the kernels work for the strong network."""
+        return self.kernels and self.strong_runtime.uses_kernels
+
+    @property
+    def strong_arithmetic(self) -> dict[str, Any]:
+        """The same of the strong network; runs from before it had kernels say nothing of them, and were made without."""
+        return {"precision": self.strong_runtime.precision} | ({"kernels": True} if self.strong_kernels else {})
 
     def geometry(self, encoder: EncoderConfig) -> Geometry:
         """Solve the sizes of an encoder on these images; no weights are made."""
@@ -359,6 +365,7 @@ class Lab:
             precision=self.runtime.precision,
             strong_precision="" if (used := self.__dict__.get("strong_runtime")) is None else used.precision,
             kernels=self.kernels,
+            strong_kernels="strong_runtime" in self.__dict__ and self.strong_kernels,
         )
 
 
@@ -371,9 +378,7 @@ def hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:
         If there are fewer than two.
     """
     if len(unlabeled) < 2:
-        raise DataError(
-            f"{len(unlabeled)} unlabeled images; an autoencoder needs 2 or more, one of them to measure its error"
-        )
+        raise DataError(f"{len(unlabeled)} unlabeled images; an autoencoder needs 2 or more, one to measure its error")
     count = min(max(1, round(share * len(unlabeled))), _MOST_HELD_OUT, len(unlabeled) - 1)
     order = np.random.default_rng(0).permutation(len(unlabeled))
     return unlabeled.subset(np.sort(order[count:])), unlabeled.subset(np.sort(order[:count]))

@@ -54,7 +54,7 @@ class PretrainingTask:
             "strong": self.strong.model_dump(mode="json", include={"widths", "layers", "training", "pretraining"}),
             "pretext": self.pretext,
             "seed": self.seed,
-            "precision": lab.strong_runtime.precision,
+            **lab.strong_arithmetic,
         }
         if self.fold is None:
             configuration["images"] = images = len(lab.training_images())
@@ -119,7 +119,7 @@ class StrongTask:
             "train": part.train.tolist(),
             "valid": part.valid.tolist(),
             "seed": self.seed,
-            "precision": lab.strong_runtime.precision,
+            **lab.strong_arithmetic,
         }
         training = self.strong.student if self.way in ("pseudo-labels", "consistency") else self.strong.training
         configuration |= training.batching(len(part.train))

@@ -127,4 +127,5 @@ def reopen(folder: Path, *, cache: Path | None = None, splits: Splits | None = N
     lab = Lab(config, splits, folder)
     if result.protocol is not None and result.protocol.strong_precision:
         lab.strong_runtime = replace(lab.runtime, precision=result.protocol.strong_precision)
+        lab.strong_kernels = result.protocol.strong_kernels
     return Finished(lab, read_as(GainFindings, result.findings))
