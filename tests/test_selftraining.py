@@ -306,6 +306,11 @@ def test_only_the_strong_network_takes_the_faster_precision_and_its_key_says_so(
     monkeypatch.setattr(lab_module.building, "take", lambda library: None)  # this process is not the other one
     travelled = pickle.loads(pickle.dumps(other))
     assert travelled.strong_runtime.precision == own
+    # A finished run of before the kernels keeps to its keys.
+    own_key = STRONG.tasks(other, 0, 0)[0].key(other)
+    other.strong_kernels = not other.strong_kernels
+    for same in (other, other.like(other.splits), pickle.loads(pickle.dumps(other))):
+        assert STRONG.tasks(same, 0, 0)[0].key(same).folder != own_key.folder
 
 
 @pytest.mark.parametrize("task", [STRONG, REBUILT])

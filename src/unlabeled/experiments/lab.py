@@ -67,9 +67,12 @@ class Lab:
         self.components: Callable[[int, int | None], PrincipalComponents] = lru_cache(maxsize=1)(self._fit_components)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        chosen = self.__dict__.get("strong_runtime")
         library = building.loaded_from() if self.kernels else None
-        return _same_lab, (self.config, self.splits, self.folder, library, chosen)
+        return _same_lab, (self.config, self.splits, self.folder, library, self._chosen())
+
+    def _chosen(self) -> dict[str, Any]:
+        """Return how the strong network computes, as far as that was looked for or told."""
+        return {name: value for name, value in vars(self).items() if name in ("strong_runtime", "strong_kernels")}
 
     @cached_property
     def strong_runtime(self) -> Runtime:
@@ -81,8 +84,7 @@ class Lab:
     def like(self, splits: Splits) -> Lab:
         """Return a lab of other splits that computes in the same way, in the same folder."""
         other = Lab(self.config, splits, self.folder)
-        if "strong_runtime" in self.__dict__:
-            other.strong_runtime = self.strong_runtime
+        vars(other).update(self._chosen())
         return other
 
     @property
@@ -387,13 +389,12 @@ def hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:
 _labs: dict[str, Lab] = {}
 
 
-def _same_lab(config: Config, splits: Splits, folder: Path, library: Path | None, chosen: Runtime | None) -> Lab:
+def _same_lab(config: Config, splits: Splits, folder: Path, library: Path | None, chosen: dict[str, Any]) -> Lab:
     """Return this process's lab of that configuration, so that what it has made is made once; its kernels are its parent's."""
     building.take(library)
     key = fingerprint([config.model_dump(mode="json"), splits.origin.get("key"), str(folder)])
     if key not in _labs:
         _labs.clear()
         _labs[key] = Lab(config, splits, folder)
-    if chosen is not None:
-        _labs[key].strong_runtime = chosen
+    vars(_labs[key]).update(chosen)
     return _labs[key]
