@@ -77,7 +77,7 @@ def main() -> None:
     given = parser.parse_args()
     strong: dict[str, Any] = {"training": {"steps": given.steps}, "consistency": {"steps": given.more or None}}
     if given.widths:
-        strong["widths"] = [int(width) for width in given.widths.split(",")]
+        strong["widths"] = [int(width) for width in given.widths.replace(",", " ").split()]
     cache = {"cache": given.cache} if given.cache else {}
     config = resolve(
         {"data": given.data, "preset": "standard", "strong": strong, "precision": given.precision, **cache}

@@ -356,6 +356,9 @@ def test_the_last_studies_are_bundled_if_no_folder_is_given(capsys, tmp_path, mo
         },
         {"strong": {"training": {"operations": 0, "cutout": 0, "keep": "best"}}, "autoencoder": {"switches": True}},
         {"strong": {"training": {"epochs": 7, "smoothing": 0.0}}, "network": {"training": {"epochs": 3}}},
+        {"preset": "patches-2016", "study": "gain", "data": "digits"},
+        {"preset": "patches-2016", "data": "shapes"},
+        {"preset": "patches-2016"},
     ],
 )
 def test_the_command_in_the_report_asks_for_the_same(layer, monkeypatch):
@@ -365,6 +368,8 @@ def test_the_command_in_the_report_asks_for_the_same(layer, monkeypatch):
     main(shlex.split(command_of(config.question))[1:])
     assert asked[0].question == config.question
     assert command_of({"data": "digits", "preset": "no such"}) == ""
+    # That a preset's number is left out can't be said.
+    assert command_of(resolve({"preset": "standard", "strong": {"consistency": {"steps": None}}}).question) == ""
 
 
 def left_out_of_keys(kind=Config, path=()):

@@ -11,7 +11,7 @@ from conftest import make_images
 from test_strong import besides, config, network
 from test_training import _StopAfter, _StopError
 from unlabeled.cli import main
-from unlabeled.experiments.runner import _jobs
+from unlabeled.experiments.runner import _jobs, spread
 from unlabeled.finished.classifier import load_classifier
 from unlabeled.keeping.results import read_result
 from unlabeled.records import StudyResult, read_as
@@ -38,7 +38,9 @@ DEVICES = ["cpu", "cuda"]
 def test_a_gpu_is_shared_by_as_many_runs_as_are_asked_for(device, asked, tasks, expected, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     asking = SimpleNamespace(jobs=asked, threads=2)
-    assert _jobs(SimpleNamespace(runtime=Runtime(torch.device(device)), config=asking), tasks) == expected
+    lab = SimpleNamespace(runtime=Runtime(torch.device(device)), config=asking)
+    assert _jobs(lab, tasks) == expected
+    assert spread(lab).jobs == _jobs(lab, 100)
 
 
 def fitted(device, which, **more):

@@ -22,8 +22,9 @@ from unlabeled.images.policy import COLOURS, OPERATIONS, PLACES, TONES, draw_amo
 from unlabeled.kernels import building
 from unlabeled.kernels.blocks import convolve_pool
 from unlabeled.networks import strong
+from unlabeled.networks.models import ConvNet
 from unlabeled.networks.rebuilding import StrongAutoencoder
-from unlabeled.networks.strong import Norm, StrongNet, most_blocks, whitening_of
+from unlabeled.networks.strong import Norm, StrongBlock, StrongNet, most_blocks, whitening_of
 from unlabeled.training import fit
 from unlabeled.training.averaging import Average
 from unlabeled.training.beside import Beside
@@ -162,11 +163,12 @@ def answers(model, images):
     ("size", "widths"), [((1, 8, 8), (5,)), ((3, 24, 31), (4, 17, 33)), ((3, 32, 32), (16, 32, 64))]
 )
 def test_the_kernels_give_what_pytorchs_layers_give_in_double_precision(size, widths, learns, monkeypatch):
-    model, asked = StrongNet(size, classes=3, widths=widths), []
+    with seeded(0):
+        model, images = StrongNet(size, classes=3, widths=widths), torch.rand(6, *size) * 2 - 1
+    asked, images = [], images.contiguous(memory_format=torch.channels_last)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(learns == "all" or name.startswith(learns))
     monkeypatch.setattr(strong, "convolve_pool", lambda *a, **k: (asked.append(a), convolve_pool(*a, **k))[1])
-    images = (torch.rand(6, *size) * 2 - 1).contiguous(memory_format=torch.channels_last)
     for training in (True, False):
         model.train(training)
         exact = copy.deepcopy(model).double()
@@ -177,22 +179,58 @@ def test_the_kernels_give_what_pytorchs_layers_give_in_double_precision(size, wi
             theirs = answers(copy.deepcopy(model), images)
         assert len(asked) == len(widths)
         asked.clear()
-        for own, other, wanted in zip(mine, theirs, true, strict=True):
-            scale = wanted.abs().max()
-            assert (own - wanted).abs().max() < 1e-4 * scale
-            assert (other - wanted).abs().max() < 1e-4 * scale
+        for found in (mine, theirs):
+            assert (found[0] - true[0]).abs().max() < 1e-4 * true[0].abs().max()
+            # Two values of a window that are equal but for rounding can change places: a few gradients are others then.
+            for own, wanted in zip(found[1:], true[1:], strict=True):
+                assert (own - wanted).norm() < 1e-2 * wanted.norm()
         model.load_state_dict(exact.float().state_dict())
 
 
-def test_what_listens_to_a_convolution_or_stands_in_its_place_is_called():
-    model, heard = network(), []
-    images = torch.rand(2, 3, 9, 12)
-    expected = model.eval()(images)
-    with model.blocks[0].first.register_forward_hook(lambda *_: heard.append(1)):
+class Wrapped(nn.Module):
+    """Something else that does the same."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_what_listens_to_a_convolution_or_stands_in_its_place_is_called(size):
+    model, heard = StrongBlock(24, 5, 1).eval(), []
+    images = torch.rand(2, 24, size, size)
+    expected = model(images)
+    with model.first.register_forward_hook(lambda *_: heard.append(1)):
         torch.testing.assert_close(model(images), expected)
     assert heard == [1]
-    model.blocks[0].first = nn.Sequential(model.blocks[0].first)
-    torch.testing.assert_close(model(images), expected)
+    changed = copy.deepcopy(model)
+    changed.first, changed.norm = Wrapped(model.first), Wrapped(model.norm)
+    torch.testing.assert_close(changed(images), expected)
+    for first in (
+        nn.Conv2d(24, 5, 3, padding=1),
+        nn.Conv2d(24, 5, 5, padding=2),
+        nn.Conv2d(24, 5, 3, padding=1, stride=2),
+    ):
+        changed.first, changed.norm = first, nn.Identity()
+        if first.bias is not None:
+            nn.init.constant_(first.bias, 3.0)
+        found = changed._shrink(images)
+        torch.testing.assert_close(found, F.max_pool2d(first(images), 2), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # of tracing itself, which is old
+@pytest.mark.parametrize("kind", ["strong", "small"])
+def test_what_is_traced_holds_pytorchs_operations_alone(tmp_path, kind):
+    how = {"conv_out_channels": 6, "conv_kernel_size": 3, "conv_padding": 1, "pool_kernel_size": 2}
+    model = (network() if kind == "strong" else ConvNet((3, 9, 12), classes=3, **how)).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(model, torch.rand(2, 3, 9, 12))
+        torch.jit.save(traced, tmp_path / "traced.pt")
+        images = torch.rand(5, 3, 9, 12)
+        torch.testing.assert_close(torch.jit.load(tmp_path / "traced.pt")(images), model(images), rtol=1e-4, atol=1e-5)
 
 
 # ---- under fit

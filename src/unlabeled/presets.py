@@ -230,13 +230,15 @@ def _epochs_for_steps(layer: dict[str, Any], depth: int = 0) -> dict[str, Any]:
 
 
 def command_of(asked: dict[str, Any]) -> str:
-    """Return the command that asks for a configuration, as results hold it, or nothing if it is none of this version's."""
+    """Return the command that asks for a configuration, as results hold it, or nothing if it is none of this version's, or none can."""
     named = {name: asked[name] for name in _NAMED if name in asked}
     try:
         usual, asked = resolve(named).asked, Config.model_validate(asked).asked
+        # A preset can have a study and data of its own.
+        alone = resolve({"preset": asked["preset"]}).asked | {"preset": Config().preset}
     except (UserError, ValidationError):
         return ""
-    options = {name: asked[name] for name in _NAMED if asked.get(name) != getattr(Config(), name)}
+    options = {name: asked[name] for name in _NAMED if asked[name] != alone[name]}
     parts = ["unlabeled", "run"]
     for name, value in (*options.items(), *_leaves(asked, usual)):
         given = value if isinstance(value, list) else [value]
@@ -245,7 +247,9 @@ def command_of(asked: dict[str, Any]) -> str:
             parts.append(
                 f"--{option}" if value else "--" + ".".join([*option.split(".")[:-1], f"no-{option.split('.')[-1]}"])
             )
-        elif value is not None:
+        elif value is None:
+            return ""  # it can't be said that a preset's number is left out
+        else:
             parts += [f"--{option}", *(quote(str(entry)) for entry in given)]
     return " ".join(parts)
 

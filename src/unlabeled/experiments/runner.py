@@ -125,7 +125,7 @@ def _jobs(lab: Lab, tasks: int) -> int:
 
 def spread(lab: Lab) -> Spread:
     """Return how many runs of a large stage go on at a time, and the threads of each."""
-    jobs = _jobs(lab, _cores(lab))
+    jobs = _jobs(lab, lab.config.jobs or _cores(lab))
     return Spread(jobs, max(1, _cores(lab) // jobs))
 
 

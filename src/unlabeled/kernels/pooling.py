@@ -25,13 +25,13 @@ from unlabeled.geometry import Pair
 
 
 def transformed(*tensors: Tensor) -> bool:
-    """Tell whether a transform of ``torch.func``, many gradients at once or forward mode is at work.
+    """Tell whether a transform of ``torch.func``, many gradients at once, forward mode or ``torch.jit.trace`` is at work.
 
     They follow PyTorch's operations alone.
     """
     functorch: bool = torch._C._are_functorch_transforms_active()
     batched = any(torch._C._functorch.is_legacy_batchedtensor(one) for one in tensors)
-    return functorch or batched or forward_ad._current_level >= 0
+    return functorch or batched or forward_ad._current_level >= 0 or torch._C._get_tracing_state() is not None
 
 
 def max_pool(x: Tensor, kernel: Pair, stride: Pair, padding: Pair = (0, 0)) -> tuple[Tensor, Tensor]:

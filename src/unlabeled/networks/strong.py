@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unlabeled.geometry import Block, solve
 from unlabeled.images import Images
 from unlabeled.kernels.blocks import convolve_pool, takes
+from unlabeled.kernels.pooling import transformed
 
 LEAST_SIDE = 8
 _PATCH = 2  # side of whitened patches, pixels
@@ -193,6 +194,7 @@ class StrongBlock(nn.Module):
 
     def __init__(self, ins: int, outs: int, layers: int) -> None:
         super().__init__()
+        self.outs = outs
         self.first = nn.Conv2d(ins, outs, 3, padding=1, bias=False)
         self.norm = Norm(outs)
         self.layers = nn.ModuleList(_Layer(outs) for _ in range(layers))
@@ -206,10 +208,16 @@ class StrongBlock(nn.Module):
 
     def _shrink(self, x: Tensor) -> Tensor:
         """Convolve and max-pool; by the kernels where these can, which on their way back touch a quarter of the map alone."""
-        if not torch.compiler.is_compiling() and x.device.type == "cpu":
-            block = _halving(*x.shape[1:], len(self.norm.weight))
+        plain = (
+            x.ndim == 4
+            and isinstance(self.first, nn.Conv2d)
+            and not torch.compiler.is_compiling()
+            and not transformed()
+        )
+        if plain and min(x.shape[2:]) > 1:
+            block = _halving(*x.shape[1:], self.outs)
             if takes(block, self.first, x):
-                return convolve_pool(x, self.first.weight, None, block, relu=False)[0]
+                return convolve_pool(x, self.first.weight, self.first.bias, block, relu=False)[0]
         return F.max_pool2d(self.first(x), 2)
 
 
