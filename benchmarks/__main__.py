@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -83,7 +84,7 @@ def _cases(given: argparse.Namespace) -> dict[str, Callable[[], list[Row]]]:
     }
 
 
-def _parse() -> argparse.Namespace:
+def _parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("cases", nargs="*", help="which cases; all but whole, which takes hours, if none is named")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each case")
@@ -93,13 +94,20 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, default=os.environ.get("UNLABELED_BENCH_FOLDER"), help="folder of JPEG files"
     )
-    parser.add_argument("--out", type=Path, default=ROOT, help="where results.md and results.json go")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where results.md and results.json go; left out, benchmarks/, and for a part of all a temporary folder",
+    )
     parser.add_argument("--add", action="store_true", help="keep what results.json has of other cases, and say so")
     parser.add_argument(
         "--readme", action="store_true", help="put the last results into the README, and measure nothing"
     )
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     given.folder = None if given.folder is None else Path(given.folder)
+    # A look at some cases, or at some of the images, leaves the table that is kept as it is.
+    whole = given.share == 1 and not given.cases
+    given.out = given.out or (ROOT if whole or given.add or given.readme else Path(tempfile.mkdtemp()))
     return given
 
 

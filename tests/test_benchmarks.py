@@ -9,6 +9,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import __main__ as benchmarks_main  # noqa: E402
 from benchmarks import shards, strong  # noqa: E402
 from benchmarks.drawing import draw_images  # noqa: E402
 from benchmarks.encoding import run_encoding  # noqa: E402
@@ -77,6 +78,25 @@ def test_the_plain_model_is_the_packages_model(name):
             else (output - x).square().mean()
         )
     assert loss == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("", True),
+        ("--share 0.2", False),
+        ("net", False),
+        ("net --add", True),
+        ("--readme", True),
+        ("net --out .", False),
+    ],
+)
+def test_a_look_at_a_part_leaves_the_kept_table_alone(words, kept):
+    out = benchmarks_main._parse(words.split()).out
+    assert (out == benchmarks_main.ROOT) == kept
+    assert "--out" not in words or out == Path()
+    if not kept and out != Path():
+        out.rmdir()
 
 
 @pytest.mark.slow

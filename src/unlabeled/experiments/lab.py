@@ -76,7 +76,7 @@ class Lab:
 
     @cached_property
     def strong_runtime(self) -> Runtime:
-        """Where the strong network computes: in the faster precision, unless one is asked for; by the kernels others are faster in fp32."""
+        """Where the strong network computes: in the faster precision, unless one is asked for. Others stay in fp32, as the kernels do."""
         if self.config.precision != "auto":
             return self.runtime
         return replace(self.runtime, precision=faster_precision(self.runtime.device, self.config.cache))
