@@ -67,7 +67,7 @@ class Lab:
         self.components: Callable[[int, int | None], PrincipalComponents] = lru_cache(maxsize=1)(self._fit_components)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        library = building.loaded_from() if self.kernels else None
+        library = building.loaded_from() if self.runtime.device.type == "cpu" else None
         return _same_lab, (self.config, self.splits, self.folder, library, self._chosen())
 
     def _chosen(self) -> dict[str, Any]:
@@ -162,8 +162,8 @@ class Lab:
 
     @cached_property
     def strong_kernels(self) -> bool:
-        """Whether the kernels work for the strong network."""
-        return self.kernels and self.strong_runtime.uses_kernels
+        """Whether the kernels work for the strong network, in either precision."""
+        return self.strong_runtime.device.type == "cpu" and building.kernels() is not None
 
     @property
     def strong_arithmetic(self) -> dict[str, Any]:

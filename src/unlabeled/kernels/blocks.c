@@ -41,6 +41,8 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t hvec __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 typedef uint8_t bvec __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 /* Filled by the caller, all int64: images, channels, sides; filters, kernel, padding; windows and their number. */
@@ -872,4 +874,271 @@ int gather(const block *b, const float *map, const float *opened, const float *v
   free(packed);
   free(j.parts);
   return failed;
+}
+
+/* ---- maps in half precision (bfloat16: the upper half of a float) ----
+
+   Convolutions are PyTorch's there, where the processor has instructions for them; what stands between them is here: max-pool by
+   two, which moves numbers and computes none, and normalisation with ReLU, computed as floats and rounded once. Sums go by images and
+   are added in their order, so they have the same bytes for any number of threads. */
+
+/* A vector of halves, or fewer and zeros behind. */
+INLINE hvec load_halves(const uint16_t *from, size_t some) {
+  hvec halves = {0};
+  if (some == LANES)
+    halves = *(const hvec *)from;
+  else
+    memcpy(&halves, from, some * sizeof(uint16_t));
+  return halves;
+}
+
+INLINE void store_halves(uint16_t *to, hvec halves, size_t some) {
+  if (some == LANES)
+    *(hvec *)to = halves;
+  else
+    memcpy(to, &halves, some * sizeof(uint16_t));
+}
+
+INLINE vec widen(hvec halves) { return (vec)(__builtin_convertvector(halves, uvec) << 16); }
+INLINE vec widen_some(const uint16_t *from, size_t some) { return widen(load_halves(from, some)); }
+
+/* To the nearest, of two equally near to the even one; what is no number stays none. */
+INLINE void narrow_some(uint16_t *to, vec numbers, size_t some) {
+  const uvec bits = (uvec)numbers, none = (uvec)(numbers != numbers);
+  const uvec rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, kept = bits >> 16 | 0x40;
+  store_halves(to, __builtin_convertvector((rounded & ~none) | (kept & none), hvec), some);
+}
+
+/* Numbers a channel, or as many as there are and zeros behind. */
+INLINE vec load_some(const float *from, size_t some) {
+  if (some == LANES) return load(from);
+  vec numbers = {0};
+  memcpy(&numbers, from, some * sizeof(float));
+  return numbers;
+}
+
+/* Zeros where a number is not positive. */
+INLINE vec open_where(vec numbers, vec back) { return (vec)((ivec)back & ~(ivec)(numbers <= 0)); }
+
+/* A vector of channels after the other. */
+#define FOR_CHANNELS(J)                                                                                                \
+  for (int64_t f = (J)->b->f, v = 0, some = f < LANES ? f : LANES; v < f; v += LANES, some = f - v < LANES ? f - v : LANES)
+
+/* Of each 2x2 window the largest, of equal ones the first, and what is no number before all others. */
+static void halve_image(const job *j, int64_t image, int64_t chunk, float *scratch) {
+  const block *b = j->b;
+  const int64_t row = b->w * b->f;
+  (void)chunk, (void)scratch;
+  for (int64_t y = 0; y < b->oh; y++)
+    for (int64_t x = 0; x < b->ow; x++) {
+      const uint16_t *from = (const uint16_t *)j->x + ((image * b->h + 2 * y) * b->w + 2 * x) * b->f;
+      const int64_t at = ((image * b->oh + y) * b->ow + x) * b->f;
+      FOR_CHANNELS(j) {
+        const uint16_t *cells[4] = {from + v, from + v + f, from + v + row, from + v + row + f};
+        vec most = widen_some(cells[0], some);
+        ivec place = {0};
+        for (int k = 1; k < 4; k++) {
+          const vec number = widen_some(cells[k], some);
+          const ivec more = (ivec)(number > most) | (ivec)(number != number);
+          most = select_(more, number, most);
+          place = (place & ~more) | (k & more);
+        }
+        store_halves((uint16_t *)j->out + at + v, __builtin_convertvector((uvec)most >> 16, hvec), some);
+        const bvec places = __builtin_convertvector(place, bvec);
+        memcpy(j->places + at + v, &places, some);
+      }
+    }
+}
+
+int halve(const block *b, const uint16_t *map, uint16_t *values, uint8_t *places) {
+  job j = plan(b, 1);
+  j.image = halve_image;
+  j.scratch = LANES;
+  j.x = (const float *)map, j.out = (float *)values, j.places = places;
+  return perform(&j);
+}
+
+/* Each gradient in the place of its window, zeros in the others and in what no window covers; no zero is negative. */
+static void spread_image(const job *j, int64_t image, int64_t chunk, float *scratch) {
+  const block *b = j->b;
+  const int64_t row = b->w * b->f;
+  uint16_t *map = (uint16_t *)j->out + image * b->h * row;
+  (void)chunk, (void)scratch;
+  for (int64_t y = 0; y < b->oh; y++) {
+    for (int64_t x = 0; x < b->ow; x++) {
+      const int64_t at = ((image * b->oh + y) * b->ow + x) * b->f;
+      uint16_t *to = map + 2 * y * row + 2 * x * b->f;
+      FOR_CHANNELS(j) {
+        const hvec given = load_halves((const uint16_t *)j->x + at + v, some), back = given & (hvec)(given != 0x8000);
+        bvec places = {0};
+        memcpy(&places, j->q + at + v, some);
+        const hvec place = __builtin_convertvector(places, hvec);
+        for (int k = 0; k < 4; k++)
+          store_halves(to + v + k / 2 * row + k % 2 * f, back & (hvec)(place == (uint16_t)k), some);
+      }
+    }
+    for (int64_t k = 2 * b->ow * b->f; k < row; k++) map[2 * y * row + k] = map[(2 * y + 1) * row + k] = 0;
+  }
+  memset(map + 2 * b->oh * row, 0, (size_t)((b->h - 2 * b->oh) * row) * sizeof(uint16_t));
+}
+
+int spread(const block *b, const uint16_t *gradient, const uint8_t *places, uint16_t *map) {
+  job j = plan(b, 1);
+  j.image = spread_image;
+  j.scratch = LANES;
+  j.x = (const float *)gradient, j.q = places, j.out = (float *)map;
+  return perform(&j);
+}
+
+/* What a table of all 65,536 numbers says of each. */
+static void look_up_image(const job *j, int64_t image, int64_t chunk, float *scratch) {
+  const int64_t size = j->b->h * j->b->w * j->b->f;
+  const uint16_t *restrict table = (const uint16_t *)j->w, *restrict from = (const uint16_t *)j->x + image * size;
+  uint16_t *restrict to = (uint16_t *)j->out + image * size;
+  (void)chunk, (void)scratch;
+  for (int64_t i = 0; i < size; i++) to[i] = table[from[i]];
+}
+
+int look_up(const block *b, const uint16_t *table, const uint16_t *numbers, uint16_t *found) {
+  job j = plan(b, 1);
+  j.image = look_up_image;
+  j.scratch = LANES;
+  j.w = (const float *)table, j.x = (const float *)numbers, j.out = (float *)found;
+  return perform(&j);
+}
+
+/* A job on maps whose images each leave two sums a channel, if they leave any; each channel has room in whole vectors. */
+static job plan_halves(const block *b, void (*image)(const job *, int64_t, int64_t, float *), int summed) {
+  job j = plan(b, 1);
+  j.image = image;
+  j.scratch = LANES;
+  j.part = 2 * j.s.filters;
+  if (summed) j.parts = malloc((size_t)(j.part * j.chunks + 1) * sizeof(float));
+  return j;
+}
+
+/* Each channel's mean in an image, and the sum of squares around it. */
+static void moments_image(const job *j, int64_t image, int64_t chunk, float *scratch) {
+  const int64_t rows = j->b->h * j->b->w;
+  const uint16_t *x = (const uint16_t *)j->x + image * rows * j->b->f;
+  float *part = j->parts + chunk * j->part;
+  (void)scratch;
+  FOR_CHANNELS(j) {
+    vec mean = {0}, squares = {0};
+    for (int64_t r = 0; r < rows; r++) mean += widen_some(x + r * f + v, some);
+    mean /= (float)rows;
+    for (int64_t r = 0; r < rows; r++) {
+      const vec away = widen_some(x + r * f + v, some) - mean;
+      squares += away * away;
+    }
+    store(part + v, mean);
+    store(part + j->s.filters + v, squares);
+  }
+}
+
+/* The mean and the variance of each channel, by Chan, Golub and LeVeque's way to join those of parts (1983). */
+int moments(const block *b, const uint16_t *x, float *mean, float *variance) {
+  job j = plan_halves(b, moments_image, 1);
+  const double rows = (double)(b->h * b->w);
+  j.x = (const float *)x;
+  const int failed = !j.parts || perform(&j);
+  for (int64_t i = 0; !failed && i < b->f; i++) {
+    double middle = 0, squares = 0;
+    for (int64_t image = 0; image < b->n; image++) {
+      const float *part = j.parts + image * j.part + i;
+      const double away = part[0] - middle;
+      middle += away / (double)(image + 1);
+      squares += part[j.s.filters] + away * away * rows * (double)image / (double)(image + 1);
+    }
+    mean[i] = (float)middle;
+    variance[i] = (float)(squares / (rows * (double)b->n));
+  }
+  free(j.parts);
+  return failed;
+}
+
+/* What is positive of x times a scale and a shift a channel, added to what stands beside it, if anything does. */
+static void normalise_image(const job *j, int64_t image, int64_t chunk, float *scratch) {
+  const int64_t rows = j->b->h * j->b->w, at = image * rows * j->b->f;
+  const uint16_t *x = (const uint16_t *)j->x + at, *beside = j->u ? (const uint16_t *)j->u + at : NULL;
+  uint16_t *to = (uint16_t *)j->out + at;
+  (void)chunk, (void)scratch;
+  FOR_CHANNELS(j) {
+    const vec scale = load_some(j->w + v, some), shift = load_some(j->bias + v, some);
+    for (int64_t r = v; r < rows * f; r += f) {
+      vec number = widen_some(x + r, some) * scale + shift;
+      number = open_where(number, number);
+      if (beside) number += widen_some(beside + r, some);
+      narrow_some(to + r, number, some);
+    }
+  }
+}
+
+int normalise(const block *b, const uint16_t *x, const uint16_t *beside, const float *scale, const float *shift, uint16_t *out) {
+  job j = plan_halves(b, normalise_image, 0);
+  j.x = (const float *)x, j.u = (const float *)beside, j.w = scale, j.bias = shift, j.out = (float *)out;
+  return perform(&j);
+}
+
+/* An image's sums of what comes back a channel, and of that times the map's distance from its mean. */
+static void collect_image(const job *j, int64_t image, int64_t chunk, float *scratch) {
+  const int64_t rows = j->b->h * j->b->w, at = image * rows * j->b->f;
+  const uint16_t *x = (const uint16_t *)j->x + at, *gradient = (const uint16_t *)j->u + at;
+  float *part = j->parts + chunk * j->part;
+  (void)scratch;
+  FOR_CHANNELS(j) {
+    const vec scale = load_some(j->w + v, some), shift = load_some(j->bias + v, some), mean = load_some(j->packed + v, some);
+    vec sums = {0}, products = {0};
+    for (int64_t r = v; r < rows * f; r += f) {
+      const vec number = widen_some(x + r, some);
+      const vec open = open_where(number * scale + shift, widen_some(gradient + r, some));
+      sums += open;
+      products += open * (number - mean);
+    }
+    store(part + v, sums);
+    store(part + j->s.filters + v, products);
+  }
+}
+
+/* Of each channel the sum of the gradient where the ReLU is open, and of that times the map's distance from its mean. */
+int collect(const block *b, const uint16_t *x, const uint16_t *gradient, const float *scale, const float *shift, const float *mean,
+            float *sums, float *products) {
+  job j = plan_halves(b, collect_image, 1);
+  j.x = (const float *)x, j.u = (const float *)gradient, j.w = scale, j.bias = shift, j.packed = mean;
+  const int failed = !j.parts || perform(&j);
+  for (int64_t i = 0; !failed && i < b->f; i++) {
+    double sum = 0, product = 0;
+    for (int64_t image = 0; image < b->n; image++) {
+      sum += j.parts[image * j.part + i];
+      product += j.parts[image * j.part + j.s.filters + i];
+    }
+    sums[i] = (float)sum, products[i] = (float)product;
+  }
+  free(j.parts);
+  return failed;
+}
+
+/* The map's gradient: scale times the open gradient, less a constant a channel and a share of the distance from the mean. */
+static void hand_back_image(const job *j, int64_t image, int64_t chunk, float *scratch) {
+  const int64_t rows = j->b->h * j->b->w, at = image * rows * j->b->f;
+  const uint16_t *x = (const uint16_t *)j->x + at, *gradient = (const uint16_t *)j->u + at;
+  uint16_t *to = (uint16_t *)j->out + at;
+  (void)chunk, (void)scratch;
+  FOR_CHANNELS(j) {
+    const vec scale = load_some(j->w + v, some), shift = load_some(j->bias + v, some), mean = load_some(j->packed + v, some);
+    const vec constant = load_some(j->gate + v, some), share = load_some(j->opened + v, some);
+    for (int64_t r = v; r < rows * f; r += f) {
+      const vec number = widen_some(x + r, some);
+      const vec open = open_where(number * scale + shift, widen_some(gradient + r, some));
+      narrow_some(to + r, scale * open - constant - share * (number - mean), some);
+    }
+  }
+}
+
+int hand_back(const block *b, const uint16_t *x, const uint16_t *gradient, const float *scale, const float *shift, const float *mean,
+              const float *constant, const float *share, uint16_t *out) {
+  job j = plan_halves(b, hand_back_image, 0);
+  j.x = (const float *)x, j.u = (const float *)gradient, j.w = scale, j.bias = shift, j.packed = mean;
+  j.gate = constant, j.opened = share, j.out = (float *)out;
+  return perform(&j);
 }

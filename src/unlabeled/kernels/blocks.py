@@ -28,7 +28,7 @@ _USUAL: dict[type[nn.Module], Any] = {
 }
 
 
-class _Block(ctypes.Structure):
+class Described(ctypes.Structure):
     """What C calls ``block``."""
 
     _fields_ = (
@@ -150,7 +150,7 @@ class _ConvolvePool(torch.autograd.Function):
         values = x.new_empty((len(x), *block.pool_size, block.out_channels))
         places = torch.empty_like(values, dtype=torch.uint8)
         described = _describe(block, len(x), weight)
-        _call("encode", described, _packed(x), weight, _packed(bias), int(relu), values, places)
+        call("encode", described, _packed(x), weight, _packed(bias), int(relu), values, places)
         ctx.save_for_backward(x, weight, values if relu else None, places)
         ctx.block = block
         out, where = _channels_second(values), _channels_second(places)
@@ -168,10 +168,10 @@ class _ConvolvePool(torch.autograd.Function):
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             of_weight, of_bias = weight.new_empty(weight.shape), weight.new_empty(len(weight))
-            _call("gather", described, x, None, gradient, gate, places, None, 0, of_weight, of_bias, None, None)
+            call("gather", described, x, None, gradient, gate, places, None, 0, of_weight, of_bias, None, None)
         if ctx.needs_input_grad[0]:
             of_x = torch.empty_like(x)
-            _call("scatter", described, gradient, gate, places, weight, None, 0, of_x)
+            call("scatter", described, gradient, gate, places, weight, None, 0, of_x)
             of_x = _channels_second(of_x)
         return of_x, of_weight, of_bias if ctx.needs_input_grad[2] else None, None, None
 
@@ -192,7 +192,7 @@ class _UnpoolConvolve(torch.autograd.Function):
     ) -> Tensor:
         out = values.new_empty((len(values), *block.input_size, block.in_channels))
         described = _describe(block, len(values), weight)
-        _call("scatter", described, _packed(values), None, _packed(places), weight, _packed(bias), int(relu), out)
+        call("scatter", described, _packed(values), None, _packed(places), weight, _packed(bias), int(relu), out)
         opened = _channels_second(out)
         ctx.save_for_backward(values, places, weight, opened if relu else None)
         ctx.block, ctx.after_relu = block, after_relu
@@ -211,7 +211,7 @@ class _UnpoolConvolve(torch.autograd.Function):
         of_values, of_weight = torch.empty_like(values), weight.new_empty(weight.shape)
         of_bias = weight.new_empty(ctx.block.in_channels)
         skip = int(ctx.after_relu)
-        _call(
+        call(
             "gather",
             described,
             gradient,
@@ -276,14 +276,15 @@ def _gradients_of_unpool_convolve(
     return of_values, of_weight, gradient.sum((0, 2, 3))
 
 
-def _describe(block: Block, n: int, weight: Tensor) -> _Block:
-    return _Block(
+def _describe(block: Block, n: int, weight: Tensor) -> Described:
+    return Described(
         n, block.in_channels, *block.input_size, block.out_channels, *block.conv_kernel, *block.conv_padding,
         *block.pool_kernel, *block.pool_size, (ctypes.c_int64 * 4)(*weight.stride()), torch.get_num_threads(), team() or None,
     )  # fmt: skip
 
 
-def _call(name: str, described: _Block, *arguments: Tensor | int | None) -> None:
+def call(name: str, described: Described, *arguments: Tensor | int | None) -> None:
+    """Have the kernels do something with tensors that they take as they lie in memory, (n, h, w, channels) without gaps."""
     given = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]
     if getattr(library(), name)(ctypes.byref(described), *given):
         raise MemoryError(f"not enough memory for a block's {name} on {described.n} images; use smaller batches")

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from unlabeled.geometry import Block, solve
 from unlabeled.images import Images
-from unlabeled.kernels.blocks import convolve_pool, takes
+from unlabeled.kernels import halves
+from unlabeled.kernels.blocks import convolve_pool, is_unhooked, takes
 from unlabeled.kernels.pooling import transformed
 
 LEAST_SIDE = 8
@@ -157,7 +158,7 @@ class Whitening(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, 8c, h - 1, w - 1)."""
-        return F.gelu(F.conv2d(images, self.weight, self.bias))
+        return halves.gelu(F.conv2d(images, self.weight, self.bias))
 
 
 def whitening_of(images: Images) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -201,7 +202,7 @@ class StrongBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the map, half as high and wide."""
-        x = F.relu(self.norm(self._shrink(x)))
+        x = _activate(self.norm, self._shrink(x))
         for layer in self.layers:
             x = layer(x)
         return x
@@ -218,7 +219,7 @@ class StrongBlock(nn.Module):
             block = _halving(*x.shape[1:], self.outs)
             if takes(block, self.first, x):
                 return convolve_pool(x, self.first.weight, self.first.bias, block, relu=False)[0]
-        return F.max_pool2d(self.first(x), 2)
+        return halves.max_pool_by_two(halves.convolve(self.first, x))
 
 
 @cache
@@ -237,7 +238,15 @@ class _Layer(nn.Module):
         self.norm = Norm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + F.relu(self.norm(self.convolution(x)))
+        return _activate(self.norm, halves.convolve(self.convolution, x), x)
+
+
+def _activate(norm: nn.Module, x: Tensor, beside: Tensor | None = None) -> Tensor:
+    """Normalise and take what is positive, and add it to what stands beside; in half precision by the kernels where these can."""
+    if type(norm) is Norm and is_unhooked(norm) and norm.is_alone and halves.takes(x, *norm.numbers):
+        return norm.activated(x, beside)
+    out = F.relu(norm(x))
+    return out if beside is None else beside + out
 
 
 class Norm(nn.Module):
@@ -268,12 +277,35 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x (n, c, h, w), each channel with the mean ``bias`` and the standard deviation ``weight``."""
-        learns = self.training and self.weight.requires_grad and not self.held
-        if learns and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if not self.is_alone:
             return self._shared(x)
-        # One number a channel, as a batch of one image can leave, has no spread to learn from.
-        learns = learns and x.numel() > len(self.weight)
+        learns = self._learns and self._spreads(x)
         return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, learns, self.momentum, self.eps)
+
+    def activated(self, x: Tensor, beside: Tensor | None) -> Tensor:
+        """Return ``relu(self(x))``, added to ``beside`` if that is given, of maps that ``halves.takes`` takes; it ``is_alone``."""
+        return halves.normalise(
+            x, *self.numbers,
+            learns=self._learns and self._spreads(x), momentum=self.momentum, eps=self.eps, beside=beside,
+        )  # fmt: skip
+
+    @property
+    def numbers(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weight, bias, and the running mean and variance, each (c,)."""
+        return self.weight, self.bias, self.mean, self.variance
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other process has images of the batch that it learns from."""
+        return not (self._learns and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+    @property
+    def _learns(self) -> bool:
+        return self.training and self.weight.requires_grad and not self.held
+
+    def _spreads(self, x: Tensor) -> bool:
+        """Tell whether there is a spread to learn from: one number a channel, as a batch of one image can leave, has none."""
+        return x.numel() > len(self.weight)
 
     def _shared(self, x: Tensor) -> Tensor:
         """Do the same with the sums over all processes' images."""
