@@ -38,7 +38,9 @@ def takes(x: Tensor, *vectors: Tensor) -> bool:
     return (
         type(x) is Tensor
         and all(type(one) in (Tensor, nn.Parameter) for one in vectors)
-        and all(one.dtype == torch.float32 and one.device.type == "cpu" and one.shape == x.shape[1:2] for one in vectors)
+        and all(
+            one.dtype == torch.float32 and one.device.type == "cpu" and one.shape == x.shape[1:2] for one in vectors
+        )
         and x.dtype == torch.bfloat16
         and x.device.type == "cpu"
         and x.ndim == 4
