@@ -1,5 +1,6 @@
 """What the kernels do in half precision, against PyTorch's own operations and against double precision."""
 
+import contextlib
 import copy
 
 import pytest
@@ -8,10 +9,12 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from test_kernels import built_with
 from test_strong import Wrapped, answers
 from unlabeled.kernels import building, halves
+from unlabeled.networks import strong
 from unlabeled.networks.strong import Norm, StrongBlock, StrongNet
 from unlabeled.training.runtime import seeded
 
@@ -137,12 +140,11 @@ def test_filters_gradients_of_short_rows_are_as_near_to_the_truth_as_pytorchs(n,
         assert away(own, wanted) <= max(1.5 * away(other, wanted), 0.005 * float(wanted.norm()))
 
 
-def test_gelu_is_pytorchs_but_for_the_last_bit_and_left_to_it_where_a_gradient_is_wanted():
+def test_gelu_is_pytorchs_of_every_number_and_left_to_it_where_a_gradient_is_wanted():
     numbers = torch.arange(2**16, dtype=torch.int32).to(torch.uint16).view(HALF)
-    numbers = numbers[numbers.abs() < 2**16]
-    x = numbers[: len(numbers) // 192 * 192].reshape(2, -1, 8, 12).contiguous(memory_format=torch.channels_last)
+    x = numbers.view(2, 64, 32, 16).permute(0, 3, 1, 2)
     assert halves.takes(x)
-    torch.testing.assert_close(halves.gelu(x), F.gelu(x.double()).to(HALF), rtol=2**-7, atol=1e-5)
+    assert torch.equal(bits(halves.gelu(x)), bits(F.gelu(x)))
     x.requires_grad_()
     assert halves.gelu(x).requires_grad
 
@@ -199,6 +201,155 @@ def test_what_is_no_number_is_never_hidden():
     norm.activated(leaf, None).backward(gradient)
     assert norm.bias.grad.isnan().tolist() == [False, False, True]
     assert leaf.grad[:, 2].isnan().any()
+
+
+def _norm(**how):
+    with seeded(7):
+        norm = Norm(6)
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        nn.init.normal_(norm.bias)
+    for name, value in how.items():
+        setattr(norm, name, value)
+    return norm
+
+
+def _convolution(numbers=torch.float32):
+    with seeded(8):
+        return nn.Conv2d(6, 6, 3, padding=1, bias=False).to(numbers)
+
+
+def _apply(x, norm, layer=None):
+    """A block of all that there is."""
+    with torch.autocast("cpu", HALF):
+        x = halves.convolve(layer or _convolution(), x)
+        return halves.max_pool_by_two(strong._activate(norm, x, x))
+
+
+def _penalised(norm):
+    def scenario(x):
+        first = torch.autograd.grad(_apply(x, norm()).float().square().sum(), x, create_graph=True)[0]
+        return first, *torch.autograd.grad(first.float().square().sum(), x)
+
+    return scenario
+
+
+def _twice(x):
+    norm = _norm()
+    out = strong._activate(norm, strong._activate(norm, x) * 2 + x)
+    return torch.autograd.grad(out.float().square().sum(), (x, norm.weight, norm.bias), create_graph=True)
+
+
+def _without_a_gradient_of_the_map(x):
+    norm = _norm()
+    (first,) = torch.autograd.grad(
+        strong._activate(norm, x.detach()).float().square().sum(), norm.weight, create_graph=True
+    )
+    return first, *torch.autograd.grad(first.square().sum(), norm.weight)
+
+
+def _many_gradients(x):
+    norm = _norm()
+    out = _apply(x, norm)
+    some = torch.ones(3, *out.shape, dtype=HALF) * torch.arange(1, 4).view(3, 1, 1, 1, 1)
+    return torch.autograd.grad(out, (x, norm.weight), some.to(HALF), is_grads_batched=True)
+
+
+def _jacobian(x):
+    norm = _norm().eval().requires_grad_(False)
+    of = torch.autograd.functional.jacobian(
+        lambda x: _apply(x, norm).float().sum((0, 2, 3)), x.detach(), vectorize=True
+    )
+    return (of,)
+
+
+def _changed_in_place(x):
+    pooled = halves.max_pool_by_two(x)
+    pooled.mul_(2)
+    layer = _convolution()
+    with torch.autocast("cpu", HALF):
+        out = halves.convolve(layer, pooled)
+    with torch.no_grad():
+        layer.weight.add_(1)  # autocast has its own copy
+    out.sum().backward()
+    return x.grad, layer.weight.grad
+
+
+def _another_autocast(x):
+    layer = _convolution(HALF)
+    with torch.autocast("cpu", torch.float16):
+        out = halves.convolve(layer, x)
+    out.sum().backward()
+    return x.grad, layer.weight.grad
+
+
+def _checkpointed(x):
+    norm = _norm()
+    checkpoint(_apply, x, norm, use_reentrant=False).sum().backward()
+    return x.grad, norm.weight.grad
+
+
+def _mapped(x):
+    net, other = (StrongNet((3, 16, 16), classes=3, widths=(8, 16)).to(HALF).eval() for _ in range(2))
+    weights, buffers = torch.func.stack_module_state([net, other])
+    images = torch.ones(2, 3, 16, 16, dtype=HALF)
+    return (torch.vmap(lambda w, b: torch.func.functional_call(net, (w, b), (images,)))(weights, buffers) * 0,)
+
+
+def _compiled(x):
+    block = StrongBlock(6, 8, 1).eval()
+    with torch.autocast("cpu", HALF):
+        out = torch.compile(block, backend="eager", fullgraph=True)(x)
+    torch._dynamo.reset()
+    return (out * 0,)
+
+
+def _forward_exchanged(x):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Norm, "forward", lambda norm, x: x * 3)
+        return (strong._activate(_norm(), x),)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        _penalised(_norm),
+        _penalised(lambda: _norm().requires_grad_(requires_grad=False)),
+        _penalised(lambda: _norm().eval()),
+        _penalised(lambda: _norm(held=True)),
+        _twice, _without_a_gradient_of_the_map, _many_gradients, _jacobian, _changed_in_place, _another_autocast,
+        _checkpointed, _mapped, _compiled, _forward_exchanged,
+    ],
+)  # fmt: skip
+def test_what_can_be_done_with_pytorchs_operations_can_be_done_with_these(scenario):
+    found = []
+    for way in (contextlib.nullcontext(), building.without_kernels()):
+        with way:
+            found.append(scenario(maps(torch.Generator().manual_seed(4), 4, 6, 8, 6).requires_grad_()))
+    for mine, theirs in zip(*found, strict=True):
+        assert away(mine, theirs) <= 0.03 * float(theirs.detach().norm())
+
+
+def test_statistics_that_stood_still_are_those_of_then():
+    """PyTorch's own normalisation would take the moved ones for the gradient."""
+    x, norm = maps(torch.Generator().manual_seed(4), 4, 6, 8, 6), _norm(held=True)
+    together = x.clone().requires_grad_()
+    held = norm.activated(together, None)
+    norm.held = False
+    (held.sum() + norm.activated(together, None).sum()).backward()
+    single = []
+    for apart in (_norm(held=True), _norm()):
+        leaf = x.clone().requires_grad_()
+        apart.activated(leaf, None).sum().backward()
+        single.append(leaf.grad)
+    assert away(together.grad, sum(single)) < 0.01 * float(together.grad.norm())
+
+
+def test_what_a_function_returned_may_be_changed_in_place_in_full_precision_too():
+    block = StrongBlock(24, 5, 1)
+    block.norm = nn.LeakyReLU(inplace=True)
+    block(torch.rand(2, 24, 8, 8)).sum().backward()
+    assert block.first.weight.grad.norm() > 0
 
 
 @pytest.mark.parametrize("what", ["full", "fp16", "rows first", "an empty batch", "a subclass"])

@@ -19,6 +19,7 @@ from unlabeled.experiments import strong
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.performing import perform
 from unlabeled.experiments.selftraining import TEACHER, StrongTask
+from unlabeled.kernels import blocks, building, halves
 from unlabeled.methods.strong import (
     CONSISTENT,
     CONSISTENT_TWIN,
@@ -39,6 +40,7 @@ from unlabeled.sources import load
 from unlabeled.studies.course import run_gain
 from unlabeled.training import precision
 
+BLOCKS_CALL = blocks.call
 SMALL = {"classifier": "strong", "leave_out": ["random", "pca", "frozen", "denoised"], "seeds": 1,
          "precision": "fp32",
          "strong": {"widths": [6, 8, 10], "rounds": 2, "training": {"steps": 6, "batch_size": 16},
@@ -324,6 +326,29 @@ def test_a_strong_networks_key_says_whether_kernels_made_it(lab, tmp_path, monke
         names[there, digits] = run.folder.name
         assert other.strong_arithmetic == {"precision": digits} | ({"kernels": True} if there else {})
     assert len(set(names.values())) == len(names)
+
+
+@pytest.mark.skipif(building.kernels() is None, reason="this machine has no compiler, or UNLABELED_KERNELS=off")
+@pytest.mark.parametrize("digits", ["fp32", "bf16"])
+@pytest.mark.parametrize("task", [STRONG, REBUILT])
+def test_a_run_is_made_as_its_key_says(lab, tmp_path, monkeypatch, task, digits):
+    """A folder of before the kernels is gone on with as it was begun."""
+    config = lab.config.model_copy(update={"precision": digits})
+    asked = []
+    for module in (blocks, halves):
+        monkeypatch.setattr(module, "call", lambda *given: (asked.append(given), BLOCKS_CALL(*given)))
+    for there in (True, False):
+        asked.clear()
+        other = Lab(config, lab.splits, tmp_path)
+        other.strong_kernels = there
+        perform(other, *task.tasks(other, 0, 0)[:1])
+        assert bool(asked) == there
+    # The last lab of a process is taken for another only if it computes alike.
+    monkeypatch.setattr(lab_module.building, "take", lambda library: None)
+    assert [pickle.loads(pickle.dumps(one)).strong_kernels for one in (other, Lab(config, lab.splits, tmp_path))] == [
+        False,
+        True,
+    ]
 
 
 @pytest.fixture(scope="module")

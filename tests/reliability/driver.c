@@ -80,11 +80,69 @@ static int trial(void) {
   return wrong;
 }
 
+static float widened(uint16_t half) {
+  const uint32_t upper = (uint32_t)half << 16;
+  float number;
+  memcpy(&number, &upper, sizeof number);
+  return number;
+}
+static uint16_t *halves(int64_t n, int64_t most) {
+  uint16_t *made = malloc((size_t)(n ? n : 1) * sizeof(uint16_t));
+  for (int64_t i = 0; i < n; i++) {
+    const float number = (float)draw(-most, most);
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    made[i] = (uint16_t)(bits >> 16); /* whole numbers up to 256 lose nothing */
+  }
+  return made;
+}
+static int far(const char *what, double a, double b) {
+  if (a - b < 0.02 * (1 + (b < 0 ? -b : b)) && b - a < 0.02 * (1 + (b < 0 ? -b : b))) return 0;
+  printf("%s: %g, %g\n", what, a, b);
+  return 1;
+}
+
+/* Maps in half precision. */
+static int trial_of_halves(void) {
+  block b = {.n = draw(1, 5), .f = draw(1, 40), .h = draw(1, 7), .w = draw(1, 7), .kh = 1, .kw = 1, .sh = 2, .sw = 2, .threads = draw(1, 4)};
+  b.c = b.f, b.oh = b.h / 2, b.ow = b.w / 2;
+  const int64_t all = b.n * b.h * b.w * b.f, code = b.n * b.oh * b.ow * b.f;
+  uint16_t *x = halves(all, 3), *gradient = halves(all, 3), *out = halves(all, 0), *values = halves(code, 0), *back = halves(all, 0);
+  uint8_t *places = malloc((size_t)(code ? code : 1));
+  float *scale = numbers(b.f, 2), *shift = numbers(b.f, 2), *mean = room(b.f), *variance = room(b.f), *sums = room(b.f), *products = room(b.f);
+  int wrong = code ? halve(&b, x, values, places) | spread(&b, values, places, back) : 0;
+  for (int64_t at = 0; at < code; at++) {
+    const int64_t n = at / (b.oh * b.ow * b.f), y = at / (b.ow * b.f) % b.oh, c = at / b.f % b.ow, f = at % b.f;
+    float best = -1e30f;
+    for (int64_t p = 0; p < 4; p++) {
+      const int64_t cell = ((n * b.h + 2 * y + p / 2) * b.w + 2 * c + p % 2) * b.f + f;
+      if (widened(x[cell]) > best) best = widened(x[cell]);
+      wrong |= far("spread", widened(back[cell]), p == places[at] ? widened(values[at]) : 0);
+    }
+    wrong |= far("halve", widened(values[at]), best);
+  }
+  wrong |= moments(&b, x, mean, variance) | normalise(&b, x, draw(0, 1) ? gradient : NULL, scale, shift, out);
+  wrong |= collect(&b, x, gradient, scale, shift, mean, sums, products) | hand_back(&b, x, gradient, scale, shift, mean, sums, products, back);
+  for (int64_t f = 0; f < b.f; f++) {
+    double sum = 0, squares = 0, open = 0;
+    for (int64_t i = f; i < all; i += b.f) {
+      sum += widened(x[i]), squares += widened(x[i]) * widened(x[i]);
+      if (widened(x[i]) * scale[f] + shift[f] > 0) open += widened(gradient[i]);
+    }
+    const double rows = (double)(all / b.f);
+    wrong |= far("mean", mean[f], sum / rows) | far("variance", variance[f], squares / rows - sum / rows * sum / rows) | far("collect", sums[f], open);
+  }
+  free(x), free(gradient), free(out), free(values), free(back), free(places), free(scale), free(shift), free(mean), free(variance);
+  free(sums), free(products);
+  if (wrong) printf("halves: n %ld %ldx%ldx%ld\n", (long)b.n, (long)b.h, (long)b.w, (long)b.f);
+  return wrong;
+}
+
 int main(int count, char **given) {
   const long blocks = count > 1 ? atol(given[1]) : 50;
   seed = count > 2 ? (uint64_t)atol(given[2]) * 2654435761u + 1 : 1;
   int wrong = 0;
-  for (long i = 0; i < blocks; i++) wrong += trial();
+  for (long i = 0; i < blocks; i++) wrong += trial() | trial_of_halves();
   printf("%ld blocks, %d wrong\n", blocks, wrong);
   return wrong != 0;
 }

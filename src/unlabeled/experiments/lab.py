@@ -76,7 +76,7 @@ class Lab:
 
     @cached_property
     def strong_runtime(self) -> Runtime:
-        """Where the strong network computes: in the faster precision, unless one is asked for. Others stay in fp32, as the kernels do."""
+        """Where the strong network computes: in the faster precision, unless one is asked for. Others stay in fp32, as their kernels do."""
         if self.config.precision != "auto":
             return self.runtime
         return replace(self.runtime, precision=faster_precision(self.runtime.device, self.config.cache))
@@ -167,7 +167,7 @@ class Lab:
 
     @property
     def strong_arithmetic(self) -> dict[str, Any]:
-        """The same of the strong network; runs from before it had kernels say nothing of them, and were made without."""
+        """The same of the strong network; runs from before it had kernels say nothing of them, and are made without."""
         return {"precision": self.strong_runtime.precision} | ({"kernels": True} if self.strong_kernels else {})
 
     def geometry(self, encoder: EncoderConfig) -> Geometry:
@@ -392,7 +392,7 @@ _labs: dict[str, Lab] = {}
 def _same_lab(config: Config, splits: Splits, folder: Path, library: Path | None, chosen: dict[str, Any]) -> Lab:
     """Return this process's lab of that configuration, so that what it has made is made once; its kernels are its parent's."""
     building.take(library)
-    key = fingerprint([config.model_dump(mode="json"), splits.origin.get("key"), str(folder)])
+    key = fingerprint([config.model_dump(mode="json"), splits.origin.get("key"), str(folder), repr(chosen)])
     if key not in _labs:
         _labs.clear()
         _labs[key] = Lab(config, splits, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from unlabeled.experiments.performing import median_speed, operations_of_trainin
 from unlabeled.experiments.selftraining import PretrainingTask, StrongTask
 from unlabeled.images import Images
 from unlabeled.keeping.files import write_history
+from unlabeled.kernels.building import without_kernels
 from unlabeled.networks.layout import count_operations, count_parameters
 from unlabeled.networks.rebuilding import StrongAutoencoder
 from unlabeled.networks.resnet import ResNet
@@ -60,8 +62,18 @@ def new_strong(lab: Lab, strong: StrongConfig, seed: int, whitened: Images, *, c
     return network
 
 
+def _arithmetic_of(lab: Lab) -> AbstractContextManager[None]:
+    """Leave the kernels out where keys of runs say nothing of them, as those of before there were any."""
+    return nullcontext() if lab.strong_kernels else without_kernels()
+
+
 def train_strong(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | None) -> NetworkOutcome:
     """Train a network, score it, and keep its weights and history in a folder."""
+    with _arithmetic_of(lab):
+        return _train(task, lab, folder, watcher)
+
+
+def _train(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | None) -> NetworkOutcome:
     part, labeled = lab.folds.folds[task.fold], lab.splits.labeled
     train, valid = labeled.subset(part.train), labeled.subset(part.valid)
     how = _recipe(task, lab, train)
@@ -225,6 +237,11 @@ def pseudo_labels(
 
 def pretrain(task: PretrainingTask, lab: Lab, folder: Path, watcher: Watcher | None) -> PretrainedOutcome:
     """Train the strong network's blocks without labels, and keep their weights and the history in a folder."""
+    with _arithmetic_of(lab):
+        return _pretrain(task, lab, folder, watcher)
+
+
+def _pretrain(task: PretrainingTask, lab: Lab, folder: Path, watcher: Watcher | None) -> PretrainedOutcome:
     strong, asked = task.strong, task.strong.pretraining
     if task.fold is None:
         images, valid = lab.training_images(), lab.held_out

@@ -88,7 +88,7 @@ def is_plain(module: nn.Module) -> bool:
 
 
 def is_unhooked(module: nn.Module) -> bool:
-    """Say whether nothing listens to a module's calls, or to those of all modules, and it is not called otherwise than its kind."""
+    """Say whether nothing listens to a module's calls, or to those of all modules, and it has no ``forward`` of its own."""
     return (
         "forward" not in module.__dict__
         and not any(getattr(module, name) for name in _HOOKS)
@@ -147,15 +147,16 @@ class _ConvolvePool(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, block: Block, relu: bool
     ) -> tuple[Tensor, Tensor]:
-        values = x.new_empty((len(x), *block.pool_size, block.out_channels))
+        # Maps of their own and not views of others: who changes what a function returned in place may not change a view.
+        size = (len(x), block.out_channels, *block.pool_size)
+        values = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
         places = torch.empty_like(values, dtype=torch.uint8)
         described = _describe(block, len(x), weight)
         call("encode", described, _packed(x), weight, _packed(bias), int(relu), values, places)
         ctx.save_for_backward(x, weight, values if relu else None, places)
         ctx.block = block
-        out, where = _channels_second(values), _channels_second(places)
-        ctx.mark_non_differentiable(where)
-        return out, where
+        ctx.mark_non_differentiable(places)
+        return values, places
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -243,9 +244,9 @@ def _gradients_of_convolve_pool(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of input, weight and bias by operations that PyTorch can differentiate."""
     if gate is not None:
-        gradient = gradient * (_channels_second(gate) > 0)
+        gradient = gradient * (gate > 0)
     windows = {"kernel": block.pool_kernel, "stride": block.pool_stride}
-    of_map = put(gradient, to_switches(_channels_second(places), block), block.conv_size, **windows)
+    of_map = put(gradient, to_switches(places, block), block.conv_size, **windows)
     how: dict[str, Any] = {"stride": block.conv_stride, "padding": block.conv_padding}
     of_x = torch.nn.grad.conv2d_input(x.shape, weight, of_map, **how)  # type: ignore[no-untyped-call]
     of_weight = torch.nn.grad.conv2d_weight(x, weight.shape, of_map, **how)  # type: ignore[no-untyped-call]

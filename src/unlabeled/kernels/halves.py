@@ -33,22 +33,22 @@ _SHORT, _BESIDE = 8, 16
 def takes(x: Tensor, *vectors: Tensor) -> bool:
     """Say whether maps are in half precision, in memory, channels last, and nobody looks at or transforms what is done with them.
 
-    Numbers a channel that go with them are of full precision.
+    Vectors (c,), a number a channel each, are of full precision.
     """
     return (
-        type(x) is Tensor
+        # First what has no memory to be asked about.
+        not torch.compiler.is_compiling()
+        and type(x) is Tensor
         and all(type(one) in (Tensor, nn.Parameter) for one in vectors)
-        and all(
-            one.dtype == torch.float32 and one.device.type == "cpu" and one.shape == x.shape[1:2] for one in vectors
-        )
+        and not transformed(x, *vectors)
         and x.dtype == torch.bfloat16
         and x.device.type == "cpu"
+        and x.layout == torch.strided
         and x.ndim == 4
         and x.numel() > 0
         and x.is_contiguous(memory_format=torch.channels_last)
         and not x.is_neg()
-        and not torch.compiler.is_compiling()
-        and not transformed(x)
+        and all(one.dtype == torch.float32 and one.shape == x.shape[1:2] and not one.is_neg() for one in vectors)
         and dispatching._get_current_dispatch_mode() is None
         and torch._C._len_torch_function_stack() == 0
         and kernels() is not None
@@ -58,14 +58,17 @@ def takes(x: Tensor, *vectors: Tensor) -> bool:
 def convolve(convolution: nn.Module, x: Tensor) -> Tensor:
     """Return what a convolution makes of maps (n, c, h, w); of short rows the filters' gradient is found another way."""
     if isinstance(convolution, nn.Conv2d) and x.ndim == 4 and x.shape[3] <= _SHORT and _lays_beside(convolution, x):
-        out: Tensor = _Convolution.apply(x, convolution.weight)  # type: ignore[no-untyped-call]
+        out: Tensor = _Convolution.apply(x, convolution.weight.to(x.dtype))  # type: ignore[no-untyped-call]
         return out
     found: Tensor = convolution(x)
     return found
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Return ``F.gelu(x)``; by a table of all numbers where these are of half precision and no gradient is wanted."""
+    """Return ``F.gelu(x)``; by a table of all numbers where these are of half precision and no gradient is wanted.
+
+    The table is what PyTorch itself makes of a map.
+    """
     if (x.requires_grad and torch.is_grad_enabled()) or not takes(x):
         return F.gelu(x)
     found = torch.empty_like(x)
@@ -76,7 +79,9 @@ def gelu(x: Tensor) -> Tensor:
 @cache
 def _table() -> Tensor:
     """Return PyTorch's GELU of each number of half precision, by its bits."""
-    return F.gelu(torch.arange(2**16, dtype=torch.int32).to(torch.uint16).view(torch.bfloat16))
+    numbers = torch.arange(2**16, dtype=torch.int32).to(torch.uint16).view(torch.bfloat16)
+    # As a map, channels last: PyTorch has another GELU for vectors, a little off far from nought.
+    return F.gelu(numbers.view(64, 8, 8, 16).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).reshape(-1)
 
 
 def max_pool_by_two(x: Tensor) -> Tensor:
@@ -111,11 +116,11 @@ def normalise(
 
 def _lays_beside(module: nn.Conv2d, x: Tensor) -> bool:
     """Say whether a convolution keeps the size of maps that it computes in half precision, and is PyTorch's own."""
-    half = module.weight.dtype == torch.bfloat16 or (
-        torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    )
+    casts = torch.is_autocast_enabled("cpu")
+    half = torch.float32 if casts else torch.bfloat16
     return (
-        half
+        module.weight.dtype == half
+        and not (casts and torch.get_autocast_dtype("cpu") != torch.bfloat16)
         and type(module.weight) in (Tensor, nn.Parameter)
         and module.weight.requires_grad
         and torch.is_grad_enabled()
@@ -146,22 +151,19 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        half = weight.to(x.dtype)
-        ctx.save_for_backward(x, half, weight)
-        return F.conv2d(x, half, padding=1)
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, padding=1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, half, weight = ctx.saved_tensors
+        x, weight = ctx.saved_tensors
         if torch.is_grad_enabled() or transformed(gradient):
-            kept = weight.to(x.dtype)
-            of_weight = torch.nn.grad.conv2d_weight(x, weight.shape, gradient, padding=1)  # type: ignore[no-untyped-call]
-            return torch.nn.grad.conv2d_input(x.shape, kept, gradient, padding=1), of_weight.to(weight.dtype)  # type: ignore[no-untyped-call]
+            of_x = torch.nn.grad.conv2d_input(x.shape, weight, gradient, padding=1)  # type: ignore[no-untyped-call]
+            return of_x, torch.nn.grad.conv2d_weight(x, weight.shape, gradient, padding=1)  # type: ignore[no-untyped-call]
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = _of_convolution(gradient, x, half, (True, False, False))[0]
-        of_half = _of_convolution(_side_by_side(gradient), _side_by_side(x), half, (False, True, False))[1]
-        return of_x, of_half.to(weight.dtype)
+            of_x = _of_convolution(gradient, x, weight, (True, False, False))[0]
+        return of_x, _of_convolution(_side_by_side(gradient), _side_by_side(x), weight, (False, True, False))[1]
 
 
 def _of_convolution(gradient: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]) -> Any:
@@ -190,27 +192,27 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
-        values = x.new_empty(n, height // 2, width // 2, channels)
+        size = (n, channels, height // 2, width // 2)
+        values = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
         places = torch.empty_like(values, dtype=torch.uint8)
         call("halve", _describe(x), x, values, places)
         ctx.save_for_backward(places)
         ctx.shape = x.shape
-        return values.permute(0, 3, 1, 2)
+        return values
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (places,) = ctx.saved_tensors
-        n, channels, height, width = ctx.shape
         if torch.is_grad_enabled() or transformed(gradient):
-            return put(gradient, _switches(places, width), (height, width), kernel=(2, 2), stride=(2, 2))
-        of_x = gradient.new_empty(n, height, width, channels).permute(0, 3, 1, 2)
+            return put(gradient, _switches(places, ctx.shape[3]), ctx.shape[2:], kernel=(2, 2), stride=(2, 2))
+        of_x = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last)
         call("spread", _describe(of_x), _packed(gradient), places, of_x)
         return of_x
 
 
 def _switches(places: Tensor, width: int) -> Tensor:
-    """Turn places (n, h', w', c) into switches (n, c, h', w'): int64, ``row * width + column`` of the winner in the map."""
-    place = places.permute(0, 3, 1, 2).long()
+    """Turn places (n, c, h', w') into switches: int64, ``row * width + column`` of the winner in the map."""
+    place = places.long()
     rows = 2 * torch.arange(place.shape[2]).view(-1, 1) + place // 2
     return rows * width + 2 * torch.arange(place.shape[3]) + place % 2
 
@@ -224,7 +226,6 @@ class _Normalise(torch.autograd.Function):
         learns: bool, momentum: float, eps: float,
     ) -> Tensor:  # fmt: skip
         described = _describe(x)
-        mean, variance = running, spread
         if learns:
             mean, variance = torch.empty_like(running), torch.empty_like(spread)
             call("moments", described, x, mean, variance)
@@ -232,26 +233,23 @@ class _Normalise(torch.autograd.Function):
             running.lerp_(mean, momentum)
             spread.lerp_(variance * (count / (count - 1)), momentum)
         else:
-            mean = running.clone()  # it may move before the gradient comes
+            mean, variance = running.clone(), spread.clone()  # they may move before the gradient comes
         inverse = torch.rsqrt(variance + eps)
         scale = weight * inverse
         shift = bias - mean * scale
         out = torch.empty_like(x)
         call("normalise", described, x, beside, scale, shift, out)
-        ctx.save_for_backward(x, weight, bias, mean, variance, inverse, scale, shift)
+        ctx.save_for_backward(x, weight, mean, variance, inverse, scale, shift)
         ctx.learns, ctx.eps = learns, eps
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, variance, inverse, scale, shift = ctx.saved_tensors
+        x, weight, mean, variance, inverse, scale, shift = ctx.saved_tensors
         beside = gradient if ctx.needs_input_grad[3] else None
         if torch.is_grad_enabled() or transformed(gradient):
-            running, spread = (None, None) if ctx.learns else (mean, variance)
-            with torch.enable_grad():
-                out = F.relu(F.batch_norm(x, running, spread, weight, bias, ctx.learns, 0.0, ctx.eps))
-            found = torch.autograd.grad(out, (x, weight, bias), gradient, create_graph=True)
-            return *found, beside, *(None,) * 5
+            bias = shift + mean * scale
+            return *_gradients_of_normalise(ctx, x, weight, bias, (mean, variance), gradient), beside, *(None,) * 5
         gradient, described = _packed(gradient), _describe(x)
         sums, products = torch.empty_like(mean), torch.empty_like(mean)
         call("collect", described, x, gradient, scale, shift, mean, sums, products)
@@ -263,3 +261,18 @@ class _Normalise(torch.autograd.Function):
             share = scale * products * (inverse * inverse * learns)
             call("hand_back", described, x, gradient, scale, shift, mean, scale * sums * learns, share, of_x)
         return of_x, products * inverse, sums, beside, *(None,) * 5
+
+
+def _gradients_of_normalise(
+    ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, statistics: tuple[Tensor, Tensor], gradient: Tensor
+) -> list[Tensor | None]:
+    """Return the gradients of map, weight and bias by operations that PyTorch can differentiate, those that are wanted."""
+    mean, variance = (None, None) if ctx.learns else statistics
+    with torch.enable_grad():
+        # Views of what was given: what x was made of may be the same weight, and its share is not this step's.
+        x, weight, bias = x.view_as(x), weight.view_as(weight), bias.detach().requires_grad_()
+        out = F.relu(F.batch_norm(x, mean, variance, weight, bias, ctx.learns, 0.0, ctx.eps))
+    needed = ctx.needs_input_grad[:3]
+    wanted = [one for one, is_needed in zip((x, weight, bias), needed, strict=True) if is_needed]
+    found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=True))
+    return [next(found) if is_needed else None for is_needed in needed]

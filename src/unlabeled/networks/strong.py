@@ -243,7 +243,7 @@ class _Layer(nn.Module):
 
 def _activate(norm: nn.Module, x: Tensor, beside: Tensor | None = None) -> Tensor:
     """Normalise and take what is positive, and add it to what stands beside; in half precision by the kernels where these can."""
-    if type(norm) is Norm and is_unhooked(norm) and norm.is_alone and halves.takes(x, *norm.numbers):
+    if isinstance(norm, Norm) and _is_usual(norm) and norm.is_alone and halves.takes(x, *norm.numbers):
         return norm.activated(x, beside)
     out = F.relu(norm(x))
     return out if beside is None else beside + out
@@ -323,6 +323,14 @@ class Norm(nn.Module):
             self.variance.lerp_(variance * everything / (everything - 1).clamp(min=1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+_NORMALISE = Norm.forward
+
+
+def _is_usual(norm: Norm) -> bool:
+    """Tell whether a normalisation does what it does here: whoever exchanges or hears its ``forward`` wants that to be called."""
+    return type(norm) is Norm and Norm.forward is _NORMALISE and is_unhooked(norm)
 
 
 class _Sum(torch.autograd.Function):

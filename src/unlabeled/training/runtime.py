@@ -60,7 +60,7 @@ class Runtime:
 
     @property
     def uses_kernels(self) -> bool:
-        """Whether the compiled kernels can be of use here: they compute in fp32 on the processor."""
+        """Whether the compiled kernels can be of use here to any network but the strong one: they compute in fp32 on the processor."""
         return self.device.type == "cpu" and self.precision == "fp32"
 
     @property
