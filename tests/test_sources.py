@@ -23,6 +23,7 @@ from unlabeled.images.store import open_store
 from unlabeled.presets import resolve
 from unlabeled.sources import load, stl10
 from unlabeled.sources.shapes import CLASSES, draw, write_shapes
+from unlabeled.sources.shapes import _folds as drawn_folds
 from unlabeled.sources.stl10 import stl10_writer, store_stl10
 
 CUT = (
@@ -252,6 +253,25 @@ def test_shapes_are_the_same_bytes_for_a_seed_and_go_through_the_reader(tmp_path
     assert all(len(fold) == 20 for fold in splits.folds)
     assert splits.leaks.total == 0
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.name.startswith("unfinished")] == []
+
+
+@given(each=st.integers(2, 60), seed=st.integers(0, 99))
+def test_folds_of_shapes_are_fifths_of_each_class_that_share_as_little_as_they_can(each, seed):
+    random = np.random.default_rng(seed)
+    labels = random.permutation(np.arange(10 * each) % 10)
+    folds = drawn_folds(labels, random)
+    share = max(2, round(each / 5))
+    assert len(folds) == 10
+    for fold in folds:
+        assert len(np.unique(fold)) == len(fold)
+        assert np.bincount(labels[fold]).tolist() == [share] * 10
+    for five in (folds[:5], folds[5:]):
+        taken = np.bincount(np.concatenate(five), minlength=len(labels))
+        # 5 x share places for the images of a class: none is taken twice before all are taken once, but for rounding.
+        assert taken.max() <= max(1, -(-5 * share // each))
+        if each % 5 == 0 and each > 5:
+            assert set(taken.tolist()) == {1}
+    assert not np.array_equal(folds[0], folds[5]) or each <= 3
 
 
 def test_every_kind_of_shape_is_drawn_and_no_two_images_are_alike():

@@ -29,9 +29,10 @@ from unlabeled.sources.stl10 import SIDE, STL10Writer, read_stl10, stl10_writer
 
 Field: TypeAlias = NDArray[Any]  # float32
 
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 100
 _FOLDS, _FOLD_SHARE = 10, 0.2  # as STL-10: ten folds of a fifth of the labeled images each
+_APART = 5  # folds in a row that share none
 
 
 def store_shapes(config: ShapesConfig, cache: Path, wanted: Wanted) -> Path:
@@ -97,12 +98,24 @@ def _write_split(writer: STL10Writer, split: str, kinds: NDArray[np.intp], seed:
 
 
 def _folds(labels: NDArray[np.intp], random: np.random.Generator) -> list[NDArray[np.intp]]:
-    """Draw ten folds, each with the same share of every class."""
+    """Draw ten folds, each with the same share of every class; of the first five, and of the others, no two share an image.
+
+    So they are as independent as labels that are drawn anew; of STL-10's own, two share a fifth by chance. A class that does not
+    divide by five has a fifth rounded up or down, so two parts can have an image in common.
+    """
     members = [np.flatnonzero(labels == label) for label in range(len(CLASSES))]
-    return [
-        np.sort(np.concatenate([random.choice(m, max(2, round(_FOLD_SHARE * len(m))), replace=False) for m in members]))
-        for _ in range(_FOLDS)
-    ]
+    folds: list[NDArray[np.intp]] = []
+    while len(folds) < _FOLDS:
+        mixed = [random.permutation(m) for m in members]
+        folds += [np.sort(np.concatenate([_part(m, number) for m in mixed])) for number in range(_APART)]
+    return folds
+
+
+def _part(members: NDArray[np.intp], number: int) -> NDArray[np.intp]:
+    """Take a fold's share of a class, at least two; the parts of a class of fewer than ten images overlap as little as they can."""
+    count = max(2, round(_FOLD_SHARE * len(members)))
+    start = number * len(members) // _APART
+    return np.take(members, np.arange(start, start + count), mode="wrap")
 
 
 # The shapes: functions of coordinates with the shape within about -1..1, positive inside, about 1 a unit of length.
