@@ -1,6 +1,6 @@
 """Steps of a network in half precision (bfloat16, channels last) that PyTorch does slowly where a processor multiplies fast.
 
-Where bf16 has instructions of its own (AVX-512, AMX), convolutions are a third of a training step, so what is between them counts:
+Where bf16 has instructions of its own (AVX-512, AMX), convolutions are half of a training step, so what is between them counts:
 
 - max-pool by two: PyTorch keeps eight bytes of index a window, and fills a map with zeros on the way back before it adds to it;
 - GELU of the whitened patches, on whose way back nothing is wanted: looked up;
@@ -48,7 +48,8 @@ def takes(x: Tensor, *vectors: Tensor) -> bool:
         and x.numel() > 0
         and x.is_contiguous(memory_format=torch.channels_last)
         and not x.is_neg()
-        and all(one.dtype == torch.float32 and one.shape == x.shape[1:2] and not one.is_neg() for one in vectors)
+        and all(one.dtype == torch.float32 and one.device == x.device and not one.is_neg() for one in vectors)
+        and all(one.shape == x.shape[1:2] for one in vectors)
         and dispatching._get_current_dispatch_mode() is None
         and torch._C._len_torch_function_stack() == 0
         and kernels() is not None
