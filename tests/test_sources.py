@@ -247,7 +247,7 @@ def test_shapes_are_the_same_bytes_for_a_seed_and_go_through_the_reader(tmp_path
     assert contents[0] == contents[1] != contents[2]
     splits = load(resolve({"data": "shapes", "cache": tmp_path / "cache", "shapes": config.model_dump()}))
     assert [len(s) for s in (splits.labeled, splits.unlabeled, splits.test)] == [100, 40, 30]
-    assert splits.labeled.shape == (3, 32, 32)
+    assert splits.labeled.shape == (3, 24, 24)
     assert np.bincount(splits.labeled.classes).tolist() == [10] * 10
     assert len(splits.folds) == 10
     assert all(len(fold) == 20 for fold in splits.folds)
