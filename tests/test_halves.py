@@ -144,7 +144,7 @@ def test_filters_gradients_of_short_rows_are_as_near_to_the_truth_as_pytorchs(n,
     assert mine[2].dtype == torch.float32
     assert torch.equal(mine[0], theirs[0])
     for own, other, wanted in zip(mine[:3], theirs[:3], true[:3], strict=True):
-        assert away(own, wanted) <= max(1.5 * away(other, wanted), 0.005 * float(wanted.norm()))
+        assert away(own, wanted) <= max(2 * away(other, wanted), 0.02 * float(wanted.norm()))
 
 
 def test_gelu_is_pytorchs_of_every_number_and_left_to_it_where_a_gradient_is_wanted():
