@@ -924,6 +924,16 @@ INLINE vec open_where(vec numbers, vec back) { return (vec)((ivec)back & ~(ivec)
 #define FOR_CHANNELS(J)                                                                                                \
   for (int64_t f = (J)->b->f, v = 0, some = f < LANES ? f : LANES; v < f; v += LANES, some = f - v < LANES ? f - v : LANES)
 
+/* A job on maps whose images each leave two sums a channel, if they leave any; each channel has room in whole vectors. */
+static job plan_halves(const block *b, void (*image)(const job *, int64_t, int64_t, float *), int summed) {
+  job j = plan(b, 1);
+  j.image = image;
+  j.scratch = LANES;
+  j.part = 2 * j.s.filters;
+  if (summed) j.parts = malloc((size_t)(j.part * j.chunks + 1) * sizeof(float));
+  return j;
+}
+
 /* Of each 2x2 window the largest, of equal ones the first, and what is no number before all others. */
 static void halve_image(const job *j, int64_t image, int64_t chunk, float *scratch) {
   const block *b = j->b;
@@ -951,9 +961,7 @@ static void halve_image(const job *j, int64_t image, int64_t chunk, float *scrat
 }
 
 int halve(const block *b, const uint16_t *map, uint16_t *values, uint8_t *places) {
-  job j = plan(b, 1);
-  j.image = halve_image;
-  j.scratch = LANES;
+  job j = plan_halves(b, halve_image, 0);
   j.x = (const float *)map, j.out = (float *)values, j.places = places;
   return perform(&j);
 }
@@ -983,9 +991,7 @@ static void spread_image(const job *j, int64_t image, int64_t chunk, float *scra
 }
 
 int spread(const block *b, const uint16_t *gradient, const uint8_t *places, uint16_t *map) {
-  job j = plan(b, 1);
-  j.image = spread_image;
-  j.scratch = LANES;
+  job j = plan_halves(b, spread_image, 0);
   j.x = (const float *)gradient, j.q = places, j.out = (float *)map;
   return perform(&j);
 }
@@ -1000,21 +1006,9 @@ static void look_up_image(const job *j, int64_t image, int64_t chunk, float *scr
 }
 
 int look_up(const block *b, const uint16_t *table, const uint16_t *numbers, uint16_t *found) {
-  job j = plan(b, 1);
-  j.image = look_up_image;
-  j.scratch = LANES;
+  job j = plan_halves(b, look_up_image, 0);
   j.w = (const float *)table, j.x = (const float *)numbers, j.out = (float *)found;
   return perform(&j);
-}
-
-/* A job on maps whose images each leave two sums a channel, if they leave any; each channel has room in whole vectors. */
-static job plan_halves(const block *b, void (*image)(const job *, int64_t, int64_t, float *), int summed) {
-  job j = plan(b, 1);
-  j.image = image;
-  j.scratch = LANES;
-  j.part = 2 * j.s.filters;
-  if (summed) j.parts = malloc((size_t)(j.part * j.chunks + 1) * sizeof(float));
-  return j;
 }
 
 /* Each channel's mean in an image, and the sum of squares around it. */

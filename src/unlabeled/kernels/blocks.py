@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as nn_module
 from torch.utils import _python_dispatch as dispatching
 
-from unlabeled.geometry import Block
+from unlabeled.geometry import Block, Pair
 from unlabeled.kernels.building import kernels, library, team
 from unlabeled.kernels.pooling import pick, put, transformed
 
@@ -51,12 +51,18 @@ def runs(block: Block, *tensors: Tensor) -> bool:
         and all(x.device.type == "cpu" and x.dtype == torch.float32 and x.layout == torch.strided for x in tensors)
         and not any(x.is_neg() for x in tensors)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not transformed()
-        # Whoever counts or changes operations has to see them.
-        and dispatching._get_current_dispatch_mode() is None
-        and torch._C._len_torch_function_stack() == 0
+        and not is_watched()
         and kernels() is not None
+    )
+
+
+def is_watched(*tensors: Tensor) -> bool:
+    """Tell whether somebody compiles, transforms, counts or changes PyTorch's operations, and so has to see them."""
+    return (
+        torch.compiler.is_compiling()
+        or transformed(*tensors)
+        or dispatching._get_current_dispatch_mode() is not None
+        or torch._C._len_torch_function_stack() > 0
     )
 
 
@@ -133,11 +139,16 @@ def unpool_convolve(
 
 def to_switches(places: Tensor, block: Block) -> Tensor:
     """Turn places into switches: int64, ``row * w + column`` of the winner in the map."""
-    rows, columns = block.pool_kernel
+    return switches_of(places, block.pool_kernel, block.conv_size[1])
+
+
+def switches_of(places: Tensor, kernel: Pair, width: int) -> Tensor:
+    """Do the same for windows that do not overlap, on a map of that width."""
+    rows, columns = kernel
     place = places.long()
     y = torch.arange(places.shape[2], device=places.device).view(-1, 1) * rows + place // columns
     x = torch.arange(places.shape[3], device=places.device) * columns + place % columns
-    return y * block.conv_size[1] + x
+    return y * width + x
 
 
 class _ConvolvePool(torch.autograd.Function):

@@ -20,9 +20,8 @@ import torch
 import torch.nn.functional as F
 import torch.nn.grad
 from torch import Tensor, nn
-from torch.utils import _python_dispatch as dispatching
 
-from unlabeled.kernels.blocks import Described, call, is_plain
+from unlabeled.kernels.blocks import Described, call, is_plain, is_watched, switches_of
 from unlabeled.kernels.building import kernels, team
 from unlabeled.kernels.pooling import put, transformed
 
@@ -37,10 +36,9 @@ def takes(x: Tensor, *vectors: Tensor) -> bool:
     """
     return (
         # First what has no memory to be asked about.
-        not torch.compiler.is_compiling()
-        and type(x) is Tensor
+        type(x) is Tensor
         and all(type(one) in (Tensor, nn.Parameter) for one in vectors)
-        and not transformed(x, *vectors)
+        and not is_watched(x, *vectors)
         and x.dtype == torch.bfloat16
         and x.device.type == "cpu"
         and x.layout == torch.strided
@@ -50,8 +48,6 @@ def takes(x: Tensor, *vectors: Tensor) -> bool:
         and not x.is_neg()
         and all(one.dtype == torch.float32 and one.device == x.device and not one.is_neg() for one in vectors)
         and all(one.shape == x.shape[1:2] for one in vectors)
-        and dispatching._get_current_dispatch_mode() is None
-        and torch._C._len_torch_function_stack() == 0
         and kernels() is not None
     )
 
@@ -205,17 +201,10 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (places,) = ctx.saved_tensors
         if torch.is_grad_enabled() or transformed(gradient):
-            return put(gradient, _switches(places, ctx.shape[3]), ctx.shape[2:], kernel=(2, 2), stride=(2, 2))
+            return put(gradient, switches_of(places, (2, 2), ctx.shape[3]), ctx.shape[2:], kernel=(2, 2), stride=(2, 2))
         of_x = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last)
         call("spread", _describe(of_x), _packed(gradient), places, of_x)
         return of_x
-
-
-def _switches(places: Tensor, width: int) -> Tensor:
-    """Turn places (n, c, h', w') into switches: int64, ``row * width + column`` of the winner in the map."""
-    place = places.long()
-    rows = 2 * torch.arange(place.shape[2]).view(-1, 1) + place // 2
-    return rows * width + 2 * torch.arange(place.shape[3]) + place % 2
 
 
 class _Normalise(torch.autograd.Function):
