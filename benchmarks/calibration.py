@@ -173,6 +173,29 @@ def overlapping(studies: int, seed: int) -> list[list[str]]:
     return rows
 
 
+def nested(studies: int, seed: int) -> list[list[str]]:
+    """Return rows for folds that each have seeds of their own: rates and widths, and the width of the two-way layout on the same runs."""
+    rows = []
+    for folds, seeds in ((3, 1), (5, 1), (8, 1), *DESIGNS):
+        for rho in (0.0, 0.2):
+            for mixture in ((1, 0, 0.3, 0), (1, 0, 1, 0), (0.3, 0, 1, 0), (0, 0, 1, 0)):
+                random = np.random.default_rng([seed, folds, seeds, 1])
+                tables, _, _, deviation = draw(random, studies, folds, seeds, mixture, rho)
+                own, common = (
+                    half_width(mean_squares(tables, rho, nested=n), folds, seeds, correlation=rho, nested=n)
+                    for n in (True, False)
+                )
+                wrong = (np.abs(tables.mean(axis=(1, 2))) > own).mean()
+                widths = [
+                    f"{np.median(own) / deviation:.2f}",
+                    f"{np.median(common) / deviation:.2f}" if seeds > 1 else "–",
+                ]
+                rows.append(
+                    [f"{folds} x {seeds}", f"{rho}", f"{mixture[0]:g} / {mixture[2]:g}", f"{100 * wrong:.1f}", *widths]
+                )
+    return rows
+
+
 def digits(studies: int, folds: int, seeds: int, seed: int) -> tuple[Numbers, Numbers]:
     """Return tables and test variances of studies on 300 labeled digits, of two random encoders a seed, so no effect is there.
 
@@ -224,6 +247,9 @@ def main() -> None:
     print("\n## Folds that overlap by rho, about another draw of labels\n")
     head = ["design", "rho", "fold / seed / run", "rate %, not inflated", "rate %", "half-width"]
     print(as_table(head, overlapping(given.studies, given.seed)), flush=True)
+    print("\n## Folds that each have seeds of their own\n")
+    head = ["design", "rho", "fold / run", "rate %", "half-width", "half-width if seeds were common"]
+    print(as_table(head, nested(given.studies, given.seed)), flush=True)
     for folds, seeds in ((3, 3), (5, 3), (10, 3)) if given.digits else ():
         tables, variances = digits(given.digits, folds, seeds, given.seed)
         print(f"\n## Digits, {folds} folds x {seeds} seeds: rates % in {given.digits} studies\n")

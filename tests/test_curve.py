@@ -86,7 +86,7 @@ def test_with_fewer_unlabeled_images_what_learns_from_them_is_another(lab):
 def test_a_student_of_fewer_labels_has_a_teacher_of_fewer_labels(lab):
     student, place = SELF_TRAINED.tasks(lab, 1, 0)[0], LabelShare(0.5)
     (teacher,) = WithinTask(BEST, student, place).needs
-    alone = StrongTask(TEACHER, lab.config.strong, 1, 0)
+    alone = StrongTask(TEACHER, lab.config.strong, 1, 0, apart=True)
     assert key_of(lab, teacher) == key_of(lab, WithinTask(TEACHER, alone, place)) != key_of(lab, alone)
 
 
@@ -115,7 +115,7 @@ def test_the_curve_is_what_its_runs_say(finished, config, splits):
         points[way.arm] = np.stack([*(right(arm, curve.rows) for arm in arms), right(way.arm, findings.rows)])
         assert [e.mean for e in way.accuracies] == pytest.approx(100 * points[way.arm].mean(axis=(1, 2, 3)))
     expected = label_saving(
-        curve.labels, Measured(np.concatenate([points[BEST], points[TEACHER][-1:]])), scale=curve.scale
+        curve.labels, Measured(np.concatenate([points[BEST], points[TEACHER][-1:]]), nested=True), scale=curve.scale
     )
     assert curve.saving == expected
     half = right(replace(BEST, factor="images", value="60"), curve.rows)

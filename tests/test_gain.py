@@ -13,6 +13,7 @@ from conftest import TINY_GAIN as TINY
 from conftest import read_arrays, read_findings, read_json, read_study
 from unlabeled.console.progress import RunProgress
 from unlabeled.errors import TrainingDiverged, UserError
+from unlabeled.evaluation import folds
 from unlabeled.evaluation.features import encode
 from unlabeled.experiments import classical, lab, networks, pretraining
 from unlabeled.experiments.lab import Lab
@@ -252,7 +253,7 @@ def test_a_higher_loss_is_never_called_a_help(finished):
 def test_no_choice_of_the_held_out_share_leaves_nothing_to_train_on(tmp_path):
     images = load(resolve(TINY)).unlabeled.subset(np.arange(12))
     for share in (0.01, 0.5, 0.999):
-        watched, held_out = lab.hold_out(images, share)
+        watched, held_out = folds.hold_out(images, share)
         assert len(watched) >= 1
         assert len(held_out) >= 1
         assert len(watched) + len(held_out) == 12

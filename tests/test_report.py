@@ -263,7 +263,7 @@ STARTS = {
     "no difference": "The unlabeled images make no difference that matters: ",
     "imprecise": "Too imprecise to tell what the unlabeled images are worth: ",
     "unfinished": "Not trained to the end, so there is no verdict: ",
-    "reading": "A reading without a verdict, for there are fewer than 3 seeds: ",
+    "reading": "A reading without a verdict, for there are fewer than 3 folds or seeds: ",
 }
 
 

@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from unlabeled.evaluation.comparison import _worths, compare
+from unlabeled.evaluation.sizing import Needed, needed, smallest_effect
 from unlabeled.evaluation.statistics import (
-    Needed,
     fold_correlation,
     half_width,
     holm,
     mean_squares,
-    needed,
     paired_effect,
     shared_test_variance,
-    smallest_effect,
 )
 from unlabeled.methods import all_arms, all_contrasts
 from unlabeled.outcomes import ClassicalOutcome, NetworkOutcome

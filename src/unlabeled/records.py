@@ -23,9 +23,10 @@ T = TypeVar("T")
 class Effect:
     """A paired effect: mean difference, 95 % interval, two-sided p, and how it came about.
 
-    ``deviation`` is the standard deviation of the differences; ``parts`` are the variances of the mean that come from
-    folds, seeds and test images, ``runs`` what each of the first two holds of the runs' own noise. ``degrees`` are those
-    of the widest part; ``correlation`` is that of the folds. One that is not ``decidable`` has too few seeds for a verdict.
+    ``deviation`` is the standard deviation of the differences; ``parts`` are the variances of the mean that come from folds, seeds and
+    test images, ``runs`` what each of the first two holds of the runs' own noise. ``degrees`` are those of the widest part;
+    ``correlation`` is that of the folds. If it is ``nested`` no two folds share a seed. One that is not ``decidable`` has too few seeds
+    for a verdict, or folds if it is nested.
     """
 
     mean: float
@@ -41,15 +42,14 @@ class Effect:
     runs: float = 0.0
     correlation: float = 0.0
     decidable: bool = True
+    nested: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the interval lies above zero, below, or holds it; with too few seeds there is no evidence either way."""
-        if not self.decidable:
-            return "no evidence"
-        if self.low > 0:
+        """Whether the interval lies above zero, below, or holds it; with too few runs there is no evidence either way."""
+        if self.decidable and self.low > 0:
             return "helps"
-        return "hurts" if self.high < 0 else "no evidence"
+        return "hurts" if self.decidable and self.high < 0 else "no evidence"
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,14 @@ class ArmKey:
 
 @dataclass(frozen=True)
 class Row:
-    """A run as tables have it: its arm, where it stands beside others of its arm, its folder within the study's, its outcome."""
+    """A run: its arm, seed and fold, its folder within the study's, its outcome; one ``apart`` shares nothing random with other folds'."""
 
     arm: ArmKey
     seed: int
     run: str
     outcome: Outcome
     fold: int | None = None
+    apart: bool = False
 
     @property
     def diverged(self) -> bool:
@@ -282,7 +283,7 @@ class Protocol:
     """What every number of a study stands on: the images, how they are split, repetitions, arithmetic.
 
     ``image`` is (channels, height, width). ``flip`` to ``operations`` are the networks' augmentation, the strong one's if there was
-    one, as is ``strong_precision``; a small one beside it has ``small_network``. Without labels there are no folds.
+    one, as is ``strong_precision``; a small one has ``small_network``. Without labels there are no folds. ``apart``: see ``Row``.
     """
 
     data: str
@@ -306,6 +307,7 @@ class Protocol:
     kernels: bool
     strong_precision: str = ""
     strong_kernels: bool = False
+    apart: bool = False
     cutout: int = 0
     operations: int = 0
     small_network: Augmented | None = None

@@ -146,7 +146,7 @@ class Config(Section):
     own_folds: bool = True
     """Whether the data set's own folds are used where it has some; otherwise folds are stratified parts of all its labels."""
     seeds: int = Field(default=3, ge=1, le=100)
-    """Repetitions with other initial weights and orders; each has its own autoencoder. Fewer than three give no verdict."""
+    """Repetitions with other initial weights and orders; each has its own autoencoder, and ways that stand on it need three."""
     difference: float = Field(default=2.0, gt=0, le=100)
     """The smallest difference in accuracy that matters to you, points: effects that are surely smaller are called none."""
     labels: int | None = Field(default=None, ge=2)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from unlabeled.evaluation.statistics import LEAST_SEEDS, holm, paired_effect, shared_test_variance
+from unlabeled.evaluation.statistics import decidable, holm, paired_effect, shared_test_variance
 from unlabeled.keeping.results import read_result
 from unlabeled.outcomes import NetworkOutcome
 from unlabeled.records import (
@@ -49,9 +49,9 @@ def compare(
 ) -> Comparison:
     """Return every arm's means, every contrast's effect and verdict, and what the unlabeled images are worth to an arm.
 
-    An arm with a run that diverged has no mean (None), and its contrasts no effect. With fewer than three seeds there is no verdict,
-    nor for a network that was not trained to the end: the best epoch of more than half of its runs is the last one, or it is less
-    accurate than ``level``.
+    An arm with a run that diverged has no mean (None), and its contrasts no effect. With fewer than three seeds there is no verdict (of
+    arms whose runs are ``apart`` with fewer than three folds), nor for a network that was not trained to the end: the best epoch of more
+    than half of its runs is the last one, or it is less accurate than ``level``.
 
     Parameters
     ----------
@@ -208,12 +208,17 @@ class _Compared:
         """Tell whether each of an arm's runs came to an end."""
         return all((arm, fold, seed) in self.scores for fold in self.folds for seed in self.seeds)
 
+    def nested(self, *arms: ArmKey) -> bool:
+        """Tell whether runs of these arms share nothing random with those of other folds."""
+        return all(row.apart for row in self.rows if row.arm in arms)
+
     def describe(self, arm: ArmKey) -> ArmSummary:
         """Return an arm's means with intervals, medians of times and speeds, and what went wrong."""
         own = [row for row in self.rows if row.arm == arm]
         accuracy = loss = None
         if self.whole(arm):
-            accuracy, loss = (effect_of(self.table(arm, metric), self.correlation) for metric in (0, 1))
+            nested = self.nested(arm)
+            accuracy, loss = (effect_of(self.table(arm, metric), self.correlation, nested=nested) for metric in (0, 1))
             # No accuracy is below 0 or above 100 %, whatever a symmetric interval says of few runs.
             accuracy = replace(accuracy, low=max(accuracy.low, 0.0), high=min(accuracy.high, 100.0))
             loss = replace(loss, low=max(loss.low, 0.0))
@@ -233,18 +238,18 @@ class _Compared:
         if not (self.whole(treated) and self.whole(control)):
             return ContrastResult(contrast, None, None)
         accuracy, loss = (self.table(treated, metric) - self.table(control, metric) for metric in (0, 1))
-        differences = accuracy.mean(axis=2)
+        differences, nested = accuracy.mean(axis=2), self.nested(treated, control)
         blocked: Decision = "imprecise"
         if treated in unfinished or control in unfinished:
             blocked = "unfinished"
-        elif len(self.seeds) < LEAST_SEEDS:
+        elif not decidable(len(self.folds), len(self.seeds), nested=nested):
             blocked = "reading"
-        effect = effect_of(accuracy, self.correlation)
+        effect = effect_of(accuracy, self.correlation, nested=nested)
         return ContrastResult(
             contrast,
             # No two accuracies are further apart than 100 points, whatever a symmetric interval says of few runs.
             replace(effect, low=max(effect.low, -100.0), high=min(effect.high, 100.0)),
-            effect_of(loss, self.correlation),
+            effect_of(loss, self.correlation, nested=nested),
             tuple(
                 Difference(fold, seed, float(differences[row, column]))
                 for row, fold in enumerate(self.folds)
@@ -254,6 +259,7 @@ class _Compared:
         )
 
 
-def effect_of(values: NDArray[np.float64], correlation: float) -> Effect:
+def effect_of(values: NDArray[np.float64], correlation: float, *, nested: bool = False) -> Effect:
     """Estimate the mean of values (folds, seeds, images), with the variance that the choice of test images adds."""
-    return paired_effect(values.mean(axis=2), correlation=correlation, test_variance=shared_test_variance(values))
+    tested = shared_test_variance(values, nested=nested)
+    return paired_effect(values.mean(axis=2), correlation=correlation, test_variance=tested, nested=nested)

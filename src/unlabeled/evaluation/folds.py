@@ -1,4 +1,4 @@
-"""Which labeled images a run may train on, and on which ones it makes its choices. Knows nothing of torch."""
+"""Which images a run may train on, and on which ones it makes its choices or measures. Knows nothing of torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from unlabeled.errors import DataError
 from unlabeled.evaluation.statistics import fold_correlation
-from unlabeled.images import Splits
+from unlabeled.images import Images, Splits
 from unlabeled.records import FoldsSummary
 
 _VALID_SHARE = 0.2
 _FOLDS = 5
 _MOST_CORRELATION = 0.95
+_MOST_HELD_OUT = 2000
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,21 @@ def _at_most(rows: NDArray[np.intp], classes: NDArray[np.int64], limit: int | No
         members = np.flatnonzero(classes[shuffled] == label)
         rank[members] = (np.arange(len(members)) + 0.5) / len(members)
     return np.sort(shuffled[np.argsort(rank, kind="stable")[:limit]])
+
+
+def hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:
+    """Split unlabeled images into those to train on and those that only measure the error.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than two.
+    """
+    if len(unlabeled) < 2:
+        raise DataError(f"{len(unlabeled)} unlabeled images; an autoencoder needs 2 or more, one to measure its error")
+    count = min(max(1, round(share * len(unlabeled))), _MOST_HELD_OUT, len(unlabeled) - 1)
+    order = np.random.default_rng(0).permutation(len(unlabeled))
+    return unlabeled.subset(np.sort(order[count:])), unlabeled.subset(np.sort(order[:count]))
 
 
 def describe(folds: Folds) -> FoldsSummary:

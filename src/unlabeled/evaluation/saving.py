@@ -15,7 +15,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from unlabeled.evaluation.statistics import LEAST_SEEDS, half_width, mean_squares
+from unlabeled.evaluation.statistics import decidable, half_width, mean_squares, pairs_apart
 
 Numbers = NDArray[np.float64]
 Scale: TypeAlias = Literal["accuracy", "log error", "logit"]
@@ -42,7 +42,7 @@ class Saving:
     low, high
         The ends of its 95 % interval; None where they lie below ``least``, or not below ``labels``.
     decidable
-        Whether there are seeds enough for an interval to be told.
+        Whether there are seeds or folds enough for an interval to be told.
     """
 
     labels: int
@@ -93,14 +93,16 @@ class Measured:
         Of their means, what the choice of test images adds, (quantities, quantities).
     correlation
         Between the results of two folds.
+    nested
+        Whether each fold has seeds of its own.
     """
 
-    def __init__(self, right: ArrayLike, correlation: float = 0.0) -> None:
+    def __init__(self, right: ArrayLike, correlation: float = 0.0, *, nested: bool = False) -> None:
         """Take what is right or wrong, (quantities, folds, seeds, images)."""
         wrong = 1.0 - np.asarray(right, dtype=np.float64)
         self.errors: Numbers = wrong.mean(axis=3)
-        self.covariance = shared_test_covariance(wrong)
-        self.correlation = correlation
+        self.covariance = shared_test_covariance(wrong, nested=nested)
+        self.correlation, self.nested = correlation, nested
         self._least = 0.5 / wrong.shape[3]  # no error is so small that its logarithm has no bounds
 
     def __len__(self) -> int:
@@ -123,9 +125,9 @@ class Measured:
         folds, seeds = tables.shape[1:]
         sums = np.tensordot(weights, tables, axes=1)
         tested = np.maximum(0.0, np.einsum("...j,jk,...k->...", weights, covariance, weights))
-        wide = half_width(
-            mean_squares(sums, self.correlation), folds, seeds, correlation=self.correlation, test_variance=tested
-        )
+        rho, nested = self.correlation, self.nested
+        squares = mean_squares(sums, rho, nested=nested)
+        wide = half_width(squares, folds, seeds, correlation=rho, test_variance=tested, nested=nested)
         return sums.mean(axis=(-2, -1)), wide
 
 
@@ -140,7 +142,7 @@ _SCALES: Mapping[Scale, tuple[Callable[[Numbers], Numbers], Callable[[Numbers], 
 }
 
 
-def shared_test_covariance(values: Numbers) -> Numbers:
+def shared_test_covariance(values: Numbers, *, nested: bool = False) -> Numbers:
     """Return the covariance of means (quantities, folds, seeds, images) that the choice of test images brings in.
 
     It is ``statistics.shared_test_variance`` of every weighted sum: the variance of the sum with weights w is w' C w.
@@ -154,10 +156,9 @@ def shared_test_covariance(values: Numbers) -> Numbers:
         flat = (centred.sum(axis=axes) if axes else centred).reshape(count, -1)
         return flat @ flat.T
 
-    if folds < 2 or seeds < 2:
-        return products((1, 2)) / (folds * seeds) ** 2 / (images - 1) / images
-    pairs = folds * seeds * (folds - 1) * (seeds - 1)
-    return (products((1, 2)) - products((2,)) - products((1,)) + products(())) / pairs / (images - 1) / images
+    pairs, sums = pairs_apart(folds, seeds, nested=nested)
+    shared = np.sum([sign * products(tuple(axis + 1 for axis in axes)) for sign, axes in sums], axis=0)
+    return np.asarray(shared / pairs / (images - 1) / images)
 
 
 def straightest(labels: Sequence[int], curves: Sequence[Measured]) -> tuple[Scale, dict[Scale, float]]:
@@ -215,7 +216,7 @@ def label_saving(labels: Sequence[int], measured: Measured, *, scale: Scale) -> 
     if perhaps[0] < 0:
         not_worse = np.flatnonzero(perhaps >= 0)
         low = _zero(perhaps, places, int(not_worse[0])) if len(not_worse) else float(labels[-1])
-    return Saving(labels[-1], labels[0], equal, low, high, tables.shape[2] >= LEAST_SEEDS)
+    return Saving(labels[-1], labels[0], equal, low, high, decidable(*tables.shape[1:], nested=measured.nested))
 
 
 def _zero(values: Numbers, places: Numbers, after: int) -> float:

@@ -83,9 +83,9 @@ def apply(lab: Lab, task: Task, *, folder: Path | None = None) -> Applied:
 def _new_strong(lab: Lab, task: StrongTask) -> nn.Module:
     train = lab.splits.labeled.subset(lab.folds.folds[task.fold].train)
     if task.start is not None:
-        return network_from(task.start, train.shape, classes=lab.classes, side=task.strong.start.side, seed=task.seed)
+        return network_from(task.start, train.shape, classes=lab.classes, side=task.strong.start.side, seed=task.draws)
     # Whichever patches it whitens, what was kept takes their place.
-    return new_strong(lab, task.strong, task.seed, train)
+    return new_strong(lab, task.strong, task.draws, train)
 
 
 @dataclass(frozen=True)

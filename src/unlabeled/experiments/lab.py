@@ -16,7 +16,7 @@ from unlabeled.config import AutoencoderConfig, Config, EncoderConfig, NetworkCo
 from unlabeled.errors import DataError, UserError
 from unlabeled.evaluation.convolved import PatchEncoder, TriangleEncoder, fit_centroids, map_features
 from unlabeled.evaluation.features import PrincipalComponents, encode, fit_components, pixel_features, pool_quadrants
-from unlabeled.evaluation.folds import Folds, describe, limit_folds, make_folds
+from unlabeled.evaluation.folds import Folds, describe, hold_out, limit_folds, make_folds
 from unlabeled.experiments.specs import (
     ComponentFeatures,
     Features,
@@ -48,7 +48,6 @@ from unlabeled.training.runtime import Runtime, seeded
 
 # Raise it when the same configuration would give other results.
 VERSION = 3
-_MOST_HELD_OUT = 2000
 _COPIES = 5  # of a network's weights in training
 
 
@@ -59,6 +58,7 @@ class Lab:
         self.config, self.splits, self.folder = config, splits, folder
         self.runtime = Runtime.of(config.device, "fp32" if config.precision == "auto" else config.precision)
         building.keep_in(config.cache)
+        self.apart = True  # the strong network has other random numbers in every fold; runs of before had not
         # Looked for once, so that all runs compute in one way.
         self.kernels = self.runtime.uses_kernels and building.kernels() is not None
         # Of one kind at a time: on large data sets they are the largest thing in memory.
@@ -71,8 +71,9 @@ class Lab:
         return _same_lab, (self.config, self.splits, self.folder, library, self._chosen())
 
     def _chosen(self) -> dict[str, Any]:
-        """Return how the strong network computes, as far as that was looked for or told."""
-        return {name: value for name, value in vars(self).items() if name in ("strong_runtime", "strong_kernels")}
+        """Return how the strong network computes and draws, as far as that was looked for or told."""
+        chosen = ("strong_runtime", "strong_kernels", "apart")
+        return {name: vars(self)[name] for name in chosen if name in vars(self)}
 
     @cached_property
     def strong_runtime(self) -> Runtime:
@@ -368,22 +369,8 @@ class Lab:
             strong_precision="" if (used := self.__dict__.get("strong_runtime")) is None else used.precision,
             kernels=self.kernels,
             strong_kernels="strong_runtime" in self.__dict__ and self.strong_kernels,
+            apart=self.apart,
         )
-
-
-def hold_out(unlabeled: Images, share: float) -> tuple[Images, Images]:
-    """Split unlabeled images into those to train on and those that only measure the error.
-
-    Raises
-    ------
-    DataError
-        If there are fewer than two.
-    """
-    if len(unlabeled) < 2:
-        raise DataError(f"{len(unlabeled)} unlabeled images; an autoencoder needs 2 or more, one to measure its error")
-    count = min(max(1, round(share * len(unlabeled))), _MOST_HELD_OUT, len(unlabeled) - 1)
-    order = np.random.default_rng(0).permutation(len(unlabeled))
-    return unlabeled.subset(np.sort(order[count:])), unlabeled.subset(np.sort(order[:count]))
 
 
 _labs: dict[str, Lab] = {}

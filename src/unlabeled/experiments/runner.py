@@ -71,7 +71,14 @@ def run_tasks(
             progress.done(name, say(outcome), took)
             results[name] = outcome
     return [
-        Row(task.arm, task.seed, os.path.relpath(name, lab.folder), results[name], task.fold)
+        Row(
+            task.arm,
+            task.seed,
+            os.path.relpath(name, lab.folder),
+            results[name],
+            task.fold,
+            getattr(task, "apart", False),
+        )
         for task, name in zip(tasks, places, strict=True)
     ]
 

@@ -24,6 +24,7 @@ Pool: TypeAlias = Literal["none", "labeled", "unlabeled"]
 Pretext: TypeAlias = Literal["autoencoder", "rotations"]
 Way: TypeAlias = Literal["labels", "pseudo-labels", "consistency", "autoencoder", "rotations", "weights"]
 TEACHER = ArmKey("strong", "network")
+_FOLDS_APART = 1_000_000  # more than the seeds of all rounds
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class StrongTask:
     Of "labels" alone it is the teacher. By "pseudo-labels" it is a student with random first weights, which learns from the labels and
     from what the network of the round before makes of the ``pool``. By "consistency" it goes on from the teacher's weights, and learns
     from what its own averaged weights make of the pool. By "autoencoder" and "rotations" its first weights have learned from the pool.
-    By "weights" it is the network of the file ``start``.
+    By "weights" it is the network of the file ``start``. With ``apart`` its random numbers are of its fold and seed alone, so that runs
+    of two folds have nothing random in common, and an effect needs no more than folds; else they are those of its seed on every fold.
     """
 
     arm: ArmKey
@@ -90,7 +92,13 @@ class StrongTask:
     pool: Pool = "none"
     round: int = 0
     start: Path | None = None
+    apart: bool = False
     title: ClassVar[str] = "teacher"
+
+    @property
+    def draws(self) -> int:
+        """What its random numbers begin from."""
+        return self.seed + (_FOLDS_APART * self.fold if self.apart else 0)
 
     @property
     def kind(self) -> str:
@@ -118,7 +126,7 @@ class StrongTask:
             "strong": self.strong.model_dump(mode="json", include=own),
             "train": part.train.tolist(),
             "valid": part.valid.tolist(),
-            "seed": self.seed,
+            "seed": self.draws,
             **lab.strong_arithmetic,
         }
         training = self.strong.student if self.way in ("pseudo-labels", "consistency") else self.strong.training

@@ -79,7 +79,7 @@ def _train(task: StrongTask, lab: Lab, folder: Path, watcher: Watcher | None) ->
     how = _recipe(task, lab, train)
     fitted = fit(
         how.network, how.objective, train, valid=valid, config=how.config, beside=how.beside, groups=how.groups,
-        settled=task.way == "consistency", seed=task.seed + _SEEDS_APART * task.round, runtime=lab.strong_runtime,
+        settled=task.way == "consistency", seed=task.draws + _SEEDS_APART * task.round, runtime=lab.strong_runtime,
         folder=folder, watcher=watcher,
     )  # fmt: skip
     network, config = how.network, how.config
@@ -149,11 +149,11 @@ def _recipe(task: StrongTask, lab: Lab, train: Images) -> _Recipe:
         objective, beside = consistency(strong, pool)
         return _Recipe(_teacher(task, lab, train), objective, config, beside)
     if task.start is not None:
-        started = network_from(task.start, train.shape, classes=lab.classes, side=strong.start.side, seed=task.seed)
+        started = network_from(task.start, train.shape, classes=lab.classes, side=strong.start.side, seed=task.draws)
         return _Recipe(
             started, Classification(strong.training.smoothing), started_training(strong), groups=(Group(head_of(started), rate=10),)
         )  # fmt: skip
-    network = new_strong(lab, strong, task.seed, pool)
+    network = new_strong(lab, strong, task.draws, pool)
     if task.way == "pseudo-labels":
         config, began = strong.student, time.perf_counter()
         beside, foreign = _pseudo_labeled(task, lab, train, pool)
@@ -195,7 +195,7 @@ def _teacher(task: StrongTask, lab: Lab, train: Images) -> StrongNet:
     """Return the network that a task needs, with its weights."""
     (needed,) = task.needs
     assert isinstance(needed, StrongTask)
-    teacher = new_strong(lab, task.strong, needed.seed, lab.splits.unlabeled if needed.pool == "unlabeled" else train)
+    teacher = new_strong(lab, task.strong, needed.draws, lab.splits.unlabeled if needed.pool == "unlabeled" else train)
     load_weights(needed.key(lab).folder / "weights.safetensors", teacher)
     return teacher
 

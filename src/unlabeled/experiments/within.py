@@ -50,6 +50,11 @@ class AroundTask:
         return self.inner.seed
 
     @property
+    def apart(self) -> bool:
+        """Whether it shares nothing random with runs of other folds."""
+        return getattr(self.inner, "apart", False)
+
+    @property
     def kind(self) -> str:
         """What takes about the same time."""
         return self.inner.kind

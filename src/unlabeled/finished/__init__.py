@@ -125,6 +125,7 @@ def reopen(folder: Path, *, cache: Path | None = None, splits: Splits | None = N
     if splits.origin.get("key") != result.question.get("images"):
         raise UserError(f"{config.data}: the images are not those of {folder} any more; run unlabeled run again")
     lab = Lab(config, splits, folder)
+    lab.apart = result.protocol is not None and result.protocol.apart
     if result.protocol is not None and result.protocol.strong_precision:
         lab.strong_runtime = replace(lab.runtime, precision=result.protocol.strong_precision)
         lab.strong_kernels = result.protocol.strong_kernels

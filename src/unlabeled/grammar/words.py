@@ -232,7 +232,7 @@ def verdict_lists(named: Iterable[tuple[str, str]], language: Language, *, merel
         "no difference": _("no difference: {names}"),
         "imprecise": _("too imprecise to tell: {names}"),
         "unfinished": _("not trained to the end: {names}"),
-        "reading": _("no verdict with fewer than 3 seeds: {names}"),
+        "reading": _("no verdict with fewer than 3 folds or seeds: {names}"),
         "diverged": _("diverged: {names}"),
     }
     by_verdict: dict[str, list[str]] = {}

@@ -111,11 +111,10 @@ def measure_curve(lab: Lab, do: Perform, rows: Sequence[Row], comparison: Compar
     missing += [f"{point.value} of the labels: a run diverged" for point in points if point not in whole]
     pools = [point for point in image_points(lab) if runs.at(point, [answer.arm])]
     labels = (*(_labels_of(lab_within(lab, point.place)) for point in whole), _labels_of(lab))
-    right = {arm: runs.right(arm, whole) for arm in arms}
-    ways = tuple(CurveWay(arm, runs.accuracies(right[arm])) for arm in arms)
+    ways = tuple(CurveWay(arm, runs.accuracies(arm, whole)) for arm in arms)
     found = LabelCurve(labels, ways, missing=tuple(missing), rows=tuple(runs.rows))
     if len(labels) > 1:
-        found = _judged(found, runs, [right[arm] for arm in arms[:2]], runs.right(answer.twin.control))
+        found = _judged(found, runs, whole, answer.twin.control)
     return _over_images(found, runs, pools)
 
 
@@ -170,19 +169,20 @@ def tasks_at(lab: Lab, point: Point, arms: Sequence[ArmKey]) -> Iterator[Task]:
                 yield from (WithinTask(point.arm(arm), task, point.place) for task in own)
 
 
-def _judged(curve: LabelCurve, runs: _Runs, right: Sequence[np.ndarray], twin: np.ndarray) -> LabelCurve:
+def _judged(curve: LabelCurve, runs: _Runs, points: Sequence[Point], twin: ArmKey) -> LabelCurve:
     """Read off the curves what is saved, and extrapolate where there are points enough."""
-    labels, (alone, best) = curve.labels, right
-    scale, departures = straightest(labels, [runs.measured(alone), runs.measured(best)])
+    labels, (alone, best) = curve.labels, (way.arm for way in curve.ways[:2])
+    over, whole = [(way, points) for way in (alone, best)], [(way, ()) for way in (alone, best, twin)]
+    scale, departures = straightest(labels, [runs.measured(one) for one in over])
     enough = len(labels) > 2
     return replace(
         curve,
         scale=scale,
         departures={name: departures[name] for name in departures},
-        saving=label_saving(labels, runs.measured(best, alone[-1:]), scale=scale),
-        over_twin=label_saving(labels, runs.measured(best, twin), scale=scale),
-        equivalent=label_equivalent(labels, runs.measured(alone, best[-1:])) if enough else None,
-        more_labels=gain_of_more(labels, runs.measured(best), nice_below(max(1.0, labels[-1] / _MOST_LABELS))),
+        saving=label_saving(labels, runs.measured(over[1], whole[0]), scale=scale),
+        over_twin=label_saving(labels, runs.measured(over[1], whole[2]), scale=scale),
+        equivalent=label_equivalent(labels, runs.measured(over[0], whole[1])) if enough else None,
+        more_labels=gain_of_more(labels, runs.measured(over[1]), nice_below(max(1.0, labels[-1] / _MOST_LABELS))),
     )
 
 
@@ -191,9 +191,8 @@ def _over_images(curve: LabelCurve, runs: _Runs, points: Sequence[Point]) -> Lab
     if not points:
         return curve
     counts = (*(int(point.value) for point in points), runs.images)
-    right = runs.right(curve.best, points)
-    gain = gain_of_more(counts, runs.measured(right), nice_below(max(1.0, counts[-1] / _MOST_IMAGES)))
-    return replace(curve, images=counts, over_images=runs.accuracies(right), more_images=gain)
+    gain = gain_of_more(counts, runs.measured((curve.best, points)), nice_below(max(1.0, counts[-1] / _MOST_IMAGES)))
+    return replace(curve, images=counts, over_images=runs.accuracies(curve.best, points), more_images=gain)
 
 
 def _labels_of(lab: Lab) -> int:
@@ -228,11 +227,17 @@ class _Runs:
         folds, seeds = range(len(self._lab.folds.folds)), range(self._lab.config.seeds)
         return np.array([[[scores[arm, f, s][0] for s in seeds] for f in folds] for arm in (*arms, way)])
 
-    def measured(self, *right: np.ndarray) -> Measured:
-        """Return the errors of what was got right, with what they share."""
-        return Measured(np.concatenate(right), self._lab.folds.correlation)
+    def _nested(self, *ways: ArmKey) -> bool:
+        """Tell whether runs of these ways share nothing random with those of other folds."""
+        return all(row.apart for row in self._main if row.arm in ways)
 
-    def accuracies(self, right: np.ndarray) -> tuple[Effect, ...]:
-        """Return the accuracy (%) at each point."""
-        effects = (effect_of(100.0 * point, self._lab.folds.correlation) for point in right)
+    def measured(self, *asked: tuple[ArmKey, Sequence[Point]]) -> Measured:
+        """Return the errors of ways at points and in the main job, with what they share."""
+        right = np.concatenate([self.right(way, points) for way, points in asked])
+        return Measured(right, self._lab.folds.correlation, nested=self._nested(*(way for way, _ in asked)))
+
+    def accuracies(self, way: ArmKey, points: Sequence[Point]) -> tuple[Effect, ...]:
+        """Return a way's accuracy (%) at each point and in the main job."""
+        rho, nested = self._lab.folds.correlation, self._nested(way)
+        effects = (effect_of(100.0 * point, rho, nested=nested) for point in self.right(way, points))
         return tuple(replace(one, low=max(one.low, 0.0), high=min(one.high, 100.0)) for one in effects)

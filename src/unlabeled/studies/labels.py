@@ -102,7 +102,7 @@ def _nothing(context: Context[Any], curve: LabelCurve) -> str:
     assert saving is not None
     assert twin is not None
     if not saving.decidable:
-        return context.say("In labels: no interval can be told with fewer than 3 seeds.")
+        return context.say("In labels: no interval can be told with fewer than 3 folds or seeds.")
     if saving.measurable:
         return context.say(
             "In labels: {n:0} do what {all:0} do without the unlabeled images (95 %: {interval}), but against the same way on labeled "

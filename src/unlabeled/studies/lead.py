@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unlabeled.evaluation.statistics import needed, smallest_effect
+from unlabeled.evaluation.sizing import needed, smallest_effect
 from unlabeled.grammar.parts import Answer, Cell, Table
 from unlabeled.grammar.section import Context
 from unlabeled.grammar.tables import css
@@ -18,7 +18,7 @@ STARTS = {
     "no difference": words("The unlabeled images make no difference that matters"),
     "imprecise": words("Too imprecise to tell what the unlabeled images are worth"),
     "unfinished": words("Not trained to the end, so there is no verdict"),
-    "reading": words("A reading without a verdict, for there are fewer than 3 seeds"),
+    "reading": words("A reading without a verdict, for there are fewer than 3 folds or seeds"),
 }
 _POINTS = words(
     "{treated} vs {control} {without:e} points; vs the same from labeled images alone {twin:e} points (95 % intervals, for these labels)."

@@ -42,7 +42,8 @@ def caveats(context: Context[Any]) -> Iterator[str]:
         labels=context.language.ends(folds.train),
     )
     yield context.say(_OWN_FOLDS if folds.own else _STRATIFIED)
-    if protocol.seeds in _FEW_SEEDS:
+    effects = (contrast.accuracy for contrast in context.findings.comparison.contrasts)
+    if protocol.seeds in _FEW_SEEDS and not all(effect is None or effect.nested for effect in effects):
         yield context.say(_FEW_SEEDS[protocol.seeds])
     yield from _of_what_was_left_out(context)
     yield from _of_networks(context)

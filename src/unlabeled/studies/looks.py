@@ -74,9 +74,10 @@ def look(lab: Lab, rows: Sequence[Row], comparison: Comparison) -> Looks:
     pair = (main.treated, main.control)
     scores = read_scores(lab.folder, [row for row in rows if row.arm in pair], lab.splits.test.classes)
     change = _right(lab, scores, main.treated) - _right(lab, scores, main.control)
+    rho, nested = lab.folds.correlation, all(row.apart for row in rows if row.arm in pair)
     mean, classes = change.mean(axis=(0, 1)), lab.splits.test.classes
     right, wrong = (np.argsort(-sign * mean, kind="stable")[: int((sign * mean >= _TURNED).sum())] for sign in (1, -1))
-    gains = tuple(effect_of(100 * change[:, :, classes == one], lab.folds.correlation) for one in range(lab.classes)) if (
+    gains = tuple(effect_of(100 * change[:, :, classes == one], rho, nested=nested) for one in range(lab.classes)) if (
         np.bincount(classes, minlength=lab.classes).min() > 0
     ) else ()  # fmt: skip
     found = Looks(None, None, 0, tuple(right.tolist()), tuple(wrong.tolist()), gains)
