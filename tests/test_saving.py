@@ -117,6 +117,14 @@ def test_curves_are_straight_on_the_scale_on_which_they_were_drawn():
         assert departures[scale] < 0.01 < sorted(departures.values())[1]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_two_numbers_of_labels_are_read_as_accuracy_and_not_on_the_scale_that_rounding_likes(seed):
+    ends = np.random.default_rng(seed).uniform(0.2, 0.8, size=(2, 2))
+    found, departures = straightest([100, 200], [Measured(exactly(one)) for one in ends])
+    assert found == "accuracy"
+    assert max(departures.values()) < 1e-9
+
+
 def test_a_power_law_is_found_and_goes_on():
     """Without noise the equivalent and what more labels bring are those of the law that drew the curve."""
     alone, goal = law(LABELS), law(1300)

@@ -189,6 +189,14 @@ def _table(context: Context[Any], curve: LabelCurve) -> Table:
         ]
         for point, count in enumerate(curve.labels)
     ]
+    title = context.say("Accuracy by number of labels")
+    if len(curve.labels) < 3:
+        return Table(
+            title,
+            heads,
+            rows,
+            context.say("Numbers between are read off straight lines over the logarithm of the number of labels."),
+        )
     others = [name for name in curve.departures if name != curve.scale]
     note = context.say(
         "The curves are straightest over the logarithm of the number of labels in {scale}: {off:2} points from a line, where {others} has "
@@ -197,7 +205,7 @@ def _table(context: Context[Any], curve: LabelCurve) -> Table:
         others=context.say(" and ").join(context.say(_SCALES[name]) for name in others),
         rest=context.say(" and ").join(context.language.number(curve.departures[name], 2) for name in others),
     ) if curve.scale else ""  # fmt: skip
-    return Table(context.say("Accuracy by number of labels"), heads, rows, note)
+    return Table(title, heads, rows, note)
 
 
 def _more(context: Context[Any], curve: LabelCurve) -> list[str]:
