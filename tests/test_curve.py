@@ -86,7 +86,7 @@ def test_with_fewer_unlabeled_images_what_learns_from_them_is_another(lab):
 def test_a_student_of_fewer_labels_has_a_teacher_of_fewer_labels(lab):
     student, place = SELF_TRAINED.tasks(lab, 1, 0)[0], LabelShare(0.5)
     (teacher,) = WithinTask(BEST, student, place).needs
-    alone = StrongTask(TEACHER, lab.config.strong, 1, 0, apart=True)
+    alone = StrongTask(TEACHER, lab.config.strong, 1, 0)
     assert key_of(lab, teacher) == key_of(lab, WithinTask(TEACHER, alone, place)) != key_of(lab, alone)
 
 

@@ -1,6 +1,7 @@
 """Runs that share nothing random with those of other folds: their intervals, how large a study must be, and that they share nothing."""
 
 import math
+import os
 from dataclasses import replace
 from itertools import product
 
@@ -18,11 +19,15 @@ from unlabeled.evaluation.statistics import half_width, mean_squares, paired_eff
 from unlabeled.experiments.lab import Lab
 from unlabeled.experiments.selftraining import StrongTask
 from unlabeled.experiments.strong import new_strong
+from unlabeled.finished import reopen
+from unlabeled.keeping.results import read_result
 from unlabeled.methods import METHODS
 from unlabeled.methods.strong import CONSISTENT, SELF_TRAINED, STRONG, STRONG_METHODS
 from unlabeled.outcomes import ClassicalOutcome
 from unlabeled.records import ArmKey, Contrast, Row
 from unlabeled.sources import load
+from unlabeled.studies import course
+from unlabeled.studies.course import run_gain
 
 DESIGNS = [(3, 1), (8, 1), (3, 3), (5, 2), (5, 3), (10, 3)]
 # Standard deviations of fold and run.
@@ -152,6 +157,8 @@ def test_labels_saved_have_an_interval_of_folds_alone():
     crossed, nested = (label_saving([100, 200], Measured(right, nested=n), scale="accuracy") for n in (False, True))
     assert (crossed.decidable, nested.decidable) == (False, True)
     assert nested.low < nested.equal < nested.high
+    expected = [shared_test_variance(1.0 - one, nested=True) for one in right]
+    assert np.diag(Measured(right, nested=True).covariance) == pytest.approx(expected, abs=1e-12)
     few = Measured(right[:, :2], nested=True)
     assert not label_saving([100, 200], few, scale="accuracy").decidable
 
@@ -191,6 +198,56 @@ def test_the_strong_networks_ways_are_apart_but_for_those_that_were_pretrained_o
     assert {name for name, apart in told.items() if not apart} == crossed
 
 
+def test_ways_that_are_compared_begin_from_the_same_random_numbers(lab):
+    for fold, seed in product(range(3), range(2)):
+        assert len({method.tasks(lab, fold, seed)[0].draws for method in STRONG_METHODS}) == 1
+
+
+@pytest.mark.slow
+def test_an_answer_of_before_is_another_one_and_is_kept(tmp_path, monkeypatch):
+    """Its runs began from the same random numbers on all folds: it stays beside the new one, and can be read with its own runs."""
+    asked = ASKED | {"folds": 2, "seeds": 1, "curve": {"labels": []}, "classical": {"strengths": [0.1]}, "jobs": 1} | {
+        "leave_out": ["random", "pca", "scaled", "frozen", "denoised", "denoised-network", "joint", "consistency", "pretrained",
+                      "rotations"]
+    }  # fmt: skip
+    config, made = resolve(asked), Lab.__init__
+
+    def as_before(self, *given):
+        made(self, *given)
+        self.apart = False
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lab, "__init__", as_before)
+        patched.setattr(course, "_draws", lambda _: {})
+        folder = run_gain(config, load(config), folder=tmp_path / "run")
+    assert "apart" not in read_result(folder).content["protocol"]
+    before = reopen(folder)
+    assert all(not row.apart and row.run == relative(before.lab, task) for task, row in before.tasks(STRONG.arm))
+    (folder / "report.html").write_text("of before")
+    run_gain(config, load(config), folder=folder)
+    after = reopen(folder)
+    assert all(row.apart and row.run == relative(after.lab, task) for task, row in after.tasks(STRONG.arm))
+    (kept,) = (folder / "earlier").iterdir()
+    assert not (folder / "report.html").exists()
+    assert (kept / "report.html").read_text() == "of before"
+    old, new = (
+        [row["run"] for row in read_result(one).content["findings"]["rows"] if row["fold"] == 1]
+        for one in (kept, folder)
+    )
+    assert not {run for run in old if "strong" in run} & set(new)
+
+
+def relative(lab, task):
+    """Return the folder of a run within its study's, as rows say it."""
+    return os.path.relpath(task.key(lab).folder, lab.folder)
+
+
+def test_numbers_that_share_nothing_ask_for_more_of_them_and_not_for_seeds():
+    effect = paired_effect([1.0, 2.0, 3.0, 2.0, 1.0])
+    assert smallest_effect(effect, folds=10) < smallest_effect(effect)
+    assert needed(effect, 0.5).folds > 5
+
+
 def test_no_two_runs_begin_from_the_same_random_numbers(lab):
     """Seeds may be as many as the options allow, and the rounds of self-training have numbers of their own."""
     ways = [replace(STRONG.tasks(lab, fold, seed)[0]) for fold, seed in product(range(3), range(2))]
@@ -201,7 +258,7 @@ def test_no_two_runs_begin_from_the_same_random_numbers(lab):
     for a, b in product(range(6), range(6)):
         if a < b:
             assert (flat[a] != flat[b]).mean() > 0.5
-    most = StrongTask(STRONG.arm, lab.config.strong, 0, 99, "pseudo-labels", "unlabeled", 10, apart=True)
+    most = StrongTask(STRONG.arm, lab.config.strong, 0, 99, "pseudo-labels", "unlabeled", 10)
     assert most.draws + 1000 * most.round < replace(most, fold=1, seed=0).draws
 
 

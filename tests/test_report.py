@@ -308,7 +308,7 @@ def test_every_sentence_of_the_main_job_follows_the_numbers(run, tmp_path, verdi
     captions = [part.caption for part in changes.parts if hasattr(part, "caption")]
     counts = {one: sum(worth["verdict"] == one for worth in compared["worths"]) for one in ("helps", "hurts")}
     assert f"{counts['helps']} help, by both differences, and {counts['hurts']} hurt" in captions[0]
-    assert captions[1].startswith("On 2 of 3 folds ConvNet from the autoencoder is better in the mean over seeds; ")
+    assert captions[1].startswith("On 2 of 3 folds ConvNet from the autoencoder is better in the mean; ")
     assert captions[1].endswith("single differences range from −0.5 to +1.0 points.")
     note = next(part.note for part in changes.parts if hasattr(part, "note"))
     assert "leaves out zero" not in note

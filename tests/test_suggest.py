@@ -350,7 +350,5 @@ def test_a_run_of_an_earlier_version_says_that_it_was_not_asked(finished):
     context = Context.of(GAIN.findings, result, finished, Language("en"))
     context = replace(context, findings=replace(context.findings, looks=None), page=GAIN.pages[0])
     for part in (wrong_labels(context), probabilities(context)):
-        assert part == [
-            "This run was made before networks were asked this; the same command again asks them, and repeats no training."
-        ]
+        assert part == ["This run was made before networks were asked this; the same command again asks them."]
     assert turned(context) == []

@@ -149,7 +149,7 @@ _DIGITS: dict[str, Any] = {
 # Which these are, and first weights, make more of a difference than one round of self-training does, but less than two.
 _DRAWN: dict[str, Any] = {
     "leave_out": [
-        "pca", "scaled", "frozen", "denoised", "denoised-network", "joint", "consistency", "pretrained", "rotations",
+        "random", "pca", "scaled", "frozen", "denoised", "denoised-network", "joint", "consistency", "pretrained", "rotations",
     ],
     "side": 24,
     "folds": 5,

@@ -81,8 +81,9 @@ def paired_effect(
         If there are fewer than two folds, a number is not finite, or rho or the level is out of range.
     """
     table = np.asarray(differences, dtype=np.float64)
-    alone = table.ndim == 1
-    table = table[:, None] if alone else table
+    # Numbers that share nothing are folds of one run each.
+    nested = nested or table.ndim == 1
+    table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2 or len(table) < 2 or table.shape[1] < 1:
         raise ValueError(f"differences have shape {np.shape(differences)}; give (folds, seeds) with two folds or more")
     if not np.isfinite(table).all() or not 0 <= test_variance < math.inf:
@@ -102,7 +103,7 @@ def paired_effect(
     return Effect(
         mean, mean - wide, mean + wide, _p_value(abs(mean), half, least), _degrees(squares, folds, seeds, nested),
         float(table.std(ddof=1)), int((table.mean(axis=1) > 0).sum()), folds, seeds, parts, runs=float(squares.runs),
-        correlation=float(correlation), decidable=decidable(folds, seeds, nested=nested or alone), nested=nested,
+        correlation=float(correlation), decidable=decidable(folds, seeds, nested=nested), nested=nested,
     )  # fmt: skip
 
 
@@ -163,7 +164,8 @@ def half_width(
     1960). ``benchmarks/calibration.py`` has the rates at which it errs.
 
     Where the design is ``nested`` nothing is common to all folds, and the interval is Student's of the folds' means, its square t² F, and
-    again no narrower than that of all runs. Of overlapping folds as much of E is taken off as above; 5 % hold up to ten folds.
+    again no narrower than that of all runs. Of overlapping folds as much of E is taken off as above; 5 % hold up to ten folds that share
+    four fifths.
     """
     return _half_width(squares, folds, seeds, correlation, test_variance, 1 - level, nested)
 

@@ -80,8 +80,8 @@ class StrongTask:
     Of "labels" alone it is the teacher. By "pseudo-labels" it is a student with random first weights, which learns from the labels and
     from what the network of the round before makes of the ``pool``. By "consistency" it goes on from the teacher's weights, and learns
     from what its own averaged weights make of the pool. By "autoencoder" and "rotations" its first weights have learned from the pool.
-    By "weights" it is the network of the file ``start``. With ``apart`` its random numbers are of its fold and seed alone, so that runs
-    of two folds have nothing random in common, and an effect needs no more than folds; else they are those of its seed on every fold.
+    By "weights" it is the network of the file ``start``. Its random numbers are its ``own``, of its fold and seed alone, or those of its
+    seed on every fold, as once.
     """
 
     arm: ArmKey
@@ -92,13 +92,21 @@ class StrongTask:
     pool: Pool = "none"
     round: int = 0
     start: Path | None = None
-    apart: bool = False
+    own: bool = True
     title: ClassVar[str] = "teacher"
 
     @property
     def draws(self) -> int:
-        """What its random numbers begin from."""
-        return self.seed + (_FOLDS_APART * self.fold if self.apart else 0)
+        """What its random numbers begin from; those of all ways on a fold are the same, so that they are compared in pairs."""
+        return self.seed + (_FOLDS_APART * self.fold if self.own else 0)
+
+    @property
+    def apart(self) -> bool:
+        """Whether it shares nothing random with runs of other folds, so that an effect needs no more than folds.
+
+        What was pretrained on unlabeled images once a seed is common to all folds, and its twin is judged alike.
+        """
+        return self.own and self.way not in ("autoencoder", "rotations")
 
     @property
     def kind(self) -> str:

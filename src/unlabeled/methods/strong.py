@@ -41,9 +41,7 @@ class StrongMethod:
         """Train it."""
         strong, start = lab.config.strong, lab.config.start if self.way == "weights" else None
         rounds = strong.rounds if self.way == "pseudo-labels" else 0
-        # What was pretrained on unlabeled images once a seed is common to all folds.
-        apart = lab.apart and self.way not in ("autoencoder", "rotations")
-        return [StrongTask(self.arm, strong, fold, seed, self.way, self.pool, rounds, start, apart)]
+        return [StrongTask(self.arm, strong, fold, seed, self.way, self.pool, rounds, start, lab.apart)]
 
 
 def _twins(

@@ -55,7 +55,7 @@ def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgr
         )
     assert GAIN.check is not None
     GAIN.check(lab)
-    question = config.question | {"images": splits.origin.get("key")}
+    question = config.question | {"images": splits.origin.get("key")} | _draws(config)
     with progress or RunProgress() as shown, working_in(folder, shown.note):
         _tell_kernels(lab, shown)
         result = _run(GAIN, lab, shown, question)
@@ -144,9 +144,17 @@ def _remove_pages(folder: Path) -> None:
 
 def _question(config: Config, splits: Splits) -> dict[str, Any]:
     """Return what a study's answer depends on; which other studies were asked for is nothing to it."""
-    return {name: value for name, value in config.question.items() if name != "study"} | {
-        "images": splits.origin.get("key")
-    }
+    return (
+        {name: value for name, value in config.question.items() if name != "study"}
+        | {"images": splits.origin.get("key")}
+        | _draws(config)
+    )
+
+
+def _draws(config: Config) -> dict[str, str]:
+    """Say what has changed since answers of before: of the strong network they had the same random numbers on all folds."""
+    strong = config.study == "open-set" or (config.study == "gain" and config.classifier != "small")
+    return {"draws": "of each fold"} if strong else {}
 
 
 def _is_answered(place: Path, question: dict[str, Any]) -> bool:

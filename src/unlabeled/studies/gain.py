@@ -223,7 +223,7 @@ def _folds(context: Context[GainFindings]) -> Picture:
     names = {context.colour(arm): context.name(arm) for arm in (main.control, main.treated)}
     x, y = context.say("fold (seeds side by side)"), context.say("test accuracy, %")
     caption = context.say(
-        "On {e.folds_won} of {e.folds} folds {name} is better in the mean over seeds; single differences range from {low:+} to "
+        "On {e.folds_won} of {e.folds} folds {name} is better in the mean; single differences range from {low:+} to "
         "{high:+} points.",
         e=main.accuracy,
         name=context.name(main.treated),

@@ -11,7 +11,7 @@ from unlabeled.grammar.words import words
 from unlabeled.methods import METHODS, is_of, method_of
 from unlabeled.methods.strong import SELF_TRAINED, StrongMethod
 from unlabeled.outcomes import NetworkOutcome
-from unlabeled.records import ArmKey
+from unlabeled.records import ArmKey, Comparison
 
 _LEARNED = 1.2
 _FEW_SEEDS = {
@@ -42,14 +42,20 @@ def caveats(context: Context[Any]) -> Iterator[str]:
         labels=context.language.ends(folds.train),
     )
     yield context.say(_OWN_FOLDS if folds.own else _STRATIFIED)
-    effects = (contrast.accuracy for contrast in context.findings.comparison.contrasts)
-    if protocol.seeds in _FEW_SEEDS and not all(effect is None or effect.nested for effect in effects):
+    if protocol.seeds in _FEW_SEEDS and _has_common_seeds(context.findings.comparison):
         yield context.say(_FEW_SEEDS[protocol.seeds])
     yield from _of_what_was_left_out(context)
     yield from _of_networks(context)
     yield from _of_strangers(context)
     yield from _of_data(context)
     yield from _of_convergence(context)
+
+
+def _has_common_seeds(compared: Comparison) -> bool:
+    """Tell whether folds have seeds in common: those of anything but the pixels and the strong network's own ways."""
+    return any(
+        not arm.accuracy.nested for arm in compared.arms if arm.accuracy is not None and arm.arm.source != "pixels"
+    )
 
 
 def _of_what_was_left_out(context: Context[Any]) -> Iterator[str]:

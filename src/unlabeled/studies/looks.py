@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from unlabeled.experiments.lab import Lab
     from unlabeled.images import Splits
 
-UNASKED = words(
-    "This run was made before networks were asked this; the same command again asks them, and repeats no training."
-)
+UNASKED = words("This run was made before networks were asked this; the same command again asks them.")
 _SHOWN = 24
 _MOST = 12  # of a kind of turned images
 _TURNED = 0.5  # share of the runs, as a difference, from which an image counts as turned

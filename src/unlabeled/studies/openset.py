@@ -89,6 +89,7 @@ class Opened:
         )
         config = lab.config.model_copy(update={"own_folds": False})
         other = OpenLab(config, made, lab.folder)
+        other.apart = lab.apart
         if lab.config.precision == "auto":
             other.strong_runtime = lab.strong_runtime
         return other
@@ -167,12 +168,12 @@ def plan(lab: Lab) -> Iterator[Task]:
     """Yield the runs of every fold and seed."""
     strong, inside = lab.config.strong, opened(lab, 0.0)
     for seed, fold in repetitions(inside):
-        yield WithinTask(TEACHER, StrongTask(TEACHER, strong, fold, seed, apart=lab.apart), Opened(0.0))
+        yield WithinTask(TEACHER, StrongTask(TEACHER, strong, fold, seed, own=lab.apart), Opened(0.0))
         for share in lab.config.studies.open_set.shares:
             for source, guard in _NAMES:
                 own = strong.model_copy(update={"guard": guard or "none"})
                 rounds = int(source == "self-training")
-                inner = StrongTask(TEACHER, own, fold, seed, _WAYS[source], "unlabeled", rounds, apart=lab.apart)
+                inner = StrongTask(TEACHER, own, fold, seed, _WAYS[source], "unlabeled", rounds, own=lab.apart)
                 yield WithinTask(_arm(source, guard, share), inner, Opened(share))
 
 
