@@ -189,6 +189,11 @@ def read_scores(folder: Path, rows: Iterable[Row], labels: NDArray[np.int64]) ->
     return scores
 
 
+def all_apart(rows: Iterable[Row], arms: Collection[ArmKey]) -> bool:
+    """Tell whether runs of some arms share nothing random with those of other folds."""
+    return all(row.apart for row in rows if row.arm in arms)
+
+
 class _Compared:
     """The rows and scores of a comparison."""
 
@@ -208,16 +213,12 @@ class _Compared:
         """Tell whether each of an arm's runs came to an end."""
         return all((arm, fold, seed) in self.scores for fold in self.folds for seed in self.seeds)
 
-    def nested(self, *arms: ArmKey) -> bool:
-        """Tell whether runs of these arms share nothing random with those of other folds."""
-        return all(row.apart for row in self.rows if row.arm in arms)
-
     def describe(self, arm: ArmKey) -> ArmSummary:
         """Return an arm's means with intervals, medians of times and speeds, and what went wrong."""
         own = [row for row in self.rows if row.arm == arm]
         accuracy = loss = None
         if self.whole(arm):
-            nested = self.nested(arm)
+            nested = all_apart(self.rows, [arm])
             accuracy, loss = (effect_of(self.table(arm, metric), self.correlation, nested=nested) for metric in (0, 1))
             # No accuracy is below 0 or above 100 %, whatever a symmetric interval says of few runs.
             accuracy = replace(accuracy, low=max(accuracy.low, 0.0), high=min(accuracy.high, 100.0))
@@ -238,7 +239,7 @@ class _Compared:
         if not (self.whole(treated) and self.whole(control)):
             return ContrastResult(contrast, None, None)
         accuracy, loss = (self.table(treated, metric) - self.table(control, metric) for metric in (0, 1))
-        differences, nested = accuracy.mean(axis=2), self.nested(treated, control)
+        differences, nested = accuracy.mean(axis=2), all_apart(self.rows, [treated, control])
         blocked: Decision = "imprecise"
         if treated in unfinished or control in unfinished:
             blocked = "unfinished"

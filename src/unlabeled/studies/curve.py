@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unlabeled.errors import DataError, UserError
-from unlabeled.evaluation.comparison import effect_of, read_scores
+from unlabeled.evaluation.comparison import all_apart, effect_of, read_scores
 from unlabeled.evaluation.saving import (
     Equivalent,
     Measured,
@@ -106,10 +107,10 @@ def measure_curve(lab: Lab, do: Perform, rows: Sequence[Row], comparison: Compar
     answer = comparison.answer
     runs, arms = _Runs(lab, do, rows), drawn_ways(lab, answer.without.control, answer.arm)
     points, missing = label_points(lab)
-    whole = [point for point in points if runs.at(point, arms)]
+    whole = tuple(point for point in points if runs.at(point, arms))
     # A run that diverged has no accuracy, and its point none.
     missing += [f"{point.value} of the labels: a run diverged" for point in points if point not in whole]
-    pools = [point for point in image_points(lab) if runs.at(point, [answer.arm])]
+    pools = tuple(point for point in image_points(lab) if runs.at(point, [answer.arm]))
     labels = (*(_labels_of(lab_within(lab, point.place)) for point in whole), _labels_of(lab))
     ways = tuple(CurveWay(arm, runs.accuracies(arm, whole)) for arm in arms)
     found = LabelCurve(labels, ways, missing=tuple(missing), rows=tuple(runs.rows))
@@ -169,7 +170,7 @@ def tasks_at(lab: Lab, point: Point, arms: Sequence[ArmKey]) -> Iterator[Task]:
                 yield from (WithinTask(point.arm(arm), task, point.place) for task in own)
 
 
-def _judged(curve: LabelCurve, runs: _Runs, points: Sequence[Point], twin: ArmKey) -> LabelCurve:
+def _judged(curve: LabelCurve, runs: _Runs, points: tuple[Point, ...], twin: ArmKey) -> LabelCurve:
     """Read off the curves what is saved, and extrapolate where there are points enough."""
     labels, (alone, best) = curve.labels, (way.arm for way in curve.ways[:2])
     over, whole = [(way, points) for way in (alone, best)], [(way, ()) for way in (alone, best, twin)]
@@ -186,7 +187,7 @@ def _judged(curve: LabelCurve, runs: _Runs, points: Sequence[Point], twin: ArmKe
     )
 
 
-def _over_images(curve: LabelCurve, runs: _Runs, points: Sequence[Point]) -> LabelCurve:
+def _over_images(curve: LabelCurve, runs: _Runs, points: tuple[Point, ...]) -> LabelCurve:
     """Add the best use with fewer unlabeled images, if it was run with fewer."""
     if not points:
         return curve
@@ -206,6 +207,7 @@ class _Runs:
     def __init__(self, lab: Lab, do: Perform, rows: Sequence[Row]) -> None:
         self._lab, self._do, self._main = lab, do, rows
         self.rows: list[Row] = []
+        self.right = lru_cache(maxsize=None)(self._right)  # read once for all that is told of it
 
     @property
     def images(self) -> int:
@@ -219,7 +221,7 @@ class _Runs:
         self.rows += rows if whole else []
         return whole
 
-    def right(self, way: ArmKey, points: Sequence[Point] = ()) -> np.ndarray:
+    def _right(self, way: ArmKey, points: tuple[Point, ...] = ()) -> np.ndarray:
         """Return what a way got right at each point and, last, in the main job: (points, folds, seeds, images)."""
         arms = [point.arm(way) for point in points]
         rows = [row for row in (*self.rows, *self._main) if row.arm in (*arms, way)]
@@ -227,17 +229,13 @@ class _Runs:
         folds, seeds = range(len(self._lab.folds.folds)), range(self._lab.config.seeds)
         return np.array([[[scores[arm, f, s][0] for s in seeds] for f in folds] for arm in (*arms, way)])
 
-    def _nested(self, *ways: ArmKey) -> bool:
-        """Tell whether runs of these ways share nothing random with those of other folds."""
-        return all(row.apart for row in self._main if row.arm in ways)
-
-    def measured(self, *asked: tuple[ArmKey, Sequence[Point]]) -> Measured:
+    def measured(self, *asked: tuple[ArmKey, tuple[Point, ...]]) -> Measured:
         """Return the errors of ways at points and in the main job, with what they share."""
         right = np.concatenate([self.right(way, points) for way, points in asked])
-        return Measured(right, self._lab.folds.correlation, nested=self._nested(*(way for way, _ in asked)))
+        return Measured(right, self._lab.folds.correlation, nested=all_apart(self._main, [way for way, _ in asked]))
 
-    def accuracies(self, way: ArmKey, points: Sequence[Point]) -> tuple[Effect, ...]:
+    def accuracies(self, way: ArmKey, points: tuple[Point, ...]) -> tuple[Effect, ...]:
         """Return a way's accuracy (%) at each point and in the main job."""
-        rho, nested = self._lab.folds.correlation, self._nested(way)
+        rho, nested = self._lab.folds.correlation, all_apart(self._main, [way])
         effects = (effect_of(100.0 * point, rho, nested=nested) for point in self.right(way, points))
         return tuple(replace(one, low=max(one.low, 0.0), high=min(one.high, 100.0)) for one in effects)

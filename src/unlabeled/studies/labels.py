@@ -189,23 +189,21 @@ def _table(context: Context[Any], curve: LabelCurve) -> Table:
         ]
         for point, count in enumerate(curve.labels)
     ]
-    title = context.say("Accuracy by number of labels")
+    return Table(context.say("Accuracy by number of labels"), heads, rows, _between(context, curve))
+
+
+def _between(context: Context[Any], curve: LabelCurve) -> str:
+    """Say how numbers of labels between those that were run are read off."""
     if len(curve.labels) < 3:
-        return Table(
-            title,
-            heads,
-            rows,
-            context.say("Numbers between are read off straight lines over the logarithm of the number of labels."),
-        )
+        return context.say("Numbers between are read off straight lines over the logarithm of the number of labels.")
     others = [name for name in curve.departures if name != curve.scale]
-    note = context.say(
+    return context.say(
         "The curves are straightest over the logarithm of the number of labels in {scale}: {off:2} points from a line, where {others} has "
         "{rest}. So numbers between are read off there.",
         scale=context.say(_SCALES[curve.scale]), off=curve.departures[curve.scale],
         others=context.say(" and ").join(context.say(_SCALES[name]) for name in others),
         rest=context.say(" and ").join(context.language.number(curve.departures[name], 2) for name in others),
     ) if curve.scale else ""  # fmt: skip
-    return Table(title, heads, rows, note)
 
 
 def _more(context: Context[Any], curve: LabelCurve) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unlabeled.evaluation.calibration import Calibration, calibrate
-from unlabeled.evaluation.comparison import Scores, effect_of, read_scores
+from unlabeled.evaluation.comparison import Scores, all_apart, effect_of, read_scores
 from unlabeled.evaluation.suspects import Suspects, find_suspects
 from unlabeled.grammar.drawing import png, tile
 from unlabeled.grammar.parts import Part, Photographs, Table
@@ -72,7 +72,7 @@ def look(lab: Lab, rows: Sequence[Row], comparison: Comparison) -> Looks:
     pair = (main.treated, main.control)
     scores = read_scores(lab.folder, [row for row in rows if row.arm in pair], lab.splits.test.classes)
     change = _right(lab, scores, main.treated) - _right(lab, scores, main.control)
-    rho, nested = lab.folds.correlation, all(row.apart for row in rows if row.arm in pair)
+    rho, nested = lab.folds.correlation, all_apart(rows, pair)
     mean, classes = change.mean(axis=(0, 1)), lab.splits.test.classes
     right, wrong = (np.argsort(-sign * mean, kind="stable")[: int((sign * mean >= _TURNED).sum())] for sign in (1, -1))
     gains = tuple(effect_of(100 * change[:, :, classes == one], rho, nested=nested) for one in range(lab.classes)) if (
