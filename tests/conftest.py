@@ -21,6 +21,7 @@ from unlabeled.images import Images
 from unlabeled.keeping import files
 from unlabeled.keeping.locks import locked
 from unlabeled.keeping.results import has_result, read_result, write_result
+from unlabeled.kernels.building import kernels
 from unlabeled.records import StudyResult, read_as
 from unlabeled.studies import GAIN, STUDIES
 
@@ -113,6 +114,13 @@ def _compiles_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CC", str(script))
         yield
+
+
+@pytest.fixture
+def compiled() -> None:
+    """Leave out what only kernels can do, where there are none."""
+    if kernels() is None:
+        pytest.skip("this machine has no compiler, or UNLABELED_KERNELS=off")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -285,8 +285,11 @@ def test_the_faster_precision_is_measured_once_and_kept(tmp_path, monkeypatch, c
         kept.write_text(damaged)
         assert precision.faster_precision(device, tmp_path) == "fp32"
     assert asked == [1.9, *[0.7] * 5]
+    monkeypatch.setattr(precision, "_VERSION", precision._VERSION + 1)  # both compute otherwise now
+    measured(1.5)
+    assert precision.faster_precision(device, tmp_path) == "bf16"
     (tmp_path / "file").write_text("")
-    assert precision.faster_precision(device, tmp_path / "file") == "fp32"
+    assert precision.faster_precision(device, tmp_path / "file") == "bf16"
     assert "measured again" in caplog.text
 
 

@@ -1,6 +1,7 @@
 /* Random blocks through the kernels, in buffers of the exact size, against a plain loop. Whole numbers, so that sums are exact.
    Usage: driver BLOCKS SEED. Built with sanitizers by sanitizers.py. */
 #include "blocks.c"
+#include "pixels.c"
 #include <stdio.h>
 
 static uint64_t seed;
@@ -138,11 +139,48 @@ static int trial_of_halves(void) {
   return wrong;
 }
 
+/* Images from memory of the exact size: moved nowhere they are as they were, tones are counted and replaced, squares stay inside. */
+static int trial_of_pixels(void) {
+  const batch b = {.n = draw(1, 5), .c = draw(0, 1) ? 3 : draw(1, 4), .h = draw(1, 12), .w = draw(1, 12)};
+  const int64_t cells = b.h * b.w, all = b.n * b.c * cells, m = draw(1, b.n), side = draw(1, 6);
+  uint8_t *images = malloc((size_t)all), *moved = malloc((size_t)all), *tables = malloc((size_t)(m * b.c * TONES)), *turned = malloc((size_t)b.n);
+  int64_t *rows = malloc((size_t)(b.n * b.h) * 8), *columns = malloc((size_t)(b.n * b.w) * 8), *chosen = malloc((size_t)m * 8);
+  int64_t *counts = malloc((size_t)(m * b.c * TONES) * 8), *tops = malloc((size_t)b.n * 8), *lefts = malloc((size_t)b.n * 8);
+  float *maps = numbers(b.n * TURNS, 3), *grey = numbers(m * cells, 255), *factor = numbers(m, 2), *gain = numbers(3 * m, 2);
+  for (int64_t i = 0; i < all; i++) images[i] = (uint8_t)draw(0, 255);
+  for (int64_t i = 0; i < b.n * b.h; i++) rows[i] = i % b.h;
+  for (int64_t i = 0; i < b.n * b.w; i++) columns[i] = i % b.w;
+  for (int64_t i = 0; i < b.n; i++) turned[i] = (uint8_t)draw(0, 1), tops[i] = draw(-8, b.h + 2), lefts[i] = draw(-8, b.w + 2);
+  for (int64_t i = 0; i < m; i++) chosen[i] = i;
+  for (int64_t i = 0; i < m * b.c * TONES; i++) tables[i] = (uint8_t)(255 - i % TONES);
+  int wrong = move_pixels(&b, images, rows, columns, maps, turned, moved) | count_tones(&b, moved, chosen, m, counts);
+  for (int64_t i = 0; i < all; i++) {
+    const int64_t image = i / (b.c * cells), c = i % b.c, at = i / b.c % cells;
+    if (!turned[image] && moved[i] != images[(image * b.c + c) * cells + at]) wrong = 1;
+    if (image < m) counts[(image * b.c + c) * TONES + moved[i]]--;
+  }
+  for (int64_t i = 0; i < m * b.c * TONES; i++) wrong |= counts[i] != 0;
+  memcpy(images, moved, (size_t)all);
+  wrong |= tone_pixels(&b, moved, chosen, m, tables);
+  for (int64_t i = 0; i < all; i++) wrong |= moved[i] != (i < m * b.c * cells ? 255 - images[i] : images[i]);
+  if (b.c == 3) wrong |= mix_colours(&b, moved, chosen, m, grey, factor, gain);
+  memcpy(images, moved, (size_t)all);
+  wrong |= cut_squares(&b, moved, tops, lefts, side, 128);
+  for (int64_t i = 0; i < all; i++) {
+    const int64_t image = i / (b.c * cells), row = i / (b.c * b.w) % b.h - tops[image], column = i / b.c % b.w - lefts[image];
+    wrong |= moved[i] != (row >= 0 && row < side && column >= 0 && column < side ? 128 : images[i]);
+  }
+  free(images), free(moved), free(tables), free(turned), free(rows), free(columns), free(chosen), free(counts), free(tops), free(lefts);
+  free(maps), free(grey), free(factor), free(gain);
+  if (wrong) printf("pixels: n %ld %ldx%ldx%ld\n", (long)b.n, (long)b.c, (long)b.h, (long)b.w);
+  return wrong;
+}
+
 int main(int count, char **given) {
   const long blocks = count > 1 ? atol(given[1]) : 50;
   seed = count > 2 ? (uint64_t)atol(given[2]) * 2654435761u + 1 : 1;
   int wrong = 0;
-  for (long i = 0; i < blocks; i++) wrong += trial() | trial_of_halves();
+  for (long i = 0; i < blocks; i++) wrong += trial() | trial_of_halves() | trial_of_pixels();
   printf("%ld blocks, %d wrong\n", blocks, wrong);
   return wrong != 0;
 }

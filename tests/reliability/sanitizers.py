@@ -41,6 +41,7 @@ def run(work: Path, *, seed: int, blocks: int = 60, builds: dict[str, list[str]]
             "-o",
             made,
             "-lpthread",
+            "-lm",
         ]
         built = subprocess.run(command, capture_output=True, text=True, check=False)
         if built.returncode:

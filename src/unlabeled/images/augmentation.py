@@ -1,4 +1,4 @@
-"""Random changes of training images: whole batches, on uint8 pixels, by one gather."""
+"""Random changes of training images: whole batches, on uint8 pixels, by one gather; by the kernels, or by NumPy in the same bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unlabeled.images.policy import draw_amounts, recolour, warp
+from unlabeled.images.policy import draw_amounts, kernels, maps_of, recolour, warp
 
 GREY = 128  # what stands in a hole: zero, as models see pixels
 
@@ -73,10 +73,8 @@ def augment(
     if flip:
         mirrored = random.random(n) < 0.5
         columns[mirrored] = columns[mirrored, ::-1]
-    places = rows[:, :, None] * width + columns[:, None, :]
     amounts = draw_amounts(n, operations, magnitude, random)
-    warp(places, rows, columns, amounts)
-    changed = _gather(pixels, places)
+    changed = _move(pixels, rows, columns, amounts)
     recolour(changed, amounts)
     if cutout:
         _cut(changed, cutout, random)
@@ -89,9 +87,15 @@ def _moved(size: int, shift: int, n: int, random: np.random.Generator) -> NDArra
     return np.clip(np.arange(size)[None, :] + by, 0, size - 1)
 
 
-def _gather(pixels: NDArray[np.uint8], places: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return (n, h, w, c), the layout that convolutions prefer: each pixel from its place (n, h, w) in its image, row by row."""
+def _move(
+    pixels: NDArray[np.uint8], rows: NDArray[Any], columns: NDArray[Any], amounts: NDArray[Any]
+) -> NDArray[np.uint8]:
+    """Return (n, h, w, c), the layout that convolutions prefer: each pixel from its row (n, h) and column (n, w), then warped."""
     n, channels, height, width = pixels.shape
+    if (fast := kernels(pixels)) is not None:
+        return fast.moved(pixels, rows, columns, *maps_of(amounts, height, width))
+    places = rows[:, :, None] * width + columns[:, None, :]
+    warp(places, rows, columns, amounts)
     flat = pixels.transpose(0, 2, 3, 1).reshape(-1, channels)
     places = places + (np.arange(n) * (height * width))[:, None, None]
     # Places are in range by construction; "clip" spares a copy that "raise" makes in case they are not.
@@ -101,9 +105,10 @@ def _gather(pixels: NDArray[np.uint8], places: NDArray[Any]) -> NDArray[np.uint8
 def _cut(images: NDArray[np.uint8], side: int, random: np.random.Generator) -> None:
     """Put a grey square into each image (n, h, w, c)."""
     n, height, width, _ = images.shape
-    holes = []
-    for size in (height, width):
-        first = random.integers(0, size, size=(n, 1)) - side // 2
-        at = np.arange(size)[None, :]
-        holes.append((at >= first) & (at < first + side))
-    images[holes[0][:, :, None] & holes[1][:, None, :]] = GREY
+    firsts = [random.integers(0, size, size=(n, 1)) - side // 2 for size in (height, width)]
+    if (fast := kernels(images)) is not None:
+        fast.cut(images, *firsts, side, GREY)
+        return
+    covered = [np.arange(size) - first for size, first in zip((height, width), firsts, strict=True)]
+    rows, columns = ((at >= 0) & (at < side) for at in covered)
+    images[rows[:, :, None] & columns[:, None, :]] = GREY

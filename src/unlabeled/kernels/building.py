@@ -1,6 +1,6 @@
-"""Compile ``blocks.c`` for this very processor, once, with the system's own compiler.
+"""Compile the kernels for this very processor, once, with the system's own compiler.
 
-Where there is no compiler, or none that can, there is no kernel, and PyTorch does the work; a line says so. A library is code: one
+Where there is no compiler, or none that can, there is no kernel, and PyTorch and NumPy do the work; a line says so. A library is code: one
 from the cache is loaded only if it and its folder belong to this user (or to root), nobody else can write there, and its bytes are
 those that its name tells. What was just compiled proves itself in a process of its own first.
 """
@@ -37,13 +37,18 @@ from unlabeled.keeping.locks import abandoned, age_of, locked
 
 _log = logging.getLogger("unlabeled")
 
-_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-Wno-psabi", "-lpthread")
+_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC", "-Wno-psabi", "-lpthread", "-lm")
 # Seconds at the most; compiling takes 5 to 10, and more than a minute where several do so on busy cores.
 _ASKING, _COMPILING, _PROVING = 10, 240, 20
 _OTHERS_WRITE = 0o022
 # What works on maps in half precision, and how many pointers it takes.
 _HALVES = {"halve": 4, "spread": 4, "look_up": 4, "moments": 4, "normalise": 6, "collect": 8, "hand_back": 9}
-_PROOF = f"import ctypes, sys; made = ctypes.CDLL(sys.argv[1]); [made[name] for name in {['encode', 'scatter', 'gather', *_HALVES]}]"
+# What works on pixels, and whether it takes pointers or numbers.
+_PIXELS = {
+    "move_pixels": "ppppppp", "count_tones": "pppnp", "tone_pixels": "pppnp", "mix_colours": "pppnppp", "cut_squares": "ppppnn",
+}  # fmt: skip
+_NAMES = ["encode", "scatter", "gather", *_HALVES, *_PIXELS]
+_PROOF = f"import ctypes, sys; made = ctypes.CDLL(sys.argv[1]); [made[name] for name in {_NAMES}]"
 _TEMPORARY = "unlabeled-kernels-"
 
 
@@ -114,7 +119,7 @@ def library() -> ctypes.CDLL | None:
     try:
         return _load(path)
     except OSError as error:
-        _log.warning(f"kernels are off ({error}); PyTorch's own layers do the work, more slowly")
+        _log.warning(f"kernels are off ({error}); PyTorch and NumPy do the work, more slowly")
         return None
 
 
@@ -126,6 +131,8 @@ def _load(path: Path) -> ctypes.CDLL:
     loaded.gather.argtypes = [pointer] * 7 + [number] + [pointer] * 4
     for name, pointers in _HALVES.items():
         getattr(loaded, name).argtypes = [pointer] * pointers
+    for name, arguments in _PIXELS.items():
+        getattr(loaded, name).argtypes = [ctypes.c_int64 if one == "n" else pointer for one in arguments]
     return loaded
 
 
@@ -153,14 +160,13 @@ def _path() -> Path | None:
             return _Choice.library if _is_trusted(_Choice.library) else None
         return _find_or_build()
     except _Unusable as error:
-        _log.warning(f"kernels are off ({printable(str(error))}); PyTorch's own layers do the work, more slowly")
+        _log.warning(f"kernels are off ({printable(str(error))}); PyTorch and NumPy do the work, more slowly")
         return None
 
 
 def _find_or_build() -> Path:
     """Return the library; its name holds all that it was made from, and its own digest."""
-    source = (files("unlabeled.kernels") / "blocks.c").read_bytes()
-    compiler = _compiler()
+    source, compiler = sources(), _compiler()
     known = _call([*compiler, "--version"], _ASKING)
     made_from = [source, known, " ".join([*compiler[1:], *_FLAGS]).encode(), processor().encode()]
     key = hashlib.sha256(b"\0".join(made_from)).hexdigest()[:20]
@@ -174,6 +180,11 @@ def _find_or_build() -> Path:
             return _build(_temporary_folder(), key, source, compiler)
         except OSError as error:
             raise _Unusable(f"there is no folder to build them in: {error}") from None
+
+
+def sources() -> bytes:
+    """Return what is compiled, as one file."""
+    return b"".join((files("unlabeled.kernels") / name).read_bytes() for name in ("blocks.c", "pixels.c"))
 
 
 def _compiler() -> list[str]:

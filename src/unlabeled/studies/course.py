@@ -74,7 +74,7 @@ def run_gain(config: Config, splits: Splits, *, folder: Path, progress: RunProgr
 def _tell_kernels(lab: Lab, progress: RunProgress) -> None:
     """Say that the kernels were turned off; that they can't be had is said where they are looked for."""
     if lab.runtime.uses_kernels and building.turned_off():
-        progress.note("kernels are off (UNLABELED_KERNELS=off); PyTorch's own layers do the work")
+        progress.note("kernels are off (UNLABELED_KERNELS=off); PyTorch and NumPy do the work")
 
 
 def run_studies(config: Config, splits: Splits, *, folder: Path, progress: RunProgress | None = None) -> Path:
