@@ -19,7 +19,7 @@ typedef struct {
 
 static int64_t nearest(float at, int64_t last) {
   const float whole = rintf(at);
-  return whole <= 0 ? 0 : whole >= (float)last ? last : (int64_t)whole;
+  return !(whole > 0) ? 0 : whole >= (float)last ? last : (int64_t)whole; /* what is no number is 0 too */
 }
 
 /* Where the pixels of an image come from that is turned: from (x, y), measured from the middle, by the map. */

@@ -197,12 +197,17 @@ def _effects(context: Context[GainFindings]) -> Picture:
         for c in compared.contrasts
         if c.accuracy is not None
     ]  # fmt: skip
-    caption = context.say(
-        "Of {n} ways to use the unlabeled images {helps} help, by both differences, and {hurts} hurt, by the difference to doing "
-        "without.",
-        n=len(compared.worths),
-        **{word: sum(worth.verdict == word for worth in compared.worths) for word in ("helps", "hurts")},
+    n, counts = len(compared.worths), {}
+    said = words(
+        "One way to use the unlabeled images is compared with doing without, and with the same from labeled ones alone."
     )
+    if n != 1:
+        said = words(
+            "Of {n} ways to use the unlabeled images {helps} help, by both differences, and {hurts} hurt, by the difference to "
+            "doing without."
+        )
+        counts = {word: sum(worth.verdict == word for worth in compared.worths) for word in ("helps", "hurts")}
+    caption = context.say(said, n=n, **counts)
     label = context.say("difference in accuracy, points: mean, 95 % interval, and each run")
     return Picture(effects_figure("effects", lines, context.language, label=label), caption)
 
