@@ -21,7 +21,7 @@ from unlabeled.images import Images
 from unlabeled.keeping import files
 from unlabeled.keeping.locks import locked
 from unlabeled.keeping.results import has_result, read_result, write_result
-from unlabeled.kernels.building import kernels
+from unlabeled.kernels import building
 from unlabeled.records import StudyResult, read_as
 from unlabeled.studies import GAIN, STUDIES
 
@@ -119,7 +119,7 @@ def _compiles_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def compiled() -> None:
     """Leave out what only kernels can do, where there are none."""
-    if kernels() is None:
+    if building.kernels() is None:
         pytest.skip("this machine has no compiler, or UNLABELED_KERNELS=off")
 
 
@@ -225,9 +225,7 @@ def finished_photos(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache; all of a session share one."""
     monkeypatch.setenv("UNLABELED_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    if (building := sys.modules.get("unlabeled.kernels.building")) is not None:
-        # What an earlier test in this process has named.
-        building.keep_in(None)
+    building.keep_in(None)  # what an earlier test in this process has named is no more
 
 
 @pytest.fixture

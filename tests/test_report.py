@@ -320,6 +320,18 @@ def test_every_sentence_of_the_main_job_follows_the_numbers(run, tmp_path, verdi
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_one_way_alone_is_not_counted(run, tmp_path):
+    folder = tmp_path / "one"
+    shutil.copytree(run, folder)
+    result = read_json(folder / "result.json")
+    del result["findings"]["comparison"]["worths"][1:]
+    write_json(folder / "result.json", result)
+    changes = next(section for section in Document(folder).sections("gain") if section.key == "changes")
+    captions = [part.caption for part in changes.parts if hasattr(part, "caption")]
+    assert captions[0].startswith("One way to use the unlabeled images is compared with doing without")
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_what_was_done_about_near_copies_is_said(run, tmp_path):
     folder = tmp_path / "near"
     shutil.copytree(run, folder)

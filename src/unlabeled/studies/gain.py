@@ -197,17 +197,16 @@ def _effects(context: Context[GainFindings]) -> Picture:
         for c in compared.contrasts
         if c.accuracy is not None
     ]  # fmt: skip
-    n, counts = len(compared.worths), {}
     said = words(
-        "One way to use the unlabeled images is compared with doing without, and with the same from labeled ones alone."
+        "Of {n} ways to use the unlabeled images {helps} help, by both differences, and {hurts} hurt, by the difference to doing "
+        "without."
     )
-    if n != 1:
+    if len(compared.worths) == 1:
         said = words(
-            "Of {n} ways to use the unlabeled images {helps} help, by both differences, and {hurts} hurt, by the difference to "
-            "doing without."
+            "One way to use the unlabeled images is compared with doing without, and with the same from labeled ones alone."
         )
-        counts = {word: sum(worth.verdict == word for worth in compared.worths) for word in ("helps", "hurts")}
-    caption = context.say(said, n=n, **counts)
+    counts = {word: sum(worth.verdict == word for worth in compared.worths) for word in ("helps", "hurts")}
+    caption = context.say(said, n=len(compared.worths), **counts)
     label = context.say("difference in accuracy, points: mean, 95 % interval, and each run")
     return Picture(effects_figure("effects", lines, context.language, label=label), caption)
 
