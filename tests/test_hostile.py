@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 import zlib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from conftest import copy_results, own_cache, read_findings, read_json, read_stu
 from test_cli import SMALL, fails
 from unlabeled.cli import main
 from unlabeled.errors import DataError
+from unlabeled.experiments import machine
+from unlabeled.experiments.errands import facts
+from unlabeled.finished.classifier import load_classifier
 from unlabeled.images import decoding, formats
 from unlabeled.images.fitting import Wanted
 from unlabeled.keeping.results import read_result
@@ -765,3 +769,17 @@ def test_the_main_job_and_the_studies_do_not_overwrite_each_others_report(tmp_pa
     assert "holds answers of studies" in _last_error(
         capsys, "run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "studies")
     )
+
+
+def test_code_that_is_not_installed_ends_as_any_other(little_answer, tmp_path, monkeypatch):
+    def unknown(name):
+        raise PackageNotFoundError(name)
+
+    shutil.copytree(little_answer, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "classifier")
+    (tmp_path / "out" / "result.json").unlink()
+    monkeypatch.setattr(machine, "version", unknown)
+    main(["run", *LITTLE, "--jobs", "1", "--out", str(tmp_path / "out")])
+    assert read_json(tmp_path / "out" / "result.json")["machine"]["packages"]["unlabeled"] == "missing"
+    assert load_classifier(tmp_path / "out").config.versions["torch"] == "missing"
+    assert facts()["numpy"] == "missing"

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import unlabeled
 from unlabeled.config import Config
 from unlabeled.errors import UserError
 from unlabeled.experiments.lab import Lab
-from unlabeled.experiments.machine import own_peak
+from unlabeled.experiments.machine import own_peak, versions
 from unlabeled.experiments.performing import perform
 from unlabeled.experiments.tasks import Task
 from unlabeled.outcomes import Outcome
@@ -151,13 +150,7 @@ def _cores() -> int:
 
 def facts() -> dict[str, str]:
     """Return what must be the same on all machines: versions, and the package's own files."""
-    found = {"python": ".".join(platform.python_version_tuple()[:2]), "unlabeled": _own_files()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "missing"
-    return found
+    return {"python": ".".join(platform.python_version_tuple()[:2]), "unlabeled": _own_files(), **versions(_PACKAGES)}
 
 
 @lru_cache(maxsize=1)
@@ -166,7 +159,7 @@ def _own_files() -> str:
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    return f"{version('unlabeled')} ({digest.hexdigest()[:8]})"
+    return f"{versions(['unlabeled'])['unlabeled']} ({digest.hexdigest()[:8]})"
 
 
 def refuse_others(here: Mapping[str, str], there: Mapping[str, Mapping[str, str]]) -> None:

@@ -7,7 +7,8 @@ import os
 import platform
 import resource
 import sys
-from importlib.metadata import version
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -28,8 +29,22 @@ def describe_machine(runtime: Runtime, *, kernels: bool) -> Machine:
         processor=_processor(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        packages={name: version(name) for name in _PACKAGES},
+        packages=versions(_PACKAGES),
     )
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the version of each package by its name; "missing" where none is installed under it.
+
+    Code that is run from its source has none, and no hours of training shall be lost at the end for the name of a version.
+    """
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
 
 
 def _processor() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from unlabeled.errors import TrainingDiverged
 from unlabeled.evaluation.calibration import Calibration, calibrate
 from unlabeled.evaluation.folds import Fold, Folds
 from unlabeled.experiments.applying import apply
+from unlabeled.experiments.machine import versions
 from unlabeled.experiments.refitting import Refitter, choose_together
 from unlabeled.experiments.runner import run_tasks
 from unlabeled.experiments.selftraining import StrongTask
@@ -207,7 +207,7 @@ def describe(lab: Lab, made: Made, architecture: Architecture, *, way: str) -> C
         flip=made.flip,
         bits=lab.splits.origin.get("bits"),
         way=way,
-        versions={name: version(name) for name in _PACKAGES},
+        versions=versions(_PACKAGES),
     )
 
 
