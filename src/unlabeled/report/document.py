@@ -111,7 +111,9 @@ def _sections(name: str, result: StudyResult, folder: Path, language: Language) 
         context: Context[Any] = Context.of(
             study.findings, result, folder if name == "gain" else folder / name, language
         )
-        return [page.write(context) for page in study.pages]
+        written = (page.write(context) for page in study.pages)
+        # A page of which this run has nothing is no section: an autoencoder's, where none was trained.
+        return [section for section in written if section.parts or section.conclusion]
     if result.failed:
         reason = language.say("This study could not be run: {reason}", reason=result.failed)
     else:

@@ -313,7 +313,7 @@ def _errors(context: Context[GainFindings]) -> list[Part]:
 
 def _learned(context: Context[GainFindings]) -> list[Part]:
     if not context.findings.autoencoders:
-        return [context.say("No autoencoder was trained: what needs one was left out.")]
+        return []
     pictures = run_of(context, context.findings.autoencoders[0]).arrays("pictures.npz")
     images = [image for name in ("originals", "reconstructions") for image in pictures[name]]
     sheet = png(tile(images, columns=len(pictures["originals"])))
