@@ -482,3 +482,25 @@ def test_what_more_would_take_is_more_than_there_is(contexts, wide):
     least = {"folds": 3, "seeds": 3, "times": 1}
     assert all(number > least[unit] for unit, number in asked.items()), text
     assert asked or "in four of five studies" in text
+
+
+@pytest.mark.parametrize("code", ["en", "ru"])
+@pytest.mark.parametrize(("low", "high"), [(3.4, 6.4), (-6.4, -3.4), (-0.4, 9.8), (-9.8, 0.4)])
+def test_what_a_correction_left_open_says_so(contexts, code, low, high):
+    """An interval of one line alone can be clear of zero where all lines together show nothing: that sentence tells the corrected p."""
+
+    def open_(record, name):
+        found = replace(getattr(record, name), mean=(low + high) / 2, low=low, high=high)
+        return replace(record, **{name: found}, p=0.061, verdict="imprecise")
+
+    context = with_(contexts["stacked"], ContrastResult, lambda c: open_(c, "accuracy"))
+    context = with_(context, PairErrors, lambda line: open_(line, "effect"))
+    context = replace(context, language=Language(code))
+    word, why = {
+        "en": ("too imprecise", " (p 0.061 when corrected)"),
+        "ru": ("слишком неточно", " (p с поправкой 0,061)"),
+    }[code]
+    text = " ".join(said(context, "stacked"))
+    judged = text.count(f"), {word}")
+    assert judged > 5
+    assert text.count(f"), {word}{why}") == (judged if low * high > 0 else 0)

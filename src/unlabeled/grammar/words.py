@@ -126,7 +126,7 @@ class Language:
         word = _known(words, form, contrast)(contrast.verdict, self)
         if form in ("verdict", "word") or contrast.accuracy is None:
             return word
-        return f"{effect_text(contrast.accuracy, self)}, {word}"
+        return f"{effect_text(contrast.accuracy, self)}, {word}{why_open(contrast.verdict, contrast.accuracy, contrast.p, self)}"
 
     def number(self, value: float, digits: int = 1) -> str:
         """Write a number with so many digits after the point or comma."""
@@ -221,6 +221,17 @@ def comparison_word(verdict: str, language: Language) -> str:
     """Say a verdict of arms that are merely different."""
     _ = language.gettext
     return {"helps": _("better"), "hurts": _("worse")}.get(verdict) or verdict_name(verdict, language)
+
+
+def why_open(verdict: str, effect: Effect, p: float | None, language: Language) -> str:
+    """Say that a correction left a difference open whose own interval is clear of zero; of all others nothing.
+
+    An interval is for its line alone, a p value for all comparisons of its kind: without a word "+4.9 (+3.4 to +6.4), too imprecise"
+    reads like a mistake.
+    """
+    if verdict != "imprecise" or p is None or effect.low <= 0 <= effect.high:
+        return ""
+    return language.gettext(" (p {p} when corrected)").format(p=language.write(p, "p"))
 
 
 def verdict_lists(named: Iterable[tuple[str, str]], language: Language, *, merely: bool = False) -> str:
