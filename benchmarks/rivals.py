@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring import Outcome
 from unlabeled.images import Images
+from unlabeled.images.batches import sizes
 
 
 class PlainAutoEncoder(nn.Module):
@@ -59,7 +60,7 @@ def copy_weights(source: nn.Module, target: nn.Module) -> nn.Module:
 def train_plainly(
     model: nn.Module, images: Images, *, classify: bool, batch: int = 128, rate: float = 1e-3, epochs: int = 1
 ) -> Outcome:
-    """Train in the orders that ``unlabeled.fit`` draws from seed 0: the same mathematics; the loss is the last epoch's mean."""
+    """Train in the orders and batches that ``unlabeled.fit`` draws from seed 0: the same mathematics; the loss is the last epoch's mean."""
     start = time.perf_counter()
     pixels = torch.from_numpy(images.pixels if images.pixels.flags.writeable else np.array(images.pixels))
     labels = torch.from_numpy(images.labels) if classify else None
@@ -69,7 +70,7 @@ def train_plainly(
     for epoch in range(epochs):
         order = torch.from_numpy(np.random.default_rng(np.random.SeedSequence([0, epoch])).permutation(len(images)))
         total = 0.0
-        for rows in order.split(batch):
+        for rows in order.split(list(sizes(len(images), batch))):
             x = pixels[rows].float() / 127.5 - 1
             optimizer.zero_grad()
             loss = F.mse_loss(model(x), x) if labels is None else F.cross_entropy(model(x), labels[rows])

@@ -16,11 +16,11 @@ from benchmarks.encoding import run_encoding  # noqa: E402
 from benchmarks.measuring import Outcome, compare, geometric_slope, take_turns  # noqa: E402
 from benchmarks.reach import reach  # noqa: E402
 from benchmarks.reading import run_folder, run_pipeline  # noqa: E402
-from benchmarks.rivals import copy_weights, measure_loss  # noqa: E402
+from benchmarks.rivals import copy_weights, measure_loss, train_plainly  # noqa: E402
 from benchmarks.strong import run_strong  # noqa: E402
 from benchmarks.studying import run_study  # noqa: E402
 from benchmarks.table import BEGIN, END, add_results, as_markdown, refresh_readme, write_results  # noqa: E402
-from benchmarks.training import CASES, run_training  # noqa: E402
+from benchmarks.training import CASES, fit_ours, loss_of_ours, run_training  # noqa: E402
 
 from conftest import TINY_GAIN  # noqa: E402
 from unlabeled import training  # noqa: E402
@@ -97,6 +97,16 @@ def test_a_look_at_a_part_leaves_the_kept_table_alone(words, kept):
     assert "--out" not in words or out == Path()
     if not kept and out != Path():
         out.rmdir()
+
+
+@pytest.mark.parametrize(("name", "images"), [("net", 256), ("net", 300), ("net", 264), ("ae1", 132)])
+def test_the_plain_loop_takes_the_packages_steps(name, images):
+    """Also where an epoch's last batch would be so small that the package lets the last two share."""
+    case, data = CASES[name], draw_images(images)
+    plain, ours = case.plain(), case.ours()
+    train_plainly(plain, data, classify=case.classify)
+    fit_ours(case, ours, data)
+    assert measure_loss(plain, data, classify=case.classify) == pytest.approx(loss_of_ours(case, ours, data), rel=1e-4)
 
 
 @pytest.mark.slow
