@@ -497,8 +497,8 @@ def test_what_a_correction_left_open_says_so(contexts, code, low, high):
     context = with_(context, PairErrors, lambda line: open_(line, "effect"))
     context = replace(context, language=Language(code))
     word, why = {
-        "en": ("too imprecise", " (p 0.061 when corrected)"),
-        "ru": ("слишком неточно", " (p с поправкой 0,061)"),
+        "en": ("too imprecise", " (p\u00a00.061 when corrected)"),
+        "ru": ("слишком неточно", " (p\u00a00,061 с поправкой)"),
     }[code]
     text = " ".join(said(context, "stacked"))
     judged = text.count(f"), {word}")

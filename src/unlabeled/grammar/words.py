@@ -231,7 +231,7 @@ def why_open(verdict: str, effect: Effect, p: float | None, language: Language) 
     """
     if verdict != "imprecise" or p is None or effect.low <= 0 <= effect.high:
         return ""
-    return language.gettext(" (p {p} when corrected)").format(p=language.write(p, "p"))
+    return language.gettext(" ({p} when corrected)").format(p=f"p\u00a0{language.write(p, 'p')}")
 
 
 def verdict_lists(named: Iterable[tuple[str, str]], language: Language, *, merely: bool = False) -> str:
