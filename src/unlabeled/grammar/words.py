@@ -123,10 +123,10 @@ class Language:
 
     def _contrast(self, contrast: ContrastResult, form: str) -> str:
         words = {"verdict": verdict_name, "effect": verdict_name, "word": comparison_word, "differs": comparison_word}
-        word = _known(words, form, contrast)(contrast.verdict, self)
+        name = _known(words, form, contrast)
         if form in ("verdict", "word") or contrast.accuracy is None:
-            return word
-        return f"{effect_text(contrast.accuracy, self)}, {word}{why_open(contrast.verdict, contrast.accuracy, contrast.p, self)}"
+            return name(contrast.verdict, self)
+        return judged_text(contrast.accuracy, name(contrast.verdict, self), contrast.verdict, contrast.p, self)
 
     def number(self, value: float, digits: int = 1) -> str:
         """Write a number with so many digits after the point or comma."""
@@ -223,15 +223,16 @@ def comparison_word(verdict: str, language: Language) -> str:
     return {"helps": _("better"), "hurts": _("worse")}.get(verdict) or verdict_name(verdict, language)
 
 
-def why_open(verdict: str, effect: Effect, p: float | None, language: Language) -> str:
-    """Say that a correction left a difference open whose own interval is clear of zero; of all others nothing.
+def judged_text(effect: Effect, word: str, verdict: str, p: float | None, language: Language) -> str:
+    """Write a difference with its interval and the word for its verdict; and the corrected p where only a correction left it open.
 
-    An interval is for its line alone, a p value for all comparisons of its kind: without a word "+4.9 (+3.4 to +6.4), too imprecise"
-    reads like a mistake.
+    An interval is for its line alone, a p value for all comparisons of its kind: without it "+4.9 (+3.4 to +6.4), too imprecise" reads
+    like a mistake.
     """
+    text = f"{effect_text(effect, language)}, {word}"
     if verdict != "imprecise" or p is None or effect.low <= 0 <= effect.high:
-        return ""
-    return language.gettext(" ({p} when corrected)").format(p=f"p\u00a0{language.write(p, 'p')}")
+        return text
+    return text + language.gettext(" ({p} when corrected)").format(p=f"p\u00a0{language.write(p, 'p')}")
 
 
 def verdict_lists(named: Iterable[tuple[str, str]], language: Language, *, merely: bool = False) -> str:

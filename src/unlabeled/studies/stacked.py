@@ -13,7 +13,7 @@ from unlabeled.grammar.parts import Cell, Listing, Part, Photographs, Picture, P
 from unlabeled.grammar.plots import Line, lines_figure, picture_row
 from unlabeled.grammar.section import Context, Page
 from unlabeled.grammar.tables import Column, accuracy_cell, arms_figure, best_sentence, css, levels, table, verdict_cell
-from unlabeled.grammar.words import comparison_word, illegal_line, why_open, words
+from unlabeled.grammar.words import comparison_word, illegal_line, judged_text, words
 from unlabeled.records import ArmKey, ArmSummary, Comparison, Contrast, ContrastResult, Illegal, Row, of_arm
 from unlabeled.studies.depths import (
     PairErrors,
@@ -228,11 +228,8 @@ def _contrast(context: Context[StackedFindings], line: PairErrors, model: str) -
 
 
 def _error(context: Context[StackedFindings], line: PairErrors) -> str:
-    language = context.language
-    word = comparison_word(line.verdict, language)
-    if line.effect is None:
-        return word
-    return f"{language.write(line.effect, 'e')}, {word}{why_open(line.verdict, line.effect, line.p, language)}"
+    word = comparison_word(line.verdict, context.language)
+    return word if line.effect is None else judged_text(line.effect, word, line.verdict, line.p, context.language)
 
 
 def _cell(context: Context[StackedFindings], contrast: ContrastResult | None, form: str) -> Cell:
